@@ -1,0 +1,44 @@
+# dpt_add_test(name [SOURCES file…] [RANKS n…] [LABELS label…] [TIMEOUT s])
+#
+# Builds tests/test_<name>.c (or SOURCES) with the whole library, private symbols included, and adds a test a rank count:
+# <name> for one process, <name>_np<n> under mpirun for each n > 1. A test that exits 77 shows as skipped.
+add_library(dptrain_test_helper OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/check.c)
+target_include_directories(dptrain_test_helper PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(dptrain_test_helper PUBLIC dptrain_objects PkgConfig::CUNIT)
+
+set(DPT_TEST_ENVIRONMENT
+  OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none
+  OMPI_MCA_btl_vader_single_copy_mechanism=none
+  "ASAN_OPTIONS=detect_leaks=1:halt_on_error=1"
+  "LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/sanitizers/lsan.supp:print_suppressions=0"
+  "TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/sanitizers/tsan.supp:halt_on_error=1:ignore_noninstrumented_modules=1")
+
+function(dpt_add_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;RANKS;LABELS" ${ARGN})
+  if(NOT arg_SOURCES)
+    set(arg_SOURCES test_${name}.c)
+  endif()
+  if(NOT arg_RANKS)
+    set(arg_RANKS 1)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  add_executable(test_${name} ${arg_SOURCES})
+  target_link_libraries(test_${name} PRIVATE dptrain_test_helper dptrain_objects PkgConfig::CUNIT)
+  foreach(n IN LISTS arg_RANKS)
+    if(n EQUAL 1)
+      set(test ${name})
+      add_test(NAME ${test} COMMAND test_${name})
+    else()
+      set(test ${name}_np${n})
+      add_test(NAME ${test} COMMAND ${MPIEXEC_EXECUTABLE} -np ${n} $<TARGET_FILE:test_${name}>)
+    endif()
+    set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+      ENVIRONMENT "${DPT_TEST_ENVIRONMENT}")
+    if(n GREATER 1)
+      set_tests_properties(${test} PROPERTIES PROCESSORS 2)
+    endif()
+  endforeach()
+endfunction()

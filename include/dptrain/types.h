@@ -1,0 +1,68 @@
+/* types.h: element types, named arrays and log levels, shared by all headers. */
+#ifndef DPTRAIN_TYPES_H
+#define DPTRAIN_TYPES_H
+
+#include <stdint.h>
+
+#include "dptrain/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, value, text, bytes). Values are part of the ABI and of file formats: append only. */
+#define DPT_DTYPE_LIST(X)   \
+    X(DPT_F32, 0, "f32", 4) \
+    X(DPT_F64, 1, "f64", 8) \
+    X(DPT_U8, 2, "u8", 1)   \
+    X(DPT_I32, 3, "i32", 4) \
+    X(DPT_I64, 4, "i64", 8)
+
+typedef enum dpt_dtype {
+#define DPT_DTYPE_ENUM(name, value, text, bytes) name = value,
+    DPT_DTYPE_LIST(DPT_DTYPE_ENUM)
+#undef DPT_DTYPE_ENUM
+} dpt_dtype;
+
+enum { DPT_DTYPE_COUNT = 5, DPT_MAX_NDIM = 8 };
+
+/* Bytes of one element; 0 for a value outside the list. Local. */
+DPT_API size_t dpt_dtype_size(dpt_dtype dtype);
+/* "f32", "u8", ...; "?" for a value outside the list. Local. */
+DPT_API const char *dpt_dtype_text(dpt_dtype dtype);
+
+/* Where an array lies. */
+typedef enum dpt_place { DPT_HOST = 0, DPT_DEVICE = 1 } dpt_place;
+
+/* Rows of one graph input, handed to a trainer or session: data is (rows, the input's other dimensions), C order.
+ * Host arrays are copied before the call returns. dtype may differ from the input's: f64 becomes f32 and integers
+ * become floats; integers stay exact. stream is NULL for host arrays. */
+typedef struct dpt_array {
+    const char *name;
+    const void *data;
+    dpt_dtype dtype;
+    dpt_place place;
+    int64_t rows;
+    void *stream;
+} dpt_array;
+
+typedef enum dpt_log_level {
+    DPT_LOG_DEBUG = 0,
+    DPT_LOG_INFO = 1,
+    DPT_LOG_WARNING = 2,
+    DPT_LOG_ERROR = 3
+} dpt_log_level;
+
+/* Receives one message without a newline. Called from any thread of the library. */
+typedef void (*dpt_log_fn)(void *user, dpt_log_level level, const char *message);
+
+/* Sends the library's messages of this process to fn; NULL (the default) drops them. Local. */
+DPT_API void dpt_log_set(dpt_log_fn fn, void *user);
+
+/* The library's version, "0.1.0". Local. */
+DPT_API const char *dpt_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

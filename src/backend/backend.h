@@ -1,0 +1,41 @@
+/* backend.h: the plug-in table: a backend is a name, a device, a communicator and a kernel for every op. The CPU fills
+ * it in (ops/cpu_backend.c); CUDA's stands in libdptrain_cuda.so, opened at run time (plugin.c) and refused unless its
+ * ABI number is ours. */
+#ifndef DPT_BACKEND_BACKEND_H
+#define DPT_BACKEND_BACKEND_H
+
+#include "backend/comm.h"
+#include "backend/device.h"
+#include "backend/kernel.h"
+
+enum { DPT_BACKEND_ABI = 1 };
+
+typedef struct dpt_backend {
+    uint32_t abi;                     /* DPT_BACKEND_ABI */
+    uint32_t n_kernels;               /* ops that it knows: must be ours */
+    const char *name;                 /* "cpu", "cuda" */
+    const dpt_kernel *const *kernels; /* by op number */
+    /* Collective: the choice of a device depends on the local ranks. */
+    dpt_status (*device_open)(const dpt_control *control, int threads, dpt_device *device);
+    /* comm_thread as in dpt_context_options. Collective. */
+    dpt_status (*comm_open)(MPI_Comm parent, dpt_device *device, int comm_thread, dpt_comm *comm);
+} dpt_backend;
+
+/* The symbol that a plug-in exports: `const dpt_backend *dpt_backend_table(void)`. */
+#define DPT_BACKEND_SYMBOL "dpt_backend_table"
+typedef const dpt_backend *(*dpt_backend_table_fn)(void);
+
+/* Opens a plug-in by file name and checks its table against n_kernels. DPT_ERR_DEVICE: not there, no table, another
+ * ABI number (both are named). The object stays open until the process ends. Local. */
+dpt_status dpt_plugin_open(const char *file, uint32_t n_kernels, const dpt_backend **backend);
+
+struct dpt_context {
+    dpt_control control;
+    const dpt_backend *backend;
+    dpt_device device;
+    dpt_comm comm;
+    void (*on_fatal)(void *user, dpt_status status, const char *message);
+    void *user;
+};
+
+#endif

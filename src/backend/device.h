@@ -1,0 +1,53 @@
+/* device.h: the device interface: memory, streams, events, copies. Asynchronous: what is queued on a stream runs in its
+ * order; the CPU device runs it inline, so that there everything has happened when the call returns. */
+#ifndef DPT_BACKEND_DEVICE_H
+#define DPT_BACKEND_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+typedef struct dpt_stream dpt_stream;
+typedef struct dpt_event dpt_event;
+typedef struct dpt_device dpt_device;
+
+/* What memory is for; the device may place it accordingly (registered for the network, pinned). */
+typedef enum dpt_purpose {
+    DPT_FOR_COMPUTE, /* activations, workspaces, constants, state */
+    DPT_FOR_COMM,    /* gradients and what else collectives touch */
+    DPT_FOR_STAGING, /* host memory that copies to the device start from */
+    DPT_PURPOSE_COUNT
+} dpt_purpose;
+
+typedef struct dpt_device_ops {
+    dpt_status (*alloc)(dpt_device *device, size_t bytes, dpt_purpose purpose, void **memory); /* zeroed */
+    void (*release)(dpt_device *device, void *memory, size_t bytes, dpt_purpose purpose);
+    dpt_status (*stream_create)(dpt_device *device, int priority, dpt_stream **stream);
+    void (*stream_destroy)(dpt_device *device, dpt_stream *stream);
+    dpt_status (*stream_wait)(dpt_device *device, dpt_stream *stream, dpt_event *event);
+    dpt_status (*stream_sync)(dpt_device *device, dpt_stream *stream);
+    dpt_status (*event_create)(dpt_device *device, dpt_event **event);
+    void (*event_destroy)(dpt_device *device, dpt_event *event);
+    dpt_status (*event_record)(dpt_device *device, dpt_event *event, dpt_stream *stream);
+    dpt_status (*copy_in)(dpt_device *device, void *to, const void *host, size_t bytes, dpt_stream *stream);
+    dpt_status (*copy_out)(dpt_device *device, void *host, const void *from, size_t bytes, dpt_stream *stream);
+    dpt_status (*copy)(dpt_device *device, void *to, const void *from, size_t bytes, dpt_stream *stream);
+    dpt_status (*zero)(dpt_device *device, void *to, size_t bytes, dpt_stream *stream);
+    void (*close)(dpt_device *device);
+} dpt_device_ops;
+
+struct dpt_device {
+    const dpt_device_ops *ops;
+    char name[128];                      /* "cpu (AVX-512, 1 thread)" */
+    int threads;                         /* compute threads of this rank */
+    bool host_memory;                    /* the host may read device memory directly */
+    size_t allocated[DPT_PURPOSE_COUNT]; /* bytes now allocated, by purpose */
+    void *state;
+};
+
+/* Arena slots start at multiples of this many bytes, on every device. */
+enum { DPT_ALIGNMENT = 256 };
+static inline size_t dpt_align(size_t bytes) { return (bytes + DPT_ALIGNMENT - 1) / DPT_ALIGNMENT * DPT_ALIGNMENT; }
+
+#endif

@@ -1,0 +1,160 @@
+/* kernel.h: a kernel call: operands at fixed addresses, attributes, workspace. The same for every backend.
+ *
+ * Life of a call: prepare (shapes are known, pointers are not: choose an algorithm, set `plan` and `workspace_bytes`),
+ * bind (pointers are known), run (any number of times), release. Invariants:
+ *  - Dimensions are concrete: a batch dimension stands at its capacity. How many rows are valid is in block->rows,
+ * which changes from run to run; block lies in device memory.
+ *  - Rows past the valid ones are padding: outputs there may hold anything finite or not, and no kernel that contracts
+ *    over the batch (a sum, a weight gradient) may let them in. Own kernels stop at the valid rows; a library call of
+ *    fixed shape has the padded rows of its operands zeroed first (dpt_cpu_zero_padding). */
+#ifndef DPT_BACKEND_KERNEL_H
+#define DPT_BACKEND_KERNEL_H
+
+#include "backend/device.h"
+#include "dptrain/types.h"
+
+enum { DPT_MAX_IN = 12, DPT_MAX_OUT = 4, DPT_MAX_AXES = 8, DPT_MAX_SPATIAL = 3 };
+
+/* Physical layout of an edge. Shapes are always logical; only the layout pass makes others than canonical (C order). */
+typedef enum dpt_layout { DPT_LAYOUT_CANONICAL = 0 } dpt_layout;
+
+/* What a program reads and writes besides its tensors; written by the host before a run, in device memory. */
+typedef struct dpt_block {
+    int64_t step;                      /* optimiser steps made before this one */
+    double lr;                         /* learning rate of this step */
+    int64_t rows[DPT_MAX_AXES];        /* valid rows of this rank, a batch axis each */
+    int64_t first_row[DPT_MAX_AXES];   /* position of this rank's first row in the global batch */
+    int64_t global_rows[DPT_MAX_AXES]; /* rows of all ranks and micro-batches */
+} dpt_block;
+
+typedef struct dpt_operand {
+    void *data;
+    dpt_dtype dtype;
+    dpt_layout layout;
+    int ndim;
+    int64_t dim[DPT_MAX_NDIM]; /* concrete */
+    int axis;                  /* dim[0] is batch axis number `axis`; -1: no batch dimension */
+    int64_t count;             /* elements at capacity */
+    int64_t row_count;         /* elements of one row; count where axis is -1 */
+} dpt_operand;
+
+typedef enum dpt_activation { DPT_ACT_NONE, DPT_ACT_RELU, DPT_ACT_GELU, DPT_ACT_TANH } dpt_activation;
+
+/* One stretch of the arenas that an optimiser treats alike. Offsets in elements. */
+typedef struct dpt_segment {
+    int64_t param_offset, grad_offset, moment_offset; /* bytes into the arenas */
+    int64_t count;
+    dpt_dtype dtype;
+    float lr_factor, decay; /* decay: weight decay of this stretch */
+} dpt_segment;
+
+typedef struct dpt_conv_attr {
+    int spatial; /* 1, 2 or 3 */
+    int64_t kernel[DPT_MAX_SPATIAL], stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL], dilation[DPT_MAX_SPATIAL];
+    int64_t groups;
+    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
+    int64_t weight_dim[2 + DPT_MAX_SPATIAL];
+    dpt_activation act; /* fused forms */
+    bool bias;
+} dpt_conv_attr;
+
+typedef union dpt_attr {
+    struct {
+        double value;
+    } scalar; /* scale, offset, fill */
+    struct {
+        uint32_t axes; /* bit i: dimension i is summed */
+        bool keep;     /* summed dimensions stay as 1 */
+    } reduce;
+    struct {
+        int ndim;
+        int64_t dim[DPT_MAX_NDIM]; /* symbolic */
+    } shape;                       /* reshape, broadcast */
+    struct {
+        bool transpose_a, transpose_b;
+        dpt_activation act;
+        bool bias;
+    } matmul;
+    struct {
+        int order; /* derivative of the function: 0 is the function itself */
+    } derivative;
+    dpt_conv_attr conv;
+    struct {
+        double eps, momentum;
+        bool sync;
+        int64_t channels;
+    } norm;
+    struct {
+        double probability;
+    } random;
+    struct {
+        int64_t classes;
+        dpt_dtype dtype;
+    } one_hot;
+    struct {
+        int axis; /* batch axis number */
+        int64_t per_row;
+        dpt_dtype dtype;
+    } rows;
+    struct {
+        dpt_dtype dtype;
+    } cast;
+    struct {
+        double weight;
+        dpt_dtype dtype;
+    } loss; /* loss_scale */
+    struct {
+        int index;      /* parameter, state, loss or bucket number in the graph */
+        int64_t offset; /* bytes into its arena */
+        int64_t bytes;
+        bool accumulate; /* add to what is there */
+    } slot;
+    struct {
+        const dpt_segment *segment; /* borrowed from the program */
+        int segments;
+        double momentum, beta1, beta2, eps;
+        bool nesterov;
+    } update;
+    struct {
+        double max_norm; /* 0: no clipping */
+    } clip;
+} dpt_attr;
+
+/* Arenas of a session; calls that work on whole stretches of them get these. */
+typedef struct dpt_arenas {
+    char *param, *grad, *moment1, *moment2, *state;
+} dpt_arenas;
+
+typedef struct dpt_call {
+    int op;
+    const char *name; /* of the node, for messages */
+    int n_in, n_out;
+    dpt_operand in[DPT_MAX_IN], out[DPT_MAX_OUT];
+    dpt_attr attr;
+    dpt_device *device;
+    int rank, world;
+    uint64_t seed; /* of random ops; their key is dpt_random_key(name, seed) */
+    const dpt_block *block;
+    dpt_arenas arenas;
+    void *workspace;
+    size_t workspace_bytes;
+    void *plan; /* the kernel's own */
+} dpt_call;
+
+typedef struct dpt_kernel {
+    dpt_status (*prepare)(dpt_call *call); /* may be NULL */
+    dpt_status (*bind)(dpt_call *call);    /* may be NULL */
+    dpt_status (*run)(dpt_call *call, dpt_stream *stream);
+    void (*release)(dpt_call *call); /* frees plan; may be NULL */
+} dpt_kernel;
+
+/* Valid rows of an operand in this run. */
+static inline int64_t dpt_valid_rows(const dpt_call *call, const dpt_operand *o) {
+    return o->axis < 0 ? 1 : call->block->rows[o->axis];
+}
+/* Valid elements of an operand in this run: they stand first. */
+static inline int64_t dpt_valid_count(const dpt_call *call, const dpt_operand *o) {
+    return o->axis < 0 ? o->count : call->block->rows[o->axis] * o->row_count;
+}
+
+#endif

@@ -1,0 +1,251 @@
+/* config.c: defaults, then the file, then the overrides, then what the keys mean together. The origin of every key is
+ * kept while reading: a key may replace a lower layer's, but not its own, and a key that does nothing beside the others
+ * is refused unless a higher layer made it so. */
+#include "cli/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "cli/config_table.h"
+
+enum { LARGEST_FILE = 1 << 20, LONGEST_SECTION = 32 };
+
+#define KIND(member) \
+    _Generic(((dpt_config *)0)->member,          \
+        int64_t: DPT_CONFIG_INT,                 \
+        double: DPT_CONFIG_FLOAT,                \
+        bool: DPT_CONFIG_BOOL,                   \
+        char *: DPT_CONFIG_TEXT,                 \
+        dpt_config_ints: DPT_CONFIG_INTS,        \
+        dpt_config_floats: DPT_CONFIG_FLOATS,    \
+        dpt_config_texts: DPT_CONFIG_TEXTS,      \
+        default: DPT_CONFIG_CHOICE)
+
+#define ROW(member, initial, range, condition, help) \
+    {#member, initial, range, condition, help, KIND(member), offsetof(dpt_config, member)},
+const dpt_config_key dpt_config_keys[DPT_CONFIG_KEY_COUNT] = {DPT_CONFIG_TABLE(ROW)};
+#undef ROW
+
+#define ROW(condition, member, initial) {condition, #member, initial},
+const dpt_config_conditional dpt_config_conditionals[DPT_CONFIG_CONDITIONAL_COUNT] = {
+    DPT_CONFIG_CONDITIONAL_DEFAULTS(ROW)};
+#undef ROW
+
+_Static_assert(sizeof(dpt_config_model) == sizeof(int), "choices are written through int");
+
+const dpt_config_key *dpt_config_find(const char *name) {
+    size_t n = strlen(name);
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
+        const char *known = dpt_config_keys[k].name;
+        if (strncmp(known, name, n) != 0) continue;
+        if (known[n] == '\0' || strcmp(known + n, ".name") == 0) return &dpt_config_keys[k];
+    }
+    return NULL;
+}
+
+bool dpt_config_is_section(const char *name) {
+    size_t n = strlen(name);
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++)
+        if (strncmp(dpt_config_keys[k].name, name, n) == 0 && dpt_config_keys[k].name[n] == '.') return true;
+    return false;
+}
+
+dpt_status dpt_config_unknown(const char *name) {
+    const char *known[2 * DPT_CONFIG_KEY_COUNT];
+    char section[DPT_CONFIG_KEY_COUNT][LONGEST_SECTION];
+    int count = 0;
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
+        const char *key = dpt_config_keys[k].name, *dot = strchr(key, '.');
+        known[count++] = key;
+        if (dot == NULL) continue;
+        snprintf(section[k], sizeof section[k], "%.*s", (int)(dot - key), key);
+        known[count++] = section[k];
+    }
+    const char *nearest = dpt_nearest(name, known, count);
+    if (nearest == NULL) return dpt_error(DPT_ERR_CONFIG, "unknown key %s", name);
+    return dpt_error(DPT_ERR_CONFIG, "unknown key %s; did you mean %s?", name, nearest);
+}
+
+/* ---- layers ---- */
+
+static dpt_status set_from_text(dpt_config *config, const dpt_config_key *key, const char *text) {
+    dpt_config_value value = {0};
+    dpt_status status;
+    DPT_TRY_GOTO(dpt_config_value_split(&value, key, text), fail);
+    DPT_TRY_GOTO(dpt_config_set(config, key, &value), fail);
+fail:
+    dpt_config_value_free(&value);
+    return status;
+}
+
+static dpt_status set_defaults(dpt_config *config) {
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++)
+        if (dpt_config_keys[k].initial != NULL)
+            DPT_TRY(set_from_text(config, &dpt_config_keys[k], dpt_config_keys[k].initial));
+    return DPT_OK;
+}
+
+static dpt_status set_conditional_defaults(dpt_config *config, const dpt_config_origin *origin) {
+    for (int i = 0; i < DPT_CONFIG_CONDITIONAL_COUNT; i++) {
+        const dpt_config_conditional *row = &dpt_config_conditionals[i];
+        const dpt_config_key *key = dpt_config_find(row->name);
+        if (origin->layer[key - dpt_config_keys] != DPT_CONFIG_FROM_DEFAULT) continue;
+        if (dpt_config_holds(config, row->condition)) DPT_TRY(set_from_text(config, key, row->initial));
+    }
+    return DPT_OK;
+}
+
+static dpt_status apply_override(dpt_config *config, dpt_config_origin *origin, const char *word) {
+    const char *equals = strchr(word, '=');
+    DPT_CHECK(equals != NULL && equals > word, DPT_ERR_CONFIG, "is not of the form key=value");
+    char *name = dpt_format("%.*s", (int)(equals - word), word);
+    DPT_CHECK_ALLOC(name);
+    const dpt_config_key *key = dpt_config_find(name);
+    dpt_status status = DPT_OK;
+    if (key == NULL) status = dpt_config_unknown(name);
+    dpt_free(name);
+    DPT_TRY(status);
+    ptrdiff_t k = key - dpt_config_keys;
+    DPT_CHECK(origin->layer[k] != DPT_CONFIG_FROM_OVERRIDE, DPT_ERR_CONFIG, "%s is given twice", key->name);
+    DPT_TRY(set_from_text(config, key, equals + 1));
+    origin->layer[k] = DPT_CONFIG_FROM_OVERRIDE;
+    return DPT_OK;
+}
+
+static dpt_status apply_overrides(dpt_config *config, dpt_config_origin *origin, const char *const *words, int count) {
+    for (int i = 0; i < count; i++) {
+        dpt_status status = apply_override(config, origin, words[i]);
+        if (status == DPT_ERR_CONFIG) return dpt_error_prefix(status, "override \"%s\": ", words[i]);
+        DPT_TRY(status);
+    }
+    return DPT_OK;
+}
+
+/* ---- what the keys mean together ---- */
+
+static const dpt_config_key *condition_key(const char *condition) {
+    char name[LONGEST_SECTION * 2];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(condition, "="), condition);
+    return dpt_config_find(name);
+}
+
+bool dpt_config_holds(const dpt_config *config, const char *condition) {
+    const dpt_config_key *key = condition_key(condition);
+    const char *wanted = strchr(condition, '=') + 1;
+    if (wanted[0] == '\0') return !dpt_config_is_set(config, key);
+    size_t bytes;
+    const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
+    return strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
+}
+
+/* "file:line: " for a key from the file, "override: " for one from a word. */
+static dpt_status blame(const dpt_config_origin *origin, ptrdiff_t k, const char *file, dpt_status status) {
+    if (origin->layer[k] == DPT_CONFIG_FROM_OVERRIDE) return dpt_error_prefix(status, "override: ");
+    if (origin->layer[k] == DPT_CONFIG_FROM_FILE) return dpt_error_prefix(status, "%s:%zu: ", file, origin->line[k]);
+    return status;
+}
+
+/* The higher layer's of epochs and steps counts; one layer may not give both. */
+static dpt_status choose_length(dpt_config *config, const dpt_config_origin *origin, const char *file) {
+    if (config->epochs == 0 || config->steps == 0) return DPT_OK;
+    ptrdiff_t epochs = dpt_config_find("epochs") - dpt_config_keys, steps = dpt_config_find("steps") - dpt_config_keys;
+    if (origin->layer[epochs] == origin->layer[steps])
+        return blame(origin, steps, file,
+                     dpt_error(DPT_ERR_CONFIG, "epochs=%lld and steps=%lld are both given: give one",
+                               (long long)config->epochs, (long long)config->steps));
+    if (origin->layer[epochs] > origin->layer[steps])
+        config->steps = 0;
+    else
+        config->epochs = 0;
+    return DPT_OK;
+}
+
+/* Refuses keys without effect. One of a lower layer than what made it so is put back to its default. */
+static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *origin, const char *file) {
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
+        const dpt_config_key *key = &dpt_config_keys[k];
+        if (key->condition == NULL || origin->layer[k] == DPT_CONFIG_FROM_DEFAULT) continue;
+        if (dpt_config_holds(config, key->condition)) continue;
+        if (origin->layer[k] >= origin->layer[condition_key(key->condition) - dpt_config_keys])
+            return blame(origin, k, file,
+                         dpt_error(DPT_ERR_CONFIG, "%s does nothing without %s", key->name, key->condition));
+        DPT_TRY(set_from_text(config, key, key->initial));
+    }
+    return DPT_OK;
+}
+
+static dpt_status check_together(const dpt_config *config) {
+    DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
+    long long mean = config->data.mean.count, std = config->data.std.count;
+    DPT_CHECK(mean < 2 || std < 2 || mean == std, DPT_ERR_CONFIG,
+              "data.mean has %lld values and data.std %lld: as many, or one", mean, std);
+    DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_COSINE || config->schedule.min_lr <= config->optimizer.lr,
+              DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
+              config->optimizer.lr);
+    DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
+              (long long)config->accumulate, (long long)config->batch);
+    return DPT_OK;
+}
+
+/* ---- lifetime ---- */
+
+dpt_status dpt_config_parse(const char *file, const char *text, size_t bytes, const char *const *overrides,
+                            int override_count, dpt_config **config) {
+    dpt_config_origin origin = {0};
+    dpt_status status;
+    *config = NULL;
+    dpt_config *made = dpt_alloc_zero(1, sizeof *made);
+    DPT_CHECK_ALLOC(made);
+    DPT_TRY_GOTO(set_defaults(made), fail);
+    if (text != NULL) DPT_TRY_GOTO(dpt_config_read_yaml(made, &origin, file, text, bytes), fail);
+    DPT_TRY_GOTO(apply_overrides(made, &origin, overrides, override_count), fail);
+    DPT_TRY_GOTO(choose_length(made, &origin, file), fail);
+    DPT_TRY_GOTO(check_conditions(made, &origin, file), fail);
+    DPT_TRY_GOTO(set_conditional_defaults(made, &origin), fail);
+    DPT_TRY_GOTO(check_together(made), fail);
+    *config = made;
+    return DPT_OK;
+fail:
+    dpt_config_destroy(&made);
+    return status;
+}
+
+static dpt_status read_file(const char *path, char **text, size_t *bytes) {
+    *text = NULL;
+    FILE *in = fopen(path, "re");
+    DPT_CHECK(in != NULL, DPT_ERR_CONFIG, "config file %s: %s", path, strerror(errno));
+    dpt_status status = DPT_OK;
+    *text = dpt_alloc(LARGEST_FILE + 1);
+    DPT_CHECK_ALLOC_GOTO(*text, fail);
+    *bytes = fread(*text, 1, LARGEST_FILE + 1, in);
+    DPT_CHECK_GOTO(!ferror(in), fail, DPT_ERR_CONFIG, "config file %s: %s", path, strerror(errno));
+    DPT_CHECK_GOTO(*bytes <= LARGEST_FILE, fail, DPT_ERR_CONFIG, "config file %s: over %d bytes", path, LARGEST_FILE);
+    fclose(in);
+    return DPT_OK;
+fail:
+    fclose(in);
+    dpt_free(*text);
+    *text = NULL;
+    return status;
+}
+
+dpt_status dpt_config_load(const char *path, const char *const *overrides, int override_count, dpt_config **config) {
+    char *text = NULL;
+    size_t bytes = 0;
+    *config = NULL;
+    if (path != NULL) DPT_TRY(read_file(path, &text, &bytes));
+    dpt_status status = dpt_config_parse(path, text, bytes, overrides, override_count, config);
+    dpt_free(text);
+    return status;
+}
+
+void dpt_config_destroy(dpt_config **config) {
+    if (*config == NULL) return;
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) dpt_config_unset(*config, &dpt_config_keys[k]);
+    dpt_free(*config);
+    *config = NULL;
+}

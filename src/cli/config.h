@@ -1,0 +1,173 @@
+/* config.h: what a run is told to do: the built-in job, changed by a YAML file, changed by key=value words.
+ *
+ *   dpt_words words;
+ *   dpt_config *config;
+ *   DPT_TRY(dpt_words_split(argc - 1, argv + 1, &words));
+ *   DPT_TRY(dpt_config_load(words.config, words.override, words.override_count, &config));
+ *
+ * One table (config_table.h) makes the parser, the defaults, the resolved file and docs/config.md: a key is the path of
+ * its member here, its type is the member's type. A key that would do nothing is an error, in a file as in a word.
+ *
+ * All functions are local. */
+#ifndef DPT_CLI_CONFIG_H
+#define DPT_CLI_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "dptrain/types.h"
+
+/* X(name, text). The texts are what a config says. */
+#define DPT_CONFIG_MODEL_LIST(X)   \
+    X(DPT_CONFIG_MODEL_MLP, "mlp") \
+    X(DPT_CONFIG_MODEL_CNN, "cnn")
+#define DPT_CONFIG_ACTIVATION_LIST(X)     \
+    X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
+    X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
+    X(DPT_CONFIG_ACTIVATION_TANH, "tanh")
+#define DPT_CONFIG_BATCH_NORM_LIST(X)       \
+    X(DPT_CONFIG_BATCH_NORM_NONE, "none")   \
+    X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \
+    X(DPT_CONFIG_BATCH_NORM_SYNC, "sync")
+#define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
+#define DPT_CONFIG_OPTIMIZER_LIST(X)   \
+    X(DPT_CONFIG_OPTIMIZER_SGD, "sgd") \
+    X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw")
+#define DPT_CONFIG_SCHEDULE_LIST(X)             \
+    X(DPT_CONFIG_SCHEDULE_CONSTANT, "constant") \
+    X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")
+#define DPT_CONFIG_LOSS_LIST(X)                       \
+    X(DPT_CONFIG_LOSS_CROSS_ENTROPY, "cross_entropy") \
+    X(DPT_CONFIG_LOSS_MSE, "mse")
+#define DPT_CONFIG_DEVICE_LIST(X)     \
+    X(DPT_CONFIG_DEVICE_AUTO, "auto") \
+    X(DPT_CONFIG_DEVICE_CPU, "cpu")   \
+    X(DPT_CONFIG_DEVICE_CUDA, "cuda")
+#define DPT_CONFIG_PRECISION_LIST(X) X(DPT_CONFIG_PRECISION_FP32, "fp32")
+#define DPT_CONFIG_COMM_THREAD_LIST(X)     \
+    X(DPT_CONFIG_COMM_THREAD_AUTO, "auto") \
+    X(DPT_CONFIG_COMM_THREAD_ON, "on")     \
+    X(DPT_CONFIG_COMM_THREAD_OFF, "off")
+
+#define DPT_CONFIG_CHOICE_ENUM(name, text) name,
+typedef enum dpt_config_model { DPT_CONFIG_MODEL_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_model;
+typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
+typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
+typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
+typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
+typedef enum dpt_config_loss { DPT_CONFIG_LOSS_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_loss;
+typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
+typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
+typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
+#undef DPT_CONFIG_CHOICE_ENUM
+
+typedef struct dpt_config_ints {
+    int64_t *item;
+    int64_t count;
+} dpt_config_ints;
+typedef struct dpt_config_floats {
+    double *item;
+    int64_t count;
+} dpt_config_floats;
+typedef struct dpt_config_texts {
+    char **item;
+    int64_t count;
+} dpt_config_texts;
+
+/* What each member means stands in config_table.h and docs/config.md. A member that is not set is 0, NULL or empty. */
+typedef struct dpt_config {
+    struct {
+        dpt_config_model name;
+        dpt_config_ints hidden;
+        dpt_config_activation activation;
+        double dropout;
+        dpt_config_batch_norm batch_norm;
+    } model;
+    struct {
+        dpt_config_texts files; /* empty: the built-in job's data */
+        struct {
+            char *x, *y;
+        } train, test;
+        dpt_config_floats mean, std;
+        double scale; /* 0: by the stored type */
+        int64_t classes;
+        dpt_config_order order;
+        int64_t threads;
+    } data;
+    int64_t batch;
+    int64_t epochs, steps; /* exactly one is > 0 */
+    int64_t accumulate;
+    int64_t eval_batch; /* 0: as batch */
+    int64_t eval_every; /* epochs; 0: only at the end */
+    struct {
+        dpt_config_optimizer name;
+        double lr, momentum, beta1, beta2, eps, weight_decay;
+        double clip_norm; /* 0: off */
+        dpt_config_texts no_decay, frozen;
+    } optimizer;
+    struct {
+        dpt_config_schedule name;
+        int64_t warmup_steps;
+        double min_lr;
+    } schedule;
+    dpt_config_loss loss;
+    int64_t seed;
+    dpt_config_device device;
+    dpt_config_precision precision;
+    int64_t threads; /* per rank; 0: its share of the cores */
+    struct {
+        char *dir; /* NULL: the default of run_dir.h */
+        bool overwrite;
+    } run;
+    struct {
+        double bucket_mb; /* 0: chosen by the program */
+        dpt_config_comm_thread thread;
+    } comm;
+    struct {
+        int64_t every;
+        dpt_log_level level;
+    } log;
+} dpt_config;
+
+/* The words of a command line after the subcommand, sorted by what they are; all borrowed from argv. */
+typedef struct dpt_words {
+    const char *config; /* the one that ends in .yaml or .yml; NULL: none */
+    const char **override;
+    int override_count;
+    const char **positional;
+    int positional_count;
+} dpt_words;
+
+/* DPT_ERR_CONFIG: two config files, or a word that begins with "-". */
+dpt_status dpt_words_split(int argc, char *const *argv, dpt_words *words);
+void dpt_words_free(dpt_words *words);
+
+/* Reads the defaults, then the file (NULL: none), then the overrides ("optimizer.lr=0.1"; lists as [a,b] or a,b).
+ * DPT_ERR_CONFIG: the file cannot be read, is no YAML or over 1 MiB; a key is unknown, given twice, of the wrong type,
+ * out of range, or does nothing beside the others. The message says file:line:column, or the word. */
+dpt_status dpt_config_load(const char *path, const char *const *overrides, int override_count, dpt_config **config);
+/* The same with the file's text in memory (NULL: none); file is its name in messages. */
+dpt_status dpt_config_parse(const char *file, const char *text, size_t bytes, const char *const *overrides,
+                            int override_count, dpt_config **config);
+void dpt_config_destroy(dpt_config **config);
+
+/* The resolved config as YAML that reads back to the same; release with dpt_free. */
+dpt_status dpt_config_text(const dpt_config *config, char **text);
+/* Enters the resolved config into the start-up digest. */
+dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest);
+/* Every key with type, default, range and meaning: the text of docs/config.md. */
+void dpt_config_reference(FILE *out);
+
+/* "mlp", "cnn". */
+const char *dpt_config_model_text(dpt_config_model model);
+
+/* data.files with its patterns (glob(3)) replaced by the files that match, those sorted bytewise; release with
+ * dpt_config_files_free. DPT_ERR_CONFIG: nothing matches a pattern or name. DPT_ERR_IO: a folder cannot be read. */
+dpt_status dpt_config_files(const dpt_config *config, dpt_config_texts *files);
+void dpt_config_files_free(dpt_config_texts *files);
+
+#endif

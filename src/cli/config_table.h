@@ -1,0 +1,167 @@
+/* config_table.h: the one table of config keys, and what the config_*.c files share.
+ *
+ * A key is the path of its member in dpt_config and has the member's type; a new key is a member and a row, and
+ * docs/config.md (dptrain train --help prints it). Rows of a section stand together. Only keys that this version
+ * honours may be here. Private to src/cli/config*.c. */
+#ifndef DPT_CLI_CONFIG_TABLE_H
+#define DPT_CLI_CONFIG_TABLE_H
+
+#include <stddef.h>
+
+#include "cli/config.h"
+
+/* "|mlp|cnn": the texts of a list of choices, in the order of its enum. */
+#define DPT_CONFIG_CHOICE_TEXT(name, text) "|" text
+#define DPT_CONFIG_CHOICES(LIST) LIST(DPT_CONFIG_CHOICE_TEXT)
+
+#define DPT_CONFIG_LOG_LEVEL_LIST(X) \
+    X(DPT_LOG_DEBUG, "debug")        \
+    X(DPT_LOG_INFO, "info")          \
+    X(DPT_LOG_WARNING, "warning")    \
+    X(DPT_LOG_ERROR, "error")
+_Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 && DPT_LOG_ERROR == 3,
+               "the texts of log.level stand in the order of dpt_log_level");
+
+/* X(member, default, range, condition, help)
+ * default: as in an override; NULL: not set.
+ * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
+ * condition: "key=value", without which the key would do nothing and is refused; NULL: none. */
+// clang-format off
+#define DPT_CONFIG_TABLE(X) \
+    X(model.name, "cnn", DPT_CONFIG_CHOICES(DPT_CONFIG_MODEL_LIST), NULL, "model of the zoo") \
+    X(model.hidden, "[512, 512]", "[1, 1048576]", "model.name=mlp", "widths of the hidden layers") \
+    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name=mlp", "between layers") \
+    X(model.dropout, "0", "[0, 1)", NULL, "share of activations dropped in training") \
+    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), NULL, \
+      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync)") \
+    X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
+      "not set: Fashion-MNIST, imported at first use") \
+    X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
+    X(data.train.y, "/train/y", NULL, NULL, "dataset of the training targets") \
+    X(data.test.x, "/test/x", NULL, NULL, "dataset of the test inputs") \
+    X(data.test.y, "/test/y", NULL, NULL, "dataset of the test targets") \
+    X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs: one value, or one a channel") \
+    X(data.std, NULL, "(0, inf)", NULL, "the scaled inputs less the mean are divided by it: one value, or one a channel") \
+    X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
+    X(data.classes, "10", "[2, 1048576]", "loss=cross_entropy", "labels are 0 to classes-1") \
+    X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
+    X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
+    X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
+    X(epochs, NULL, "[1, inf)", NULL, "passes over the training samples; not together with steps") \
+    X(steps, NULL, "[1, inf)", NULL, "steps of training; not together with epochs") \
+    X(accumulate, "1", "[1, 65536]", NULL, "micro-batches that make up the batch of a step") \
+    X(eval_batch, NULL, "[1, 1073741824]", NULL, "samples of an evaluation step, over all ranks; not set: as batch") \
+    X(eval_every, "1", "[0, inf)", NULL, "epochs between evaluations; 0: only at the end") \
+    X(optimizer.name, "sgd", DPT_CONFIG_CHOICES(DPT_CONFIG_OPTIMIZER_LIST), NULL, "update rule") \
+    X(optimizer.lr, "0.05", "[0, inf)", NULL, "learning rate after warm-up") \
+    X(optimizer.momentum, "0.9", "[0, 1)", "optimizer.name=sgd", "share of the last update that is kept") \
+    X(optimizer.beta1, "0.9", "[0, 1)", "optimizer.name=adamw", "decay of the mean of gradients") \
+    X(optimizer.beta2, "0.999", "[0, 1)", "optimizer.name=adamw", "decay of the mean of squared gradients") \
+    X(optimizer.eps, "1e-08", "(0, inf)", "optimizer.name=adamw", "added to the divisor") \
+    X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd adds it times the parameter to the gradient; " \
+      "adamw shrinks the parameter by it times the learning rate") \
+    X(optimizer.clip_norm, NULL, "(0, inf)", NULL, "largest norm of all gradients together; not set: no limit") \
+    X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
+    X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
+    X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
+    X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
+    X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
+    X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
+    X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
+    X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, "of the computation") \
+    X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
+    X(run.dir, NULL, NULL, NULL, "folder of the results; not set: runs/<model>-<Slurm job id or UTC time>") \
+    X(run.overwrite, "false", NULL, NULL, "take a run.dir that is not empty and replace its files") \
+    X(comm.bucket_mb, NULL, "(0, 65536]", NULL, "MiB of gradients summed by one exchange; not set: by the speed of the exchange") \
+    X(comm.thread, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_THREAD_LIST), NULL, \
+      "exchange gradients from a thread of its own; auto: where a rank has two cores or more") \
+    X(log.every, "50", "[1, inf)", NULL, "steps between lines of the metrics file") \
+    X(log.level, "info", DPT_CONFIG_CHOICES(DPT_CONFIG_LOG_LEVEL_LIST), NULL, "least message that is shown")
+
+/* X(condition, member, default): defaults that depend on another key ("key=": not set). */
+#define DPT_CONFIG_CONDITIONAL_DEFAULTS(X) \
+    X("steps=", epochs, "5") \
+    X("optimizer.name=adamw", optimizer.lr, "0.001") \
+    X("data.files=", data.mean, "[0.286]") \
+    X("data.files=", data.std, "[0.353]")
+// clang-format on
+
+#define DPT_CONFIG_ROW_COUNT(...) +1
+enum {
+    DPT_CONFIG_KEY_COUNT = 0 DPT_CONFIG_TABLE(DPT_CONFIG_ROW_COUNT),
+    DPT_CONFIG_CONDITIONAL_COUNT = 0 DPT_CONFIG_CONDITIONAL_DEFAULTS(DPT_CONFIG_ROW_COUNT)
+};
+#undef DPT_CONFIG_ROW_COUNT
+
+typedef enum dpt_config_kind {
+    DPT_CONFIG_INT,
+    DPT_CONFIG_FLOAT,
+    DPT_CONFIG_BOOL,
+    DPT_CONFIG_TEXT,
+    DPT_CONFIG_CHOICE,
+    DPT_CONFIG_INTS,
+    DPT_CONFIG_FLOATS,
+    DPT_CONFIG_TEXTS
+} dpt_config_kind;
+
+typedef struct dpt_config_key {
+    const char *name, *initial, *range, *condition, *help;
+    dpt_config_kind kind;
+    size_t offset;
+} dpt_config_key;
+
+typedef struct dpt_config_conditional {
+    const char *condition, *name, *initial;
+} dpt_config_conditional;
+
+extern const dpt_config_key dpt_config_keys[DPT_CONFIG_KEY_COUNT];
+extern const dpt_config_conditional dpt_config_conditionals[DPT_CONFIG_CONDITIONAL_COUNT];
+
+/* A value before it has a type: one item, or those of a list. */
+typedef struct dpt_config_value {
+    char **item;
+    int64_t count, capacity;
+    bool is_list;
+} dpt_config_value;
+
+typedef enum dpt_config_layer {
+    DPT_CONFIG_FROM_DEFAULT,
+    DPT_CONFIG_FROM_FILE,
+    DPT_CONFIG_FROM_OVERRIDE
+} dpt_config_layer;
+
+/* Where each key's value came from; the line in the file. */
+typedef struct dpt_config_origin {
+    dpt_config_layer layer[DPT_CONFIG_KEY_COUNT];
+    size_t line[DPT_CONFIG_KEY_COUNT];
+} dpt_config_origin;
+
+/* config_value.c: texts to typed values. Messages begin with the key; the caller puts the place in front. */
+dpt_status dpt_config_value_add(dpt_config_value *value, const char *item, size_t bytes);
+/* "a", and for a list "[a, b]" or "a,b". */
+dpt_status dpt_config_value_split(dpt_config_value *value, const dpt_config_key *key, const char *text);
+void dpt_config_value_free(dpt_config_value *value);
+dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const dpt_config_value *value);
+void dpt_config_unset(dpt_config *config, const dpt_config_key *key);
+bool dpt_config_is_set(const dpt_config *config, const dpt_config_key *key);
+bool dpt_config_is_list(const dpt_config_key *key);
+/* The n-th choice of "|a|b", its length in bytes; NULL past the last. */
+const char *dpt_config_choice(const char *choices, int n, size_t *bytes);
+
+/* config.c. The key of that name, also "model" for "model.name"; NULL: none. */
+const dpt_config_key *dpt_config_find(const char *name);
+bool dpt_config_is_section(const char *name);
+/* "unknown key NAME", with the nearest one. */
+dpt_status dpt_config_unknown(const char *name);
+bool dpt_config_holds(const dpt_config *config, const char *condition);
+
+/* config_yaml.c: applies the file's keys. */
+dpt_status dpt_config_read_yaml(dpt_config *config, dpt_config_origin *origin, const char *file, const char *text,
+                                size_t bytes);
+
+static inline void *dpt_config_member(const dpt_config *config, const dpt_config_key *key) {
+    return (char *)(uintptr_t)config + key->offset;
+}
+
+#endif

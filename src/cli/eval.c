@@ -1,0 +1,50 @@
+/* eval.c: dptrain eval PARAMS [config.yaml] [key=value ...]: a trained model on the test part of a dataset. Without a
+ * config, the one that params.h5 keeps; overrides apply to either. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/job.h"
+#include "train/params_file.h"
+
+static dpt_status config_of_params(const char *path, const dpt_words *words, dpt_config **config) {
+    dpt_params_file *file;
+    DPT_TRY(dpt_params_file_open(path, &file));
+    const char *text = dpt_params_file_config(file);
+    dpt_status status = dpt_config_parse(path, text, strlen(text), words->override, words->override_count, config);
+    dpt_params_file_close(&file);
+    return status;
+}
+
+static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config) {
+    DPT_TRY(dpt_words_split(cli->argc, cli->argv, words));
+    DPT_CHECK(words->positional_count == 1, DPT_ERR_CONFIG,
+              "usage: dptrain eval PARAMS.h5 [config.yaml] [key=value ...]");
+    cli->context = DPT_EXIT_WHILE_LOADING;
+    if (words->config == NULL) return config_of_params(words->positional[0], words, config);
+    return dpt_config_load(words->config, words->override, words->override_count, config);
+}
+
+dpt_status dpt_cli_eval(dpt_cli *cli) {
+    dpt_words words = {0};
+    dpt_config *config = NULL;
+    dpt_job job = {0};
+    dpt_evaluation e;
+    dpt_status status;
+    DPT_TRY_GOTO(dpt_control_agree(&cli->control, read_words(cli, &words, &config)), fail);
+    cli->context = DPT_EXIT_WHILE_RUNNING;
+    DPT_TRY_GOTO(dpt_job_open(cli, config, false, &job), fail);
+    cli->context = DPT_EXIT_WHILE_LOADING;
+    DPT_TRY_GOTO(dpt_trainer_load(job.trainer, words.positional[0]), fail);
+    cli->context = DPT_EXIT_WHILE_RUNNING;
+    DPT_TRY_GOTO(dpt_job_evaluate(&job, &e), fail);
+    if (cli->control.rank == 0) {
+        printf("test samples %lld\ntest loss %.6f\n", (long long)e.rows, e.loss);
+        for (int i = 0; i < e.n_mean; i++) printf("test %s %.4f\n", e.name[i], e.mean[i]);
+    }
+fail:
+    dpt_words_free(&words);
+    dpt_job_close(&job);
+    dpt_config_destroy(&config);
+    return status;
+}

@@ -1,0 +1,37 @@
+/* job.h: what a config describes, made real: data, model, trainer. train, eval and explain use it. */
+#ifndef DPT_CLI_JOB_H
+#define DPT_CLI_JOB_H
+
+#include "cli/cli.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "dptrain/dptrain.h"
+#include "models/zoo.h"
+#include "train/trainer.h"
+
+typedef struct dpt_job {
+    dpt_cli *cli;
+    const dpt_config *config; /* borrowed */
+    dpt_context *ctx;
+    dpt_dataset *train, *test;
+    dpt_graph *graph;
+    dpt_trainer *trainer;
+    const dpt_model *model;
+    char data_name[256]; /* for the header */
+    int64_t share;       /* rows of a rank in a global batch at most */
+    int64_t steps;       /* of the whole training */
+} dpt_job;
+
+/* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
+dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job);
+void dpt_job_close(dpt_job *job);
+
+/* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */
+dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader);
+/* The trainer's options as the config says. */
+void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
+
+/* Evaluates the test part: every rank its share of each batch. Collective. */
+dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);
+
+#endif

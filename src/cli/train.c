@@ -1,0 +1,223 @@
+/* train.c: dptrain train. Every rank runs the same steps; rank 0 keeps the run directory, prints and logs. A rank's
+ * failure (a bad sample, a full disk) is agreed on by all in the exchange that begins the next step. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/job.h"
+#include "cli/progress.h"
+#include "train/metrics_log.h"
+#include "train/schedule.h"
+
+/* So many updates in a row that were not finite end a run: it will not recover. */
+enum { MOST_SKIPPED = 10 };
+
+typedef struct training {
+    dpt_cli *cli;
+    dpt_config *config;
+    dpt_job job;
+    dpt_loader *loader;
+    dpt_schedule schedule;
+    dpt_progress progress;
+    dpt_metrics_log *log; /* rank 0 */
+    char *config_text;
+    int64_t per_epoch, skipped;
+    double logged_s;
+    int64_t logged_rows;
+} training;
+
+static bool is_root(const training *t) { return t->cli->control.rank == 0; }
+
+static dpt_status open_run(training *t) {
+    if (!is_root(t)) return DPT_OK;
+    const dpt_config *c = t->config;
+    DPT_TRY(dpt_run_dir_open(c->run.dir, dpt_config_model_text(c->model.name), c->run.overwrite, &t->cli->run));
+    DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
+    char *path = dpt_run_dir_file(t->cli->run, "metrics.jsonl");
+    DPT_CHECK_ALLOC(path);
+    dpt_status status = dpt_metrics_log_open(path, &t->log);
+    dpt_free(path);
+    return status;
+}
+
+static dpt_status count_hosts(const training *t, int *hosts) {
+    int64_t first = t->cli->control.local_rank == 0;
+    DPT_TRY(dpt_control_sum_i64(&t->cli->control, &first, 1));
+    *hosts = (int)first;
+    return DPT_OK;
+}
+
+static dpt_status show_header(training *t) {
+    int hosts;
+    DPT_TRY(count_hosts(t, &hosts));
+    if (!is_root(t)) return DPT_OK;
+    const dpt_job *job = &t->job;
+    dpt_memory memory = dpt_trainer_memory(job->trainer);
+    dpt_progress_about about = {.version = dpt_version(),
+                                .device = dpt_context_device(job->ctx),
+                                .model = job->model->name,
+                                .data = job->data_name,
+                                .run_dir = dpt_run_dir_path(t->cli->run),
+                                .ranks = t->cli->control.world,
+                                .hosts = hosts,
+                                .threads = job->ctx->device.threads,
+                                .parameters = dpt_trainer_parameters(job->trainer),
+                                .memory_bytes = (int64_t)memory.total,
+                                .train_samples = (int64_t)dpt_dataset_rows(job->train),
+                                .test_samples = (int64_t)dpt_dataset_rows(job->test),
+                                .batch = t->config->batch,
+                                .steps = job->steps};
+    dpt_progress_header(stdout, &about);
+    dpt_log(DPT_LOG_INFO, "gradients are summed by %s", job->ctx->comm.name);
+    return DPT_OK;
+}
+
+static dpt_status open_training(training *t) {
+    dpt_status parsed = DPT_OK;
+    dpt_words words = {0};
+    parsed = dpt_words_split(t->cli->argc, t->cli->argv, &words);
+    if (parsed == DPT_OK && words.positional_count)
+        parsed = dpt_error(DPT_ERR_CONFIG, "\"%s\" is no config file (.yaml) and no key=value", words.positional[0]);
+    if (parsed == DPT_OK) parsed = dpt_config_load(words.config, words.override, words.override_count, &t->config);
+    dpt_words_free(&words);
+    if (parsed == DPT_OK) parsed = dpt_config_text(t->config, &t->config_text);
+    DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
+    DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
+    t->schedule = (dpt_schedule){
+        .kind = t->config->schedule.name == DPT_CONFIG_SCHEDULE_COSINE ? DPT_SCHEDULE_COSINE : DPT_SCHEDULE_CONSTANT,
+        .lr = t->config->optimizer.lr,
+        .min_lr = t->config->schedule.min_lr,
+        .warmup_steps = t->config->schedule.warmup_steps,
+        .total_steps = t->job.steps};
+    dpt_status status = dpt_schedule_check(&t->schedule);
+    if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
+    DPT_TRY(dpt_control_agree(&t->cli->control, status));
+    t->per_epoch = (int64_t)dpt_loader_steps(t->loader);
+    DPT_TRY(dpt_control_agree(&t->cli->control, open_run(t)));
+    return show_header(t);
+}
+
+static dpt_status log_step(training *t, int64_t epoch, const dpt_metrics *m) {
+    bool due = (m->step + 1) % t->config->log.every == 0 || m->step + 1 == t->job.steps;
+    t->logged_rows += m->rows;
+    if (!is_root(t) || !due) return DPT_OK;
+    double now = dpt_clock_s(), rate = (double)t->logged_rows / (now - t->logged_s);
+    t->logged_s = now;
+    t->logged_rows = 0;
+    const dpt_metric metrics[] = {{"step", (double)(m->step + 1)},
+                                  {"epoch", (double)epoch},
+                                  {"loss", m->loss},
+                                  {"lr", m->lr},
+                                  {"grad_norm", m->grad_norm},
+                                  {"skipped", (double)m->skipped},
+                                  {"samples_per_s", rate},
+                                  {"data_wait_s", dpt_loader_wait_s(t->loader)}};
+    return dpt_metrics_log_write(t->log, "train", metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* Every rank sees the same metrics, so every rank comes to the same end. */
+static dpt_status check_finite(training *t, const dpt_metrics *m) {
+    t->skipped = m->skipped ? t->skipped + 1 : 0;
+    if (m->skipped && t->skipped == 1)
+        dpt_log(DPT_LOG_WARNING, "step %lld: loss %g, gradient norm %g: not finite, the update is skipped",
+                (long long)m->step + 1, m->loss, m->grad_norm);
+    DPT_CHECK(
+        t->skipped < MOST_SKIPPED, DPT_ERR_DIVERGED,
+        "diverged: loss or gradient have not been finite in steps %lld to %lld (learning rate %g); parameters are "
+        "those of step %lld",
+        (long long)(m->step + 2 - t->skipped), (long long)m->step + 1, m->lr, (long long)(m->step + 1 - t->skipped));
+    return DPT_OK;
+}
+
+/* mine: a failure of the last step's bookkeeping, agreed on here. */
+static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
+    const dpt_batch *batch = NULL;
+    if (*mine == DPT_OK) *mine = dpt_loader_next(t->loader, &batch);
+    dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
+    int64_t first_row[DPT_MAX_AXES] = {batch ? batch->first_row : 0};
+    dpt_step_request r = {
+        .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? 2 : 0, .first_row = first_row};
+    dpt_metrics m;
+    DPT_TRY(dpt_trainer_step_request(t->job.trainer, &r, &m));
+    int64_t epoch = (int64_t)batch->epoch + 1;
+    dpt_loader_release(t->loader);
+    t->cli->report.step = step + 1;
+    t->cli->report.epoch = epoch;
+    if (is_root(t)) dpt_progress_step(&t->progress, step + 1, epoch, m.loss, m.rows, dpt_clock_s());
+    *mine = log_step(t, epoch, &m);
+    return check_finite(t, &m);
+}
+
+static double accuracy_of(const dpt_evaluation *e) {
+    for (int i = 0; i < e->n_mean; i++)
+        if (strcmp(e->name[i], "accuracy") == 0) return e->mean[i];
+    return NAN;
+}
+
+static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *shown, dpt_status *mine) {
+    dpt_evaluation e;
+    double begin = dpt_clock_s();
+    t->cli->report.phase = "evaluate";
+    DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
+    DPT_TRY(dpt_job_evaluate(&t->job, &e));
+    t->cli->report.phase = "train";
+    *shown = (dpt_progress_evaluation){
+        .loss = e.loss, .accuracy = accuracy_of(&e), .samples = e.rows, .seconds = dpt_clock_s() - begin};
+    t->logged_s += shown->seconds;
+    if (!is_root(t)) return DPT_OK;
+    dpt_progress_evaluated(&t->progress, epoch, shown);
+    const dpt_metric metrics[] = {
+        {"epoch", (double)epoch}, {"loss", e.loss}, {"accuracy", shown->accuracy}, {"samples", (double)e.rows}};
+    *mine = dpt_metrics_log_write(t->log, "evaluate", metrics, sizeof metrics / sizeof *metrics);
+    return DPT_OK;
+}
+
+static dpt_status save(training *t) {
+    char *path = is_root(t) ? dpt_run_dir_file(t->cli->run, "params.h5") : NULL;
+    t->cli->report.phase = "save";
+    DPT_TRY(dpt_control_agree(&t->cli->control, is_root(t) && !path ? DPT_ERR_MEMORY : DPT_OK));
+    dpt_status status = dpt_trainer_save(t->job.trainer, path, t->config_text);
+    dpt_free(path);
+    return status;
+}
+
+static dpt_status run(training *t) {
+    dpt_status mine = DPT_OK;
+    dpt_progress_evaluation last = {0};
+    int64_t every = t->config->eval_every * t->per_epoch;
+    t->cli->report.phase = "train";
+    t->logged_s = dpt_clock_s();
+    if (is_root(t)) dpt_progress_start(&t->progress, stdout, isatty(STDOUT_FILENO), t->job.steps, t->logged_s);
+    for (int64_t step = 0; step < t->job.steps; step++) {
+        DPT_TRY(train_step(t, step, &mine));
+        bool end = step + 1 == t->job.steps, epoch_ends = every > 0 && (step + 1) % every == 0;
+        if (end || epoch_ends) DPT_TRY(evaluate(t, t->cli->report.epoch, &last, &mine));
+    }
+    DPT_TRY(dpt_control_agree(&t->cli->control, mine));
+    DPT_TRY(save(t));
+    if (is_root(t)) dpt_progress_result(&t->progress, &last);
+    return DPT_OK;
+}
+
+dpt_status dpt_cli_train(dpt_cli *cli) {
+    training t = {.cli = cli};
+    cli->report.phase = "start";
+    dpt_status status = open_training(&t);
+    if (status == DPT_OK) status = run(&t);
+    char message[1024];
+    snprintf(message, sizeof message, "%s", dpt_last_error());
+    dpt_status closed = dpt_metrics_log_close(&t.log);
+    if (status == DPT_OK)
+        status = closed;
+    else
+        dpt_error(status, "%s", message);
+    dpt_loader_destroy(&t.loader);
+    dpt_job_close(&t.job);
+    dpt_free(t.config_text);
+    dpt_config_destroy(&t.config);
+    return status;
+}

@@ -1,0 +1,67 @@
+/* dataset.h: HDF5 files as they are: one or several, whose samples stand along the first axis of each dataset and
+ * continue from file to file. Rank 0 checks the files and makes an index; the others take it from rank 0.
+ *
+ *   dpt_field_spec fields[] = {{.name = "x", .path = "/train/x", .dtype = DPT_F32, .ndim = 3, .dim = {1, 28, 28}},
+ *                              {.name = "y", .path = "/train/y", .dtype = DPT_I64, .ndim = DPT_ANY_NDIM}};
+ *   DPT_TRY(dpt_dataset_open(control, files, file_count, fields, 2, &dataset));
+ *
+ * What may be stored: unsigned 8-bit and signed 32- and 64-bit integers, 32- and 64-bit floats, little-endian;
+ * contiguous, chunked (chunks of at most 64 MiB; filters shuffle, fletcher32, deflate) or compact. Anything else is
+ * refused by name, and so are soft and external links, external and virtual storage, and sizes that the file does not
+ * hold. */
+#ifndef DPT_DATA_DATASET_H
+#define DPT_DATA_DATASET_H
+
+#include "backend/control.h"
+#include "dptrain/types.h"
+
+typedef struct dpt_dataset dpt_dataset;
+
+enum { DPT_ANY_NDIM = -1, DPT_ANY_DIM = -1 };
+
+/* What the caller wants of a field. */
+typedef struct dpt_field_spec {
+    const char *name;          /* the graph input that it feeds */
+    const char *path;          /* of the dataset in every file */
+    dpt_dtype dtype;           /* as the loader delivers it; integers only from integers */
+    int ndim;                  /* of a sample, rows not counted; DPT_ANY_NDIM: as found */
+    int64_t dim[DPT_MAX_NDIM]; /* a dim of DPT_ANY_DIM: as found */
+} dpt_field_spec;
+
+/* What was found. */
+typedef struct dpt_field {
+    const char *name, *path;
+    dpt_dtype dtype, stored;
+    int ndim;
+    int64_t dim[DPT_MAX_NDIM];
+    int64_t elements; /* of a sample: the product of dim */
+} dpt_field;
+
+/* Opens the files. Rank 0's arguments count; the others' are not looked at. Collective over control; every rank ends
+ * with the same status and message, which names file, dataset and numbers.
+ * DPT_ERR_ARG: no file or no field. DPT_ERR_IO: a file cannot be opened or read (the system's reason).
+ * DPT_ERR_DATA: not HDF5, truncated, a dataset is missing (names those there), a field's rows differ from another's,
+ * 0 samples, files that differ between ranks. DPT_ERR_SHAPE: a sample's shape is not the expected one.
+ * DPT_ERR_UNSUPPORTED: an element type, storage, filter or link outside those above. */
+dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
+                            const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
+/* Local. */
+void dpt_dataset_close(dpt_dataset **dataset);
+
+/* Samples of all files together. Local. */
+uint64_t dpt_dataset_rows(const dpt_dataset *dataset);
+int dpt_dataset_field_count(const dpt_dataset *dataset);
+/* Borrowed until the dataset is closed. Local. */
+const dpt_field *dpt_dataset_field(const dpt_dataset *dataset, int field);
+/* Of names, dataset paths, dtypes, shapes, sizes and places of rows: equal on all ranks, and in every run on the same
+ * files, wherever they lie (file names do not enter). Local. */
+uint64_t dpt_dataset_digest(const dpt_dataset *dataset);
+
+/* Reads rows [row, row + count) of a field as they are stored (dtype `stored`) into out. Any thread. Local.
+ * DPT_ERR_ARG: rows outside the dataset. DPT_ERR_IO: the file could not be read, or ended early. */
+dpt_status dpt_dataset_read(const dpt_dataset *dataset, int field, uint64_t row, uint64_t count, void *out);
+
+/* Where a sample stands, for messages: the file (borrowed) and the row in it. Local. */
+const char *dpt_dataset_locate(const dpt_dataset *dataset, uint64_t sample, uint64_t *row_in_file);
+
+#endif

@@ -1,0 +1,259 @@
+/* hdf5_output.c: see hdf5_output.h. HDF5 makes no fsync, so the file is synced by its name after it is closed. Times of
+ * objects are not tracked and the format is fixed: both would change bytes. */
+#include "data/hdf5_output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "data/hdf5_util.h"
+
+/* Makes every folder on the way to a file. */
+static dpt_status make_folders(const char *path) {
+    char *folder = dpt_strdup(path);
+    DPT_CHECK_ALLOC(folder);
+    dpt_status status = DPT_OK;
+    for (char *slash = strchr(folder + 1, '/'); *folder && slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+            status = dpt_error(DPT_ERR_IO, "%s: %s", folder, strerror(errno));
+            break;
+        }
+        *slash = '/';
+    }
+    dpt_free(folder);
+    return status;
+}
+
+static dpt_status create_file(const char *path, int64_t *file) {
+    hid_t access = -1, creation = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
+    DPT_TRY_GOTO(DPT_H5(creation = H5Pcreate(H5P_FILE_CREATE)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_file_locking(access, 0, 1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(creation, 0)), fail);
+    DPT_TRY_GOTO(DPT_H5(*file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access)), fail);
+fail:
+    dpt_h5_close_properties(creation);
+    dpt_h5_close_properties(access);
+    return status;
+}
+
+dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path) {
+    *output = (dpt_hdf5_output){.file = -1, .dataset = -1};
+    char host[65] = "host";
+    gethostname(host, sizeof host - 1);
+    dpt_status status;
+    DPT_TRY(make_folders(path));
+    output->path = dpt_strdup(path);
+    output->partial = dpt_format("%s.partial-%s-%ld", path, host, (long)getpid());
+    if (!output->path || !output->partial) {
+        status = DPT_ERR_MEMORY;
+        goto fail;
+    }
+    int descriptor =
+        open(output->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); /* for the system's reason */
+    DPT_CHECK_GOTO(descriptor >= 0, fail, DPT_ERR_IO, "%s: %s", output->partial, strerror(errno));
+    close(descriptor);
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    status = create_file(output->partial, &output->file);
+    dpt_h5_leave(&scope);
+    if (status == DPT_OK) return DPT_OK;
+    dpt_error_prefix(status, "%s: ", output->partial);
+fail:
+    dpt_hdf5_output_close(output);
+    return status;
+}
+
+/* Groups without times: those that HDF5 makes by itself for a path have them. */
+static dpt_status create_groups(hid_t file, const char *path) {
+    char *so_far = dpt_strdup(path);
+    DPT_CHECK_ALLOC(so_far);
+    dpt_status status = DPT_OK;
+    hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
+    if (H5Pset_obj_track_times(creation, 0) < 0) status = DPT_H5(-1);
+    for (char *slash = strchr(so_far + 1, '/'); status == DPT_OK && slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (H5Lexists(file, so_far, H5P_DEFAULT) <= 0) {
+            hid_t group = H5Gcreate2(file, so_far, H5P_DEFAULT, creation, H5P_DEFAULT);
+            status = DPT_H5(group);
+            if (group >= 0) H5Gclose(group);
+        }
+        *slash = '/';
+    }
+    dpt_h5_close_properties(creation);
+    dpt_free(so_far);
+    return status;
+}
+
+static hid_t disk_type(dpt_dtype dtype) {
+    switch (dtype) {
+        case DPT_F32: return H5T_IEEE_F32LE;
+        case DPT_F64: return H5T_IEEE_F64LE;
+        case DPT_U8: return H5T_STD_U8LE;
+        case DPT_I32: return H5T_STD_I32LE;
+        case DPT_I64: return H5T_STD_I64LE;
+    }
+    return -1;
+}
+
+static dpt_status create_dataset(const dpt_hdf5_output *output, int64_t *dataset) {
+    hsize_t size[DPT_MAX_NDIM + 1];
+    for (int i = 0; i < output->ndim; i++) size[i] = (hsize_t)output->dim[i];
+    hid_t space = -1, creation = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(create_groups(output->file, output->dataset_path), fail);
+    DPT_TRY_GOTO(DPT_H5(space = H5Screate_simple(output->ndim, size, NULL)), fail);
+    DPT_TRY_GOTO(DPT_H5(creation = H5Pcreate(H5P_DATASET_CREATE)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(creation, 0)), fail);
+    DPT_TRY_GOTO(DPT_H5(*dataset = H5Dcreate2(output->file, output->dataset_path, disk_type(output->dtype), space,
+                                              H5P_DEFAULT, creation, H5P_DEFAULT)),
+                 fail);
+fail:
+    dpt_h5_close_properties(creation);
+    dpt_h5_close_space(space);
+    return status;
+}
+
+static dpt_status finish_dataset(dpt_hdf5_output *output) {
+    hid_t dataset = output->dataset;
+    output->dataset = -1;
+    return dataset < 0 ? DPT_OK : DPT_H5(H5Dclose(dataset));
+}
+
+dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
+                                   const int64_t *dim) {
+    DPT_CHECK(ndim >= 1 && ndim <= DPT_MAX_NDIM + 1, DPT_ERR_UNSUPPORTED, "%s: %s: %d axes", output->path, path, ndim);
+    char *copy = dpt_strdup(path);
+    DPT_CHECK_ALLOC(copy);
+    dpt_free(output->dataset_path);
+    output->dataset_path = copy;
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = finish_dataset(output);
+    output->dtype = dtype;
+    output->ndim = ndim;
+    memcpy(output->dim, dim, (size_t)ndim * sizeof *dim);
+    if (status == DPT_OK) status = create_dataset(output, &output->dataset);
+    dpt_h5_leave(&scope);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s: %s: ", output->partial, path);
+}
+
+static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
+    hsize_t start[DPT_MAX_NDIM + 1] = {(hsize_t)first}, size[DPT_MAX_NDIM + 1];
+    for (int i = 0; i < output->ndim; i++) size[i] = (hsize_t)output->dim[i];
+    size[0] = (hsize_t)count;
+    hid_t space = -1, memory = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(space = H5Dget_space(output->dataset)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL)), fail);
+    DPT_TRY_GOTO(DPT_H5(memory = H5Screate_simple(output->ndim, size, NULL)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Dwrite(output->dataset, dpt_h5_type(output->dtype), memory, space, H5P_DEFAULT, data)), fail);
+fail:
+    dpt_h5_close_space(memory);
+    dpt_h5_close_space(space);
+    return status;
+}
+
+dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
+    if (count == 0) return DPT_OK;
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = write_rows(output, first, count, data);
+    dpt_h5_leave(&scope);
+    return status == DPT_OK ? DPT_OK
+                            : dpt_error_prefix(status, "%s: %s: rows %lld to %lld: ", output->partial,
+                                               output->dataset_path, (long long)first, (long long)(first + count - 1));
+}
+
+static dpt_status close_file(dpt_hdf5_output *output) {
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = finish_dataset(output);
+    hid_t file = output->file;
+    output->file = -1;
+    if (status == DPT_OK)
+        status = DPT_H5(H5Fclose(file));
+    else
+        dpt_h5_close_file(file);
+    dpt_h5_leave(&scope);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s: ", output->partial);
+}
+
+/* Syncs a file or a folder by name. */
+static dpt_status sync_path(const char *path, int flags) {
+    int descriptor = open(path, flags | O_CLOEXEC);
+    DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
+    int failed = fsync(descriptor) != 0 ? errno : 0;
+    close(descriptor);
+    if (failed == EINVAL && flags & O_DIRECTORY) return DPT_OK; /* file systems that cannot sync a folder */
+    DPT_CHECK(failed == 0, DPT_ERR_IO, "%s: fsync: %s", path, strerror(failed));
+    return DPT_OK;
+}
+
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? dpt_format("%.*s", slash == path ? 1 : (int)(slash - path), path) : dpt_strdup(".");
+}
+
+dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output) {
+    char *folder = folder_of(output->path);
+    DPT_CHECK_ALLOC(folder);
+    dpt_status status;
+    DPT_TRY_GOTO(close_file(output), fail);
+    DPT_TRY_GOTO(sync_path(output->partial, O_RDONLY), fail);
+    DPT_CHECK_GOTO(rename(output->partial, output->path) == 0, fail, DPT_ERR_IO, "%s: rename: %s", output->path,
+                   strerror(errno));
+    dpt_free(output->partial);
+    output->partial = NULL;
+    DPT_TRY_GOTO(sync_path(folder, O_RDONLY | O_DIRECTORY), fail);
+fail:
+    dpt_free(folder);
+    return status;
+}
+
+void dpt_hdf5_output_close(dpt_hdf5_output *output) {
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_h5_close_dataset(output->dataset);
+    dpt_h5_close_file(output->file);
+    dpt_h5_leave(&scope);
+    if (output->partial) unlink(output->partial);
+    dpt_free(output->path);
+    dpt_free(output->partial);
+    dpt_free(output->dataset_path);
+    *output = (dpt_hdf5_output){.file = -1, .dataset = -1};
+}
+
+dpt_status dpt_path_lock(const char *path, int *lock) {
+    *lock = -1;
+    DPT_TRY(make_folders(path));
+    char *name = dpt_format("%s.lock", path);
+    DPT_CHECK_ALLOC(name);
+    dpt_status status = DPT_OK;
+    int descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666), failed = 0;
+    DPT_CHECK_GOTO(descriptor >= 0, fail, DPT_ERR_IO, "%s: %s", name, strerror(errno));
+    do failed = flock(descriptor, LOCK_EX) != 0 ? errno : 0;
+    while (failed == EINTR);
+    if (failed)
+        close(descriptor);
+    else
+        *lock = descriptor;
+    bool no_locks = failed == ENOLCK || failed == ENOSYS || failed == EOPNOTSUPP;
+    DPT_CHECK_GOTO(failed == 0 || no_locks, fail, DPT_ERR_IO, "%s: %s", name, strerror(failed));
+fail:
+    dpt_free(name);
+    return status;
+}
+
+void dpt_path_unlock(int lock) {
+    if (lock >= 0) close(lock);
+}

@@ -1,0 +1,70 @@
+/* loader.h: threads that read, convert and check this rank's share of each global batch ahead of its use, into a ring
+ * of slots. Which samples come, and in which order, is a pure function of the options (sampler.h): neither the number
+ * of threads and slots nor a restart at (first_epoch, first_step) changes it.
+ *
+ *   dpt_loader_options o;
+ *   dpt_loader_options_init(&o);
+ *   o.global_batch = 512; o.rank = rank; o.world = world; o.shuffle = true; o.seed = 1; o.threads = 2;
+ *   DPT_TRY(dpt_loader_create(dataset, &o, &loader));
+ *   const dpt_batch *batch;
+ *   while ((status = dpt_loader_next(loader, &batch)) == DPT_OK && batch) {
+ *       ... batch->array[0 .. fields - 1] ...
+ *       dpt_loader_release(loader);
+ *   } */
+#ifndef DPT_DATA_LOADER_H
+#define DPT_DATA_LOADER_H
+
+#include <stdbool.h>
+
+#include "data/convert.h"
+#include "data/dataset.h"
+
+typedef struct dpt_loader dpt_loader;
+
+typedef struct dpt_loader_options {
+    uint64_t seed;
+    bool shuffle;         /* order `exact`; otherwise the order of the files, as evaluation wants it */
+    int64_t global_batch; /* rows over all ranks; required */
+    int64_t capacity;     /* rows of a slot, at least ceil(global_batch / world); 0: just that */
+    int rank, world;
+    uint64_t first_epoch, first_step; /* where to begin; first_step may be the number of steps: the next epoch */
+    uint64_t epochs;                  /* ends before this epoch; 0: never ends */
+    int threads;                      /* 0: dpt_loader_next reads in the caller */
+    int slots;                        /* batches read ahead or held; at least 1 */
+    const dpt_normalise *normalise;   /* a field each, in the dataset's order; NULL: none. Copied. */
+} dpt_loader_options;
+
+/* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots. Local. */
+void dpt_loader_options_init(dpt_loader_options *options);
+
+/* This rank's part of a global batch. */
+typedef struct dpt_batch {
+    uint64_t epoch, step;   /* step within the epoch */
+    int64_t first_row;      /* of this rank in the global batch */
+    int64_t rows;           /* of this rank; maybe 0 */
+    int64_t global_rows;    /* of all ranks: fewer in the last batch of an epoch */
+    const dpt_array *array; /* a field each; rows past `rows` up to the capacity hold finite values */
+    const uint64_t *sample; /* [rows]: indices over all files */
+} dpt_batch;
+
+/* Starts the threads. Borrows the dataset until the loader is destroyed. Local.
+ * DPT_ERR_ARG: an option is out of range (which, with numbers), or normalisation does not fit a field. */
+dpt_status dpt_loader_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_loader **loader);
+/* Stops at once, whatever is in flight. Local. */
+void dpt_loader_destroy(dpt_loader **loader);
+
+/* The next batch in order; waits for it. *batch is borrowed until its dpt_loader_release, and NULL at the end. An error
+ * comes in the place of the batch that it befell, on the rank that it befell (to be agreed by all), and again at every
+ * later call. One thread at a time. Local.
+ * DPT_ERR_DATA: a value is NaN, infinite or no class; names file, dataset, sample and value. DPT_ERR_IO: a file could
+ * not be read. DPT_ERR_ARG: all slots are held. */
+dpt_status dpt_loader_next(dpt_loader *loader, const dpt_batch **batch);
+/* Gives back the oldest batch held. Local. */
+void dpt_loader_release(dpt_loader *loader);
+
+/* Seconds that dpt_loader_next has waited (or read, without threads) since creation. Local. */
+double dpt_loader_wait_s(const dpt_loader *loader);
+/* Steps of an epoch, the partial last batch included. Local. */
+uint64_t dpt_loader_steps(const dpt_loader *loader);
+
+#endif

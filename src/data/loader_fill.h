@@ -1,0 +1,42 @@
+/* loader_fill.h: one slot of the loader's ring and how it is filled: the samples of a batch, read in runs, converted,
+ * checked. No threads here: a slot belongs to whoever fills it. */
+#ifndef DPT_DATA_LOADER_FILL_H
+#define DPT_DATA_LOADER_FILL_H
+
+#include <stdatomic.h>
+
+#include "data/loader.h"
+#include "data/sampler.h"
+
+/* What filling needs to know, the same for all slots and unchanged after creation. */
+typedef struct dpt_fill_plan {
+    const dpt_dataset *dataset;
+    dpt_order order;
+    bool shuffle;
+    int64_t global_batch, capacity;
+    int rank, world, fields;
+    dpt_convert **convert; /* [fields], owned */
+    uint64_t raw_bytes;    /* that a filler needs for rows before their conversion */
+    atomic_bool stop;      /* filling ends early, with an unusable slot */
+} dpt_fill_plan;
+
+typedef struct dpt_slot {
+    dpt_batch batch;
+    dpt_array *array;
+    uint64_t *sample;
+    dpt_status status;
+    char *message; /* the filler's last error where status is not DPT_OK; owned, NULL if memory ran out */
+} dpt_slot;
+
+/* Copies what it needs of checked options. On failure the plan still wants dpt_fill_plan_destroy. */
+dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan);
+void dpt_fill_plan_destroy(dpt_fill_plan *plan);
+
+/* The same of a slot: arrays of capacity rows, all zero. */
+dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot);
+void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot);
+
+/* Fills a slot with this rank's share of global batch (epoch, step). raw: plan->raw_bytes. Sets status and message. */
+void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *raw, dpt_slot *slot);
+
+#endif

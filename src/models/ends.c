@@ -1,0 +1,50 @@
+/* ends.c: input, target, loss and outputs, alike for all models. */
+#include "models/ends.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+#include "dptrain/ops.h"
+
+dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
+    DPT_CHECK(o->in_ndim >= 1 && o->in_ndim < DPT_MAX_NDIM, DPT_ERR_CONFIG, "model %s: samples of %d dimensions", model,
+              o->in_ndim);
+    for (int i = 0; i < o->in_ndim; i++)
+        DPT_CHECK(o->in_dim[i] > 0, DPT_ERR_CONFIG, "model %s: dimension %d of a sample is %lld", model, i,
+                  (long long)o->in_dim[i]);
+    DPT_CHECK(o->classes > 0, DPT_ERR_CONFIG, "model %s: %lld classes", model, (long long)o->classes);
+    DPT_CHECK(o->dropout >= 0 && o->dropout < 1, DPT_ERR_CONFIG, "model %s: dropout %g is not in [0, 1)", model,
+              o->dropout);
+    bool floats = o->target_dtype == DPT_F32 || o->target_dtype == DPT_F64;
+    if (o->loss == DPT_MODEL_MSE)
+        DPT_CHECK(o->target_dtype == DPT_F32, DPT_ERR_CONFIG,
+                  "model %s: targets of a mean squared error are f32, not %s", model, dpt_dtype_text(o->target_dtype));
+    else
+        DPT_CHECK(!floats, DPT_ERR_CONFIG, "model %s: targets of a cross-entropy are u8, i32 or i64, not %s", model,
+                  dpt_dtype_text(o->target_dtype));
+    return DPT_OK;
+}
+
+dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
+    int64_t dim[DPT_MAX_NDIM] = {DPT_BATCH};
+    for (int i = 0; i < o->in_ndim; i++) dim[i + 1] = o->in_dim[i];
+    return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
+}
+
+dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
+    bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
+    int64_t dim[] = {DPT_BATCH, o->classes};
+    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, classifies ? 1 : 2, dim);
+    dpt_output(g, classifies ? "logits" : "y", value);
+    if (classifies) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
+    return dpt_graph_status(g);
+}
+
+dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number) {
+    if (o->batch_norm == DPT_MODEL_NORM_NONE) return x;
+    char name[32];
+    snprintf(name, sizeof name, "bn%d", number);
+    dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
+    return dpt_batch_norm(x, norm, name);
+}

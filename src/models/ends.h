@@ -1,0 +1,16 @@
+/* ends.h: what all models share: their two ends. */
+#ifndef DPT_MODELS_ENDS_H
+#define DPT_MODELS_ENDS_H
+
+#include "models/zoo.h"
+
+/* DPT_ERR_CONFIG: options that fit no model: sample shape, classes, target type, dropout. Local. */
+dpt_status dpt_model_check(const char *model, const dpt_model_options *o);
+/* Input "x", [B, sample shape] of f32. Local. */
+dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
+/* Target "y", loss and outputs for the last layer's value [B, classes]; the graph's status. Local. */
+dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value);
+/* Batch norm "bn<number>" as o->batch_norm says; x where that is none. Local. */
+dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number);
+
+#endif

@@ -1,0 +1,95 @@
+/* collective.c: what crosses ranks, as nodes. Only shapes and gradients stand here: the executor runs collectives
+ * through the communicator, in the order of the program, which is the same on all ranks.
+ *
+ * all_reduce is the user's; the distribute pass turns it, and every sum over ranks that it inserts itself, into
+ * sum_start -> sum_wait, so that compute may run between the two and memory in flight is not reused. bucket_start and
+ * bucket_wait do the same for a slice of the gradient arena; they pass tokens only. */
+#include <string.h>
+
+#include "ops/declare.h"
+#include "ops/internal.h"
+
+/* A tensor that each rank has one of, of a type that can be summed. */
+static dpt_status summed_shape(dpt_node *node) {
+    const dpt_tensor *x = node->in[0];
+    if (dpt_has_batch(x))
+        return dpt_shape_error(node, "x is %s: a tensor with a batch dimension is spread over ranks already",
+                               dpt_shape_text(x));
+    if (!dpt_is_float(x->dtype) && x->dtype != DPT_I64)
+        return dpt_shape_error(node, "x is %s %s: only f32, f64 and i64 are summed over ranks",
+                               dpt_dtype_text(x->dtype), dpt_shape_text(x));
+    dpt_set_out_like(node, 0, x);
+    return DPT_OK;
+}
+
+static dpt_status token_shape(dpt_node *node) {
+    dpt_set_out(node, 0, DPT_U8, 0, NULL);
+    node->out[0].token = true;
+    return DPT_OK;
+}
+
+/* ---- all_reduce: y = sum of x over ranks; its gradient hands every rank the same g, meant as shares of a sum ---- */
+
+dpt_tensor *dpt_all_reduce_at(DPT_PLACE_ARGS, dpt_tensor *x) {
+    return dpt_apply(file, line, DPT_OP_ALL_REDUCE, NULL, NULL, 1, &x);
+}
+
+static void all_reduce_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
+    if (want[0]) gin[0] = dpt_apply(DPT_AT(node), DPT_OP_ALL_REDUCE_GRAD, NULL, NULL, 1, &gout[0]);
+}
+
+static void all_reduce_grad_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
+    if (want[0]) gin[0] = dpt_all_reduce_at(DPT_AT(node), gout[0]);
+}
+
+/* ---- root_only: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks ---- */
+
+dpt_tensor *dpt_root_only_at(DPT_PLACE_ARGS, dpt_tensor *x) {
+    return dpt_apply(file, line, DPT_OP_ROOT_ONLY, NULL, NULL, 1, &x);
+}
+
+static dpt_status root_only_run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    size_t bytes = (size_t)call->out[0].count * dpt_dtype_size(call->out[0].dtype);
+    if (call->rank == 0)
+        memcpy(call->out[0].data, call->in[0].data, bytes);
+    else
+        memset(call->out[0].data, 0, bytes);
+    return DPT_OK;
+}
+
+/* ---- tables ---- */
+
+const dpt_op dpt_op_all_reduce = {
+    .name = "all_reduce", .linear = DPT_ADDITIVE, .n_out = 1, .shape = summed_shape, .gradient = all_reduce_gradient};
+const dpt_op dpt_op_all_reduce_grad = {.name = "all_reduce_grad",
+                                       .flags = DPT_IS_VIEW | DPT_IS_PARTIAL,
+                                       .linear = DPT_ADDITIVE,
+                                       .n_out = 1,
+                                       .shape = summed_shape,
+                                       .gradient = all_reduce_grad_gradient};
+const dpt_op dpt_op_root_only = {.name = "root_only",
+                                 .flags = DPT_IS_TERMINAL | DPT_IS_PARTIAL,
+                                 .linear = DPT_ADDITIVE,
+                                 .n_out = 1,
+                                 .shape = summed_shape};
+const dpt_op dpt_op_sum_start = {.name = "sum_start",
+                                 .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_VIEW,
+                                 .linear = DPT_ADDITIVE,
+                                 .n_out = 1,
+                                 .shape = summed_shape};
+const dpt_op dpt_op_sum_wait = {.name = "sum_wait",
+                                .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_VIEW,
+                                .linear = DPT_ADDITIVE,
+                                .n_out = 1,
+                                .shape = summed_shape};
+const dpt_op dpt_op_bucket_start = {.name = "bucket_start",
+                                    .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_EFFECT,
+                                    .n_out = 1,
+                                    .shape = token_shape};
+const dpt_op dpt_op_bucket_wait = {.name = "bucket_wait",
+                                   .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_EFFECT,
+                                   .n_out = 1,
+                                   .shape = token_shape};
+
+const dpt_kernel dpt_cpu_root_only = {.run = root_only_run};

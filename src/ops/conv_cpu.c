@@ -1,0 +1,275 @@
+/* conv_cpu.c: the CPU kernels of conv, conv_dgrad and conv_wgrad.
+ *
+ * f32 goes through oneDNN. Its convolutions want blocked layouts, and reordering into and out of them costs a tenth of
+ * what they save against the canonical one, so each operand whose preferred layout differs gets a copy in the
+ * workspace. Two exceptions, measured: data gradients to few input channels are faster unblocked, and without AVX-512
+ * so are weight gradients with few input channels. The choice depends on shapes and processor alone, never on timing,
+ * so that runs repeat bit by bit. */
+#include "ops/conv_cpu.h"
+#include "base/memory.h"
+#include "ops/cpu_dnnl.h"
+#include "ops/declare.h"
+#include "ops/map.h"
+
+/* Operands of a kernel: inputs 0 and 1, output 0. */
+enum { ROLES = 3, RESULT = 2, MAX_WEIGHT_NDIM = 3 + DPT_MAX_SPATIAL };
+
+/* Which of x, w, y each role is, and its number in oneDNN. */
+typedef enum array { ARRAY_X, ARRAY_W, ARRAY_Y } array;
+typedef struct role {
+    array is;
+    int argument;
+    dnnl_query_t layout;
+} role;
+
+static const role roles[][ROLES] = {[DPT_CONV_FORWARD] = {{ARRAY_X, DNNL_ARG_SRC, dnnl_query_src_md},
+                                                          {ARRAY_W, DNNL_ARG_WEIGHTS, dnnl_query_weights_md},
+                                                          {ARRAY_Y, DNNL_ARG_DST, dnnl_query_dst_md}},
+                                    [DPT_CONV_DGRAD] = {{ARRAY_Y, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md},
+                                                        {ARRAY_W, DNNL_ARG_WEIGHTS, dnnl_query_weights_md},
+                                                        {ARRAY_X, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md}},
+                                    [DPT_CONV_WGRAD] = {{ARRAY_Y, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md},
+                                                        {ARRAY_X, DNNL_ARG_SRC, dnnl_query_src_md},
+                                                        {ARRAY_W, DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md}}};
+
+typedef struct plan {
+    dpt_dnnl conv;
+    dpt_dnnl reorder[ROLES]; /* of inputs before, of the result after; primitive is NULL where none is needed */
+    size_t blocked[ROLES];   /* offset of the blocked copy in the workspace */
+    size_t scratch[ROLES];   /* of the reorder's scratchpad; the convolution's stands first */
+} plan;
+
+static dpt_conv_kind kind_of(const dpt_call *call) {
+    if (call->op == DPT_OP_CONV) return DPT_CONV_FORWARD;
+    return call->op == DPT_OP_CONV_DGRAD ? DPT_CONV_DGRAD : DPT_CONV_WGRAD;
+}
+
+/* ---- descriptors ---- */
+
+/* Canonical layouts of x, w, y; grouped weights are [groups, O/groups, C/groups, ...] to oneDNN. */
+static dpt_status canonical_layouts(const dpt_call *call, dnnl_memory_desc_t md[3]) {
+    const dpt_conv_attr *a = &call->attr.conv;
+    dpt_conv_sizes s = dpt_conv_sizes_of(a, call->in[0].dim[0]);
+    int64_t x[2 + DPT_MAX_SPATIAL] = {s.batch, s.in_channels}, y[2 + DPT_MAX_SPATIAL] = {s.batch, s.out_channels};
+    int64_t w[MAX_WEIGHT_NDIM] = {s.groups, s.out_channels / s.groups, s.in_channels / s.groups};
+    for (int i = 0; i < a->spatial; i++) {
+        x[2 + i] = s.in[3 - a->spatial + i];
+        y[2 + i] = s.out[3 - a->spatial + i];
+        w[3 + i] = a->kernel[i];
+    }
+    int ungrouped = s.groups == 1;
+    DPT_TRY(dpt_dnnl_plain(&md[ARRAY_X], 2 + a->spatial, x));
+    DPT_TRY(dpt_dnnl_plain(&md[ARRAY_W], 3 - ungrouped + a->spatial, w + ungrouped));
+    return dpt_dnnl_plain(&md[ARRAY_Y], 2 + a->spatial, y);
+}
+
+/* Whether x and y keep their canonical layout (see the top of the file). */
+static bool stays_canonical(const dpt_call *call) {
+    enum { FEW_CHANNELS = 4 };
+    if (call->attr.conv.weight_dim[1] > FEW_CHANNELS) return false;
+    switch (kind_of(call)) {
+        case DPT_CONV_DGRAD: return true;
+        case DPT_CONV_WGRAD: return dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core;
+        default: return false;
+    }
+}
+
+typedef struct steps {
+    dnnl_dims_t stride, dilation, pad;
+} steps;
+
+/* oneDNN counts dilation from 0. */
+static steps steps_of(const dpt_conv_attr *a) {
+    steps s = {0};
+    for (int i = 0; i < a->spatial; i++) {
+        s.stride[i] = a->stride[i];
+        s.dilation[i] = a->dilation[i] - 1;
+        s.pad[i] = a->pad[i];
+    }
+    return s;
+}
+
+static dpt_status describe(dnnl_convolution_desc_t *d, dpt_conv_kind kind, const dpt_conv_attr *a,
+                           const dnnl_memory_desc_t md[3], const dnnl_memory_desc_t *bias) {
+    const dnnl_memory_desc_t *x = &md[ARRAY_X], *w = &md[ARRAY_W], *y = &md[ARRAY_Y];
+    const dnnl_alg_kind_t direct = dnnl_convolution_direct;
+    steps s = steps_of(a);
+    switch (kind) {
+        case DPT_CONV_DGRAD:
+            return DPT_DNNL(dnnl_dilated_convolution_backward_data_desc_init(d, direct, x, w, y, s.stride, s.dilation,
+                                                                             s.pad, s.pad));
+        case DPT_CONV_WGRAD:
+            return DPT_DNNL(dnnl_dilated_convolution_backward_weights_desc_init(d, direct, x, w, bias, y, s.stride,
+                                                                                s.dilation, s.pad, s.pad));
+        default:
+            return DPT_DNNL(dnnl_dilated_convolution_forward_desc_init(d, dnnl_forward_training, direct, x, w, bias, y,
+                                                                       s.stride, s.dilation, s.pad, s.pad));
+    }
+}
+
+/* ---- preparing ---- */
+
+/* The convolution itself, with operands in the layouts that it chose. */
+static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+    const dpt_conv_attr *a = &call->attr.conv;
+    dpt_conv_kind kind = kind_of(call);
+    dnnl_memory_desc_t wanted[3], bias;
+    dnnl_convolution_desc_t forward, backward;
+    dnnl_primitive_desc_t hint = NULL;
+    dpt_status status;
+    bool keep = stays_canonical(call);
+    for (int i = 0; i < 3; i++) {
+        wanted[i] = canonical[i];
+        if (i != ARRAY_W && keep) continue;
+        DPT_TRY(DPT_DNNL(dnnl_memory_desc_init_by_tag(&wanted[i], canonical[i].ndims, canonical[i].dims, dnnl_f32,
+                                                      dnnl_format_tag_any)));
+    }
+    DPT_TRY(dpt_dnnl_plain(&bias, 1, a->weight_dim));
+    DPT_TRY(describe(&forward, DPT_CONV_FORWARD, a, wanted, a->bias ? &bias : NULL));
+    if (kind == DPT_CONV_FORWARD) {
+        DPT_TRY(dpt_dnnl_open(&p->conv, call->device->threads, &forward, NULL));
+    } else {
+        DPT_TRY(describe(&backward, kind, a, wanted, a->bias ? &bias : NULL));
+        DPT_TRY(dpt_dnnl_describe(&hint, call->device->threads, &forward, NULL));
+        status = dpt_dnnl_open(&p->conv, call->device->threads, &backward, hint);
+        dnnl_primitive_desc_destroy(hint);
+        DPT_TRY(status);
+    }
+    for (int i = 0; i < ROLES; i++) {
+        const role *r = &roles[kind][i];
+        DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, dnnl_primitive_desc_query_md(p->conv.desc, r->layout, 0)));
+    }
+    if (!a->bias) return DPT_OK;
+    return dpt_dnnl_operand(&p->conv, kind == DPT_CONV_FORWARD ? DNNL_ARG_BIAS : DNNL_ARG_DIFF_BIAS, &bias);
+}
+
+/* Takes `bytes` of the workspace. */
+static size_t take(dpt_call *call, size_t bytes) {
+    size_t offset = call->workspace_bytes;
+    call->workspace_bytes += dpt_align(bytes);
+    return offset;
+}
+
+/* Copies of the operands whose layout is not canonical. */
+static dpt_status open_reorders(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+    int threads = call->device->threads;
+    dpt_conv_kind kind = kind_of(call);
+    take(call, dpt_dnnl_scratch_bytes(&p->conv));
+    for (int i = 0; i < ROLES; i++) {
+        const role *r = &roles[kind][i];
+        const dnnl_memory_desc_t *plain = &canonical[r->is];
+        const dnnl_memory_desc_t *chosen = dnnl_primitive_desc_query_md(p->conv.desc, r->layout, 0);
+        if (dnnl_memory_desc_equal(plain, chosen)) continue;
+        if (i == RESULT)
+            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, chosen, plain));
+        else
+            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, plain, chosen));
+        p->blocked[i] = take(call, dnnl_memory_desc_get_size(chosen));
+        p->scratch[i] = take(call, dpt_dnnl_scratch_bytes(&p->reorder[i]));
+    }
+    return DPT_OK;
+}
+
+static void release(dpt_call *call) {
+    plan *p = call->plan;
+    if (p == NULL) return;
+    dpt_dnnl_close(&p->conv);
+    for (int i = 0; i < ROLES; i++) dpt_dnnl_close(&p->reorder[i]);
+    dpt_free(p);
+    call->plan = NULL;
+}
+
+static dpt_status prepare(dpt_call *call) {
+    dpt_status status;
+    dnnl_memory_desc_t canonical[3];
+    if (call->in[0].dtype != DPT_F32) return DPT_OK;
+    plan *p = call->plan = dpt_alloc_zero(1, sizeof *p);
+    DPT_CHECK_ALLOC(p);
+    call->workspace_bytes = 0;
+    DPT_TRY_GOTO(canonical_layouts(call, canonical), fail);
+    DPT_TRY_GOTO(open_convolution(call, p, canonical), fail);
+    DPT_TRY_GOTO(open_reorders(call, p, canonical), fail);
+    return DPT_OK;
+fail:
+    release(call);
+    return status;
+}
+
+/* ---- binding and running ---- */
+
+static dpt_status bind_role(dpt_call *call, plan *p, int i) {
+    char *workspace = call->workspace;
+    void *data = i == RESULT ? call->out[0].data : call->in[i].data, *blocked = workspace + p->blocked[i];
+    dpt_dnnl *reorder = &p->reorder[i];
+    int argument = roles[kind_of(call)][i].argument;
+    if (reorder->primitive == NULL) return dpt_dnnl_bind(&p->conv, argument, data);
+    DPT_TRY(dpt_dnnl_bind(&p->conv, argument, blocked));
+    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_SCRATCHPAD, workspace + p->scratch[i]));
+    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_FROM, i == RESULT ? blocked : data));
+    return dpt_dnnl_bind(reorder, DNNL_ARG_TO, i == RESULT ? data : blocked);
+}
+
+static dpt_status bind(dpt_call *call) {
+    plan *p = call->plan;
+    if (p == NULL) return DPT_OK;
+    DPT_TRY(dpt_dnnl_bind(&p->conv, DNNL_ARG_SCRATCHPAD, call->workspace));
+    for (int i = 0; i < ROLES; i++) DPT_TRY(bind_role(call, p, i));
+    if (!call->attr.conv.bias) return DPT_OK;
+    if (call->op == DPT_OP_CONV) return dpt_dnnl_bind(&p->conv, DNNL_ARG_BIAS, call->in[2].data);
+    return dpt_dnnl_bind(&p->conv, DNNL_ARG_DIFF_BIAS, call->out[1].data);
+}
+
+static dpt_status run_f32(const dpt_call *call) {
+    const plan *p = call->plan;
+    int threads = call->device->threads;
+    for (int i = 0; i < RESULT; i++)
+        if (p->reorder[i].primitive) DPT_TRY(dpt_dnnl_run(&p->reorder[i], threads));
+    DPT_TRY(dpt_dnnl_run(&p->conv, threads));
+    return p->reorder[RESULT].primitive ? dpt_dnnl_run(&p->reorder[RESULT], threads) : DPT_OK;
+}
+
+static void bias_gradient_f64(const dpt_conv_sizes *s, const double *g, double *db) {
+    int64_t plane = s->out[0] * s->out[1] * s->out[2];
+    for (int64_t o = 0; o < s->out_channels; o++) {
+        db[o] = 0;
+        for (int64_t n = 0; n < s->batch; n++)
+            for (int64_t i = 0; i < plane; i++) db[o] += g[(n * s->out_channels + o) * plane + i];
+    }
+}
+
+static void run_f64(const dpt_call *call) {
+    dpt_conv_kind kind = kind_of(call);
+    const dpt_operand *rows = &call->in[0];
+    dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, rows->axis < 0 ? rows->dim[0] : dpt_valid_rows(call, rows));
+    double *of[3];
+    for (int i = 0; i < ROLES; i++) of[roles[kind][i].is] = i == RESULT ? call->out[0].data : call->in[i].data;
+    const double *bias = kind == DPT_CONV_FORWARD && call->attr.conv.bias ? call->in[2].data : NULL;
+    dpt_conv_f64(kind, call->device->threads, &s, of[ARRAY_X], of[ARRAY_W], of[ARRAY_Y], bias);
+    if (kind == DPT_CONV_WGRAD && call->attr.conv.bias) bias_gradient_f64(&s, of[ARRAY_Y], call->out[1].data);
+}
+
+/* As the unfused kernel: NaN stays NaN, which oneDNN's own ReLU turns into 0. */
+DPT_MAP(relu, v < 0 ? 0 : v, v < 0 ? 0 : v)
+
+static dpt_status run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    if (call->op == DPT_OP_CONV_WGRAD) {
+        dpt_cpu_zero_padding(call, &call->in[0]);
+        dpt_cpu_zero_padding(call, &call->in[1]);
+    } else if (dpt_valid_count(call, &call->out[0]) == 0) {
+        return DPT_OK;
+    }
+    if (call->plan)
+        DPT_TRY(run_f32(call));
+    else
+        run_f64(call);
+    if (call->attr.conv.act != DPT_ACT_RELU) return DPT_OK;
+    dpt_map map = {.x = call->out[0].data, .y = call->out[0].data};
+    dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
+                 call->plan ? relu_f32 : relu_f64, &map);
+    return DPT_OK;
+}
+
+const dpt_kernel dpt_cpu_conv = {.prepare = prepare, .bind = bind, .run = run, .release = release};
+const dpt_kernel dpt_cpu_conv_dgrad = {.prepare = prepare, .bind = bind, .run = run, .release = release};
+const dpt_kernel dpt_cpu_conv_wgrad = {.prepare = prepare, .bind = bind, .run = run, .release = release};

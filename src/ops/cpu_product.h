@@ -1,0 +1,22 @@
+/* cpu_product.h: products of matrices on the CPU, c = op(a) op(b) (+ bias), for matmul and the fused linear ops. f32 by
+ * oneDNN with everything chosen ahead; f64 by plain loops, whose number of rows may differ from run to run. */
+#ifndef DPT_OPS_CPU_PRODUCT_H
+#define DPT_OPS_CPU_PRODUCT_H
+
+#include "ops/cpu_dnnl.h"
+
+/* `batch` products of a [m,k] (stored [k,m] with transpose_a) and b [k,n] (stored [n,k]); c [m,n]. All C order. */
+typedef struct dpt_product {
+    int64_t batch, m, n, k;
+    bool transpose_a, transpose_b;
+    bool bias; /* f32 alone: a row [n] is added to every row of c */
+} dpt_product;
+
+/* An f32 product as a primitive with operands DNNL_ARG_SRC (a), _WEIGHTS (b), _BIAS and _DST (c). */
+dpt_status dpt_product_open(dpt_dnnl *p, int threads, const dpt_product *product);
+dpt_status dpt_product_bind(dpt_dnnl *p, const void *a, const void *b, const void *bias, void *c, void *workspace);
+
+/* An f64 product without bias. Sums over k in one order, whatever the threads. */
+void dpt_product_f64(int threads, const dpt_product *product, const double *a, const double *b, double *c);
+
+#endif

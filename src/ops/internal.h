@@ -1,0 +1,24 @@
+/* internal.h: constructors that gradient rules and passes use and users do not. Like the public ones (dptrain/ops.h)
+ * they take the place of the node that they serve, and never return NULL. */
+#ifndef DPT_OPS_INTERNAL_H
+#define DPT_OPS_INTERNAL_H
+
+#include "dptrain/ops.h"
+#include "graph/op.h"
+#include "ops/op_list.h"
+
+/* The place of a node, for what its gradient rule appends. */
+#define DPT_AT(node) (node)->file, (node)->line
+
+/* elementwise.c: sums g over the dimensions along which `like` was broadcast, so that the result has like's shape. */
+dpt_tensor *dpt_sum_to_at(DPT_PLACE_ARGS, dpt_tensor *g, const dpt_tensor *like);
+/* activation.c: g where y > 0, else 0. */
+dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y);
+/* loss.c: weight / count as a scalar of dtype, 0 where count is 0; count is an f64 scalar. */
+dpt_tensor *dpt_loss_scale_at(DPT_PLACE_ARGS, dpt_tensor *count, double weight, dpt_dtype dtype);
+/* collective.c: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks. */
+dpt_tensor *dpt_root_only_at(DPT_PLACE_ARGS, dpt_tensor *x);
+/* shape.c */
+dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
+
+#endif

@@ -1,0 +1,94 @@
+/* op_list.h: the only registry of operations.
+ *
+ * KERNEL(ID, name): dpt_op_<name> in its family's file, and one kernel a backend: dpt_cpu_<name>, dpt_cuda_<name>.
+ * PLAIN(ID, name): dpt_op_<name> alone: leaves, views, and what the executor runs through the communicator.
+ * A line without its twin is a link error. Numbers are not stable: nothing saved may hold them. */
+#ifndef DPT_OPS_OP_LIST_H
+#define DPT_OPS_OP_LIST_H
+
+#define DPT_OP_LIST(KERNEL, PLAIN)                 \
+    /* graph/leaf.c */                             \
+    PLAIN(INPUT, input)                            \
+    PLAIN(PARAM, param)                            \
+    PLAIN(CONSTANT, constant)                      \
+    PLAIN(STATE, state)                            \
+    /* ops/elementwise.c */                        \
+    KERNEL(ADD, add)                               \
+    KERNEL(SUB, sub)                               \
+    KERNEL(MUL, mul)                               \
+    KERNEL(DIV, div)                               \
+    KERNEL(SCALE, scale)                           \
+    KERNEL(OFFSET, offset)                         \
+    KERNEL(SQRT, sqrt)                             \
+    KERNEL(CAST, cast)                             \
+    /* ops/activation.c */                         \
+    KERNEL(RELU, relu)                             \
+    KERNEL(RELU_GRAD, relu_grad)                   \
+    KERNEL(TANH, tanh)                             \
+    KERNEL(GELU, gelu)                             \
+    /* ops/reduce.c */                             \
+    KERNEL(SUM, sum)                               \
+    KERNEL(BROADCAST, broadcast)                   \
+    KERNEL(ROWS, rows)                             \
+    /* ops/shape.c */                              \
+    PLAIN(RESHAPE, reshape)                        \
+    KERNEL(COPY, copy)                             \
+    /* ops/matmul.c */                             \
+    KERNEL(MATMUL, matmul)                         \
+    /* ops/linear.c: made by the fuse pass */      \
+    KERNEL(LINEAR, linear)                         \
+    KERNEL(LINEAR_DGRAD, linear_dgrad)             \
+    KERNEL(LINEAR_WGRAD, linear_wgrad)             \
+    /* ops/conv.c */                               \
+    KERNEL(CONV, conv)                             \
+    KERNEL(CONV_DGRAD, conv_dgrad)                 \
+    KERNEL(CONV_WGRAD, conv_wgrad)                 \
+    /* ops/pool.c */                               \
+    KERNEL(MAX_POOL, max_pool)                     \
+    KERNEL(POOL_SCATTER, pool_scatter)             \
+    KERNEL(POOL_GATHER, pool_gather)               \
+    /* ops/norm.c */                               \
+    KERNEL(BN_MOMENTS, bn_moments)                 \
+    KERNEL(BN_APPLY, bn_apply)                     \
+    KERNEL(BN_GRAD_SUMS, bn_grad_sums)             \
+    KERNEL(BN_GRAD_APPLY, bn_grad_apply)           \
+    KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
+    KERNEL(BN_RUNNING, bn_running)                 \
+    KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/dropout.c */                            \
+    KERNEL(DROPOUT, dropout)                       \
+    /* ops/softmax.c */                            \
+    KERNEL(SOFTMAX, softmax)                       \
+    KERNEL(ONE_HOT, one_hot)                       \
+    KERNEL(CROSS_ENTROPY, cross_entropy)           \
+    KERNEL(CROSS_ENTROPY_GRAD, cross_entropy_grad) \
+    KERNEL(ACCURACY, accuracy)                     \
+    /* ops/loss.c */                               \
+    KERNEL(MSE, mse)                               \
+    KERNEL(LOSS_SCALE, loss_scale)                 \
+    /* ops/update.c */                             \
+    KERNEL(GRAD_STORE, grad_store)                 \
+    KERNEL(SQUARE_NORM, square_norm)               \
+    KERNEL(GUARD, guard)                           \
+    KERNEL(SGD, sgd)                               \
+    KERNEL(ADAMW, adamw)                           \
+    KERNEL(ASSIGN, assign)                         \
+    /* ops/arena.c */                              \
+    PLAIN(GRAD_READ, grad_read)                    \
+    /* ops/collective.c */                         \
+    PLAIN(ALL_REDUCE, all_reduce)                  \
+    PLAIN(ALL_REDUCE_GRAD, all_reduce_grad)        \
+    KERNEL(ROOT_ONLY, root_only)                   \
+    PLAIN(SUM_START, sum_start)                    \
+    PLAIN(SUM_WAIT, sum_wait)                      \
+    PLAIN(BUCKET_START, bucket_start)              \
+    PLAIN(BUCKET_WAIT, bucket_wait)
+
+typedef enum dpt_op_id {
+#define DPT_OP_ENUM(ID, name) DPT_OP_##ID,
+    DPT_OP_LIST(DPT_OP_ENUM, DPT_OP_ENUM)
+#undef DPT_OP_ENUM
+        DPT_OP_COUNT
+} dpt_op_id;
+
+#endif

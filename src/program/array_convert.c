@@ -1,0 +1,63 @@
+/* array_convert.c: see array_convert.h. Floats go through double, integers through int64: both are exact. */
+#include "program/array_convert.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static double float_at(const void *p, dpt_dtype t, int64_t i) {
+    switch (t) {
+        case DPT_F32: return ((const float *)p)[i];
+        case DPT_F64: return ((const double *)p)[i];
+        case DPT_U8: return ((const uint8_t *)p)[i];
+        case DPT_I32: return ((const int32_t *)p)[i];
+        case DPT_I64: return (double)((const int64_t *)p)[i];
+    }
+    return 0;
+}
+
+static int64_t int_at(const void *p, dpt_dtype t, int64_t i) {
+    switch (t) {
+        case DPT_U8: return ((const uint8_t *)p)[i];
+        case DPT_I32: return ((const int32_t *)p)[i];
+        case DPT_I64: return ((const int64_t *)p)[i];
+        default: return 0;
+    }
+}
+
+static bool is_float(dpt_dtype t) { return t == DPT_F32 || t == DPT_F64; }
+
+static dpt_status convert_integers(const void *from, dpt_dtype ft, void *to, dpt_dtype tt, int64_t count) {
+    int64_t low = tt == DPT_U8 ? 0 : tt == DPT_I32 ? INT32_MIN : INT64_MIN;
+    int64_t high = tt == DPT_U8 ? UINT8_MAX : tt == DPT_I32 ? INT32_MAX : INT64_MAX;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t v = int_at(from, ft, i);
+        DPT_CHECK(v >= low && v <= high, DPT_ERR_ARG, "element %lld is %lld: it does not fit %s", (long long)i,
+                  (long long)v, dpt_dtype_text(tt));
+        if (tt == DPT_U8)
+            ((uint8_t *)to)[i] = (uint8_t)v;
+        else if (tt == DPT_I32)
+            ((int32_t *)to)[i] = (int32_t)v;
+        else
+            ((int64_t *)to)[i] = v;
+    }
+    return DPT_OK;
+}
+
+dpt_status dpt_array_convert(const void *from, dpt_dtype from_type, void *to, dpt_dtype to_type, int64_t count) {
+    if (from_type == to_type) {
+        if (count) memcpy(to, from, (size_t)count * dpt_dtype_size(to_type));
+        return DPT_OK;
+    }
+    DPT_CHECK(dpt_dtype_size(from_type) && dpt_dtype_size(to_type), DPT_ERR_ARG, "no such element type: %d",
+              (int)from_type);
+    if (!is_float(to_type)) {
+        DPT_CHECK(!is_float(from_type), DPT_ERR_ARG, "%s cannot become %s", dpt_dtype_text(from_type),
+                  dpt_dtype_text(to_type));
+        return convert_integers(from, from_type, to, to_type, count);
+    }
+    if (to_type == DPT_F32)
+        for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)float_at(from, from_type, i);
+    else
+        for (int64_t i = 0; i < count; i++) ((double *)to)[i] = float_at(from, from_type, i);
+    return DPT_OK;
+}

@@ -1,0 +1,222 @@
+/* pass_distribute.c: how every value stands on the ranks, and the collectives that follow from it.
+ *
+ * A contraction over the batch leaves each rank with its share of a sum (partial). Where the way on is linear the sum
+ * waits: at the end it rides on the exchange of gradients. Where it is not, a forward all-reduce is inserted; under
+ * accumulation that is an error, because the sum would have to span micro-batches. The gradient exchange itself is a
+ * bucket_start and a bucket_wait for each bucket of the arena. Invariant: what is inserted depends on the graph alone,
+ * so all ranks start the same collectives in the same order. */
+#include "base/memory.h"
+#include "ops/internal.h"
+#include "program/program.h"
+#include "program/rewrite.h"
+
+typedef struct distribute {
+    dpt_rewrite rw;
+    const dpt_program_options *o;
+    const int *uses;      /* of tensors of rw.from */
+    dpt_tensor **reduced; /* by tensor of rw.from: its sum over ranks, once made */
+} distribute;
+
+static bool is_batch_norm(const dpt_node *n) { return (dpt_op_of(n)->flags & DPT_IS_LOCAL) != 0; }
+
+/* The sum over ranks of a partial value. old: the tensor of rw.from that it stands for. */
+static dpt_tensor *reduce(distribute *d, const dpt_tensor *old, dpt_tensor *now, const dpt_node *user) {
+    dpt_tensor **memo = &d->reduced[old->node->id * DPT_MAX_OUT + old->index];
+    if (*memo) return *memo;
+    if (d->o->mode == DPT_MODE_ACCUMULATE && !is_batch_norm(old->node) && user->op != DPT_OP_ALL_REDUCE)
+        return dpt_graph_fail(d->rw.to, DPT_AT(user), DPT_ERR_UNSUPPORTED,
+                              "%s \"%s\" is not linear in a sum over the batch (%s \"%s\"): it cannot be computed over "
+                              "accumulated micro-batches",
+                              dpt_op_of(user)->name, user->name, dpt_op_of(old->node)->name, old->node->name);
+    dpt_tensor *t = now;
+    if (dpt_uses(d->uses, old) > 1 || (dpt_op_of(now->node)->flags & DPT_IS_VIEW)) {
+        t = dpt_copy_at(DPT_AT(user), now);
+        t->spread = DPT_SPREAD_PARTIAL;
+    }
+    if (dpt_is_poison(t)) return t;
+    dpt_tensor *started = dpt_apply(DPT_AT(user), DPT_OP_SUM_START, NULL, NULL, 1, &t);
+    started->spread = DPT_SPREAD_PARTIAL;
+    dpt_tensor *sum = dpt_apply(DPT_AT(user), DPT_OP_SUM_WAIT, NULL, NULL, 1, &started);
+    if (dpt_is_poison(sum)) return sum;
+    sum->spread = DPT_SPREAD_REPLICATED;
+    return *memo = sum;
+}
+
+/* Whether a partial operand k may stay so, the node's outputs then being partial too. */
+static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
+    for (int i = 0; i < n->n_out; i++)
+        if (dpt_has_batch(&n->out[i])) return false;
+    int partial = 0;
+    for (int i = 0; i < n->n_in; i++) {
+        if (in[i]->spread == DPT_SPREAD_SHARDED || in[i]->spread == DPT_SPREAD_LOCAL) return false;
+        partial += in[i]->spread == DPT_SPREAD_PARTIAL;
+    }
+    switch (dpt_op_of(n)->linear) {
+        case DPT_ADDITIVE: return true;
+        case DPT_MULTILINEAR: return partial == 1;
+        case DPT_LINEAR_FIRST: return partial == 1 && k == 0;
+        default: return false;
+    }
+}
+
+/* Makes the operands fit the op: sums what may not wait, makes replicated addends of partial ones rank 0's. */
+static void settle_operands(distribute *d, const dpt_node *n, dpt_tensor **in) {
+    for (int k = 0; k < n->n_in; k++)
+        if (in[k]->spread == DPT_SPREAD_PARTIAL && !may_wait(n, in, k)) {
+            for (int i = 0; i < n->n_in; i++)
+                if (in[i]->spread == DPT_SPREAD_PARTIAL) in[i] = reduce(d, n->in[i], in[i], n);
+            return;
+        }
+    bool partial = false;
+    for (int k = 0; k < n->n_in; k++) partial |= in[k]->spread == DPT_SPREAD_PARTIAL;
+    if (!partial || dpt_op_of(n)->linear != DPT_ADDITIVE) return;
+    for (int k = 0; k < n->n_in; k++)
+        if (in[k]->spread == DPT_SPREAD_REPLICATED) {
+            in[k] = dpt_root_only_at(DPT_AT(n), in[k]);
+            in[k]->spread = DPT_SPREAD_PARTIAL;
+        }
+}
+
+static dpt_spread leaf_spread(const dpt_graph *g, const dpt_node *n) {
+    if (n->op == DPT_OP_STATE)
+        return g->state[n->slot].kind == DPT_STATE_LOCAL ? DPT_SPREAD_LOCAL : DPT_SPREAD_REPLICATED;
+    return dpt_has_batch(&n->out[0]) ? DPT_SPREAD_SHARDED : DPT_SPREAD_REPLICATED;
+}
+
+static dpt_spread spread_of(const dpt_graph *g, const dpt_node *n, const dpt_tensor *out, dpt_tensor *const *in) {
+    const dpt_op *op = dpt_op_of(n);
+    if (op->flags & DPT_IS_LEAF) return leaf_spread(g, n);
+    if (op->flags & DPT_IS_PARTIAL) return DPT_SPREAD_PARTIAL;
+    if (op->flags & DPT_IS_LOCAL) return n->attr.norm.sync ? DPT_SPREAD_PARTIAL : DPT_SPREAD_LOCAL;
+    if (dpt_has_batch(out)) return DPT_SPREAD_SHARDED;
+    dpt_spread spread = DPT_SPREAD_REPLICATED;
+    for (int k = 0; k < n->n_in; k++) {
+        if (in[k]->spread == DPT_SPREAD_SHARDED || in[k]->spread == DPT_SPREAD_PARTIAL) return DPT_SPREAD_PARTIAL;
+        if (in[k]->spread == DPT_SPREAD_LOCAL) spread = DPT_SPREAD_LOCAL;
+    }
+    return spread;
+}
+
+static void check_rule(distribute *d, const dpt_node *n, dpt_tensor *const *in) {
+    const dpt_op *op = dpt_op_of(n);
+    if (op->rule != DPT_ROWWISE) return;
+    for (int k = 0; k < n->n_in; k++)
+        if (in[k]->spread == DPT_SPREAD_SHARDED && n->n_out > 0 && !n->out[0].token && !dpt_has_batch(&n->out[0]))
+            dpt_graph_fail(d->rw.to, DPT_AT(n), DPT_ERR_SHAPE,
+                           "%s \"%s\" loses the batch dimension, but works row by row", op->name, n->name);
+}
+
+/* A user's all-reduce: sums what each rank holds. */
+static void lower_all_reduce(distribute *d, const dpt_node *n, dpt_tensor *in) {
+    if (in->spread == DPT_SPREAD_SHARDED) {
+        dpt_graph_fail(d->rw.to, DPT_AT(n), DPT_ERR_SHAPE, "all_reduce \"%s\": %s has a batch dimension", n->name,
+                       dpt_shape_text(n->in[0]));
+        return;
+    }
+    if (in->spread == DPT_SPREAD_PARTIAL) {
+        dpt_rewrite_set(&d->rw, &n->out[0], reduce(d, n->in[0], in, n));
+        return;
+    }
+    dpt_tensor *copy = dpt_copy_at(DPT_AT(n), in);
+    if (dpt_is_poison(copy)) return;
+    copy->spread = DPT_SPREAD_PARTIAL;
+    dpt_tensor *started = dpt_apply(DPT_AT(n), DPT_OP_SUM_START, NULL, NULL, 1, &copy);
+    started->spread = DPT_SPREAD_PARTIAL;
+    dpt_tensor *sum = dpt_apply(DPT_AT(n), DPT_OP_SUM_WAIT, n->named ? n->name : NULL, NULL, 1, &started);
+    sum->spread = DPT_SPREAD_REPLICATED;
+    dpt_rewrite_set(&d->rw, &n->out[0], sum);
+}
+
+static void settle_assign(distribute *d, const dpt_node *n, dpt_tensor **in) {
+    const dpt_state_info *s = &d->rw.from->state[n->attr.slot.index];
+    if (in[0]->spread == DPT_SPREAD_PARTIAL) in[0] = reduce(d, n->in[0], in[0], n);
+    if (s->kind == DPT_STATE_REPLICATED && in[0]->spread == DPT_SPREAD_LOCAL)
+        dpt_graph_fail(d->rw.to, DPT_AT(n), DPT_ERR_ARG,
+                       "assign \"%s\": the state is replicated, but each rank has a value of its own", s->name);
+}
+
+static void settle_store(distribute *d, const dpt_node *n, dpt_tensor **in) {
+    (void)d;
+    if (in[0]->spread != DPT_SPREAD_REPLICATED) return;
+    in[0] = dpt_root_only_at(DPT_AT(n), in[0]);
+    in[0]->spread = DPT_SPREAD_PARTIAL;
+}
+
+static void visit(distribute *d, const dpt_node *n, dpt_tensor **in) {
+    for (int k = 0; k < n->n_in; k++) in[k] = dpt_rewrite_of(&d->rw, n->in[k]);
+    check_rule(d, n, in);
+    if (n->op == DPT_OP_ALL_REDUCE) {
+        lower_all_reduce(d, n, in[0]);
+        return;
+    }
+    if (n->op == DPT_OP_GRAD_STORE)
+        settle_store(d, n, in);
+    else if (n->op == DPT_OP_ASSIGN)
+        settle_assign(d, n, in);
+    else if (!(dpt_op_of(n)->flags & (DPT_IS_PARTIAL | DPT_IS_LOCAL)) || is_batch_norm(n))
+        settle_operands(d, n, in);
+    dpt_node *copy = d->rw.to->status == DPT_OK ? dpt_rewrite_copy_with(&d->rw, n, n->n_in, in) : NULL;
+    for (int i = 0; copy && i < copy->n_out; i++) copy->out[i].spread = spread_of(d->rw.from, n, &n->out[i], in);
+}
+
+/* What leaves a program must be a value: training sums ride on the exchange, evaluation adds over batches itself. */
+static void settle_outputs(distribute *d) {
+    if (d->o->mode != DPT_MODE_PREDICT && d->o->mode != DPT_MODE_EVALUATE) return;
+    for (int64_t i = 0; i < d->rw.from->n_output; i++) {
+        const dpt_tensor *old = d->rw.from->output[i].tensor;
+        dpt_tensor *now = dpt_rewrite_of(&d->rw, old);
+        bool wanted = d->o->mode == DPT_MODE_PREDICT || now->node->op == DPT_OP_SUM_WAIT;
+        if (d->o->mode == DPT_MODE_EVALUATE) {
+            size_t n = __builtin_strlen(d->rw.from->output[i].name);
+            wanted = n > 7 && __builtin_strcmp(d->rw.from->output[i].name + n - 7, ".scalar") == 0;
+        }
+        if (wanted && now->spread == DPT_SPREAD_PARTIAL) dpt_rewrite_set(&d->rw, old, reduce(d, old, now, old->node));
+    }
+}
+
+/* A start that waits for every store of the bucket, and its wait. */
+static void make_bucket(distribute *d, int64_t k, dpt_tensor **in) {
+    const dpt_bucket *b = &d->o->arenas->bucket[k];
+    dpt_graph *g = d->rw.to;
+    int n = 0;
+    for (int64_t i = 0; i < g->n_node; i++) {
+        const dpt_node *s = g->node[i];
+        if (s->op == DPT_OP_GRAD_STORE && s->attr.slot.offset >= b->offset &&
+            s->attr.slot.offset < b->offset + b->bytes)
+            in[n++] = &g->node[i]->out[0];
+    }
+    dpt_attr attr = {.slot = {.index = (int)k, .offset = b->offset, .bytes = b->bytes}};
+    dpt_node *start = dpt_node_add(g, __FILE__, __LINE__, DPT_OP_BUCKET_START, NULL, &attr, n, in);
+    if (start == NULL) return;
+    dpt_tensor *token = &start->out[0];
+    dpt_node_add(g, __FILE__, __LINE__, DPT_OP_BUCKET_WAIT, NULL, &attr, 1, &token);
+}
+
+static dpt_status run(distribute *d) {
+    const dpt_graph *from = d->rw.from;
+    int most = 1;
+    for (int64_t i = 0; i < from->n_node; i++)
+        if (from->node[i]->n_in > most) most = from->node[i]->n_in;
+    dpt_tensor **in = dpt_alloc((size_t)(most + from->n_param + 1) * sizeof *in);
+    DPT_CHECK_ALLOC(in);
+    for (int64_t i = 0; i < from->n_node && d->rw.to->status == DPT_OK; i++) visit(d, from->node[i], in);
+    if (d->rw.to->status == DPT_OK) settle_outputs(d);
+    dpt_mode m = d->o->mode;
+    if (m == DPT_MODE_TRAIN || m == DPT_MODE_APPLY || m == DPT_MODE_GRADIENT)
+        for (int64_t k = 0; k < d->o->arenas->n_bucket && d->rw.to->status == DPT_OK; k++) make_bucket(d, k, in);
+    dpt_free(in);
+    return dpt_graph_status(d->rw.to);
+}
+
+dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
+    distribute d = {.o = o};
+    DPT_TRY(dpt_rewrite_begin(&d.rw, from));
+    dpt_status status = DPT_ERR_MEMORY;
+    int *uses = dpt_count_uses(from);
+    d.uses = uses;
+    d.reduced = dpt_alloc_zero((size_t)from->n_node * DPT_MAX_OUT, sizeof(dpt_tensor *));
+    if (uses && d.reduced) status = run(&d);
+    dpt_free(uses);
+    dpt_free(d.reduced);
+    return dpt_rewrite_finish(&d.rw, status, to);
+}

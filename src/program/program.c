@@ -1,0 +1,122 @@
+/* program.c: runs the passes of a mode in order, then asks every kernel for its workspace. */
+#include "program/program.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "ops/op_list.h"
+#include "program/rewrite.h"
+
+typedef dpt_status (*pass_fn)(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+
+typedef struct pass_entry {
+    const char *name;
+    pass_fn run;
+    unsigned modes; /* bit by dpt_mode */
+} pass_entry;
+
+#define MODE(m) (1u << DPT_MODE_##m)
+#define ALL_MODES (~0u)
+
+static const pass_entry passes[] = {
+    {"lower", dpt_pass_lower, ALL_MODES},
+    {"gradient", dpt_pass_gradient, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
+    {"precision", dpt_pass_precision, ALL_MODES},
+    {"distribute", dpt_pass_distribute, ALL_MODES},
+    {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
+    {"layout", dpt_pass_layout, ALL_MODES},
+    {"fuse", dpt_pass_fuse, ALL_MODES},
+    {"schedule", dpt_pass_schedule, ALL_MODES},
+};
+
+static dpt_status run_passes(const dpt_graph *graph, const dpt_program_options *o, dpt_graph **result) {
+    const dpt_graph *from = graph;
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
+        if (!(passes[i].modes & (1u << o->mode)) || (passes[i].run == dpt_pass_fuse && o->unfused)) continue;
+        dpt_graph *to = NULL;
+        dpt_status status = passes[i].run(from, o, &to);
+        if (from != graph) {
+            dpt_graph *done = (dpt_graph *)(uintptr_t)from;
+            dpt_graph_destroy(&done);
+        }
+        DPT_TRY(status);
+        if (o->after_pass) o->after_pass(o->user, passes[i].name, to);
+        from = to;
+    }
+    *result = (dpt_graph *)(uintptr_t)from;
+    return DPT_OK;
+}
+
+void dpt_operand_fill(const int64_t *capacity, const dpt_tensor *t, dpt_operand *o) {
+    *o = (dpt_operand){.dtype = t->dtype, .layout = t->layout, .ndim = t->ndim, .axis = dpt_tensor_axis(t)};
+    o->row_count = dpt_row_count(t);
+    o->count = o->row_count;
+    for (int i = 0; i < t->ndim; i++) o->dim[i] = t->dim[i];
+    if (o->axis >= 0) {
+        o->dim[0] = capacity[o->axis];
+        o->count = o->row_count * o->dim[0];
+    }
+}
+
+void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call *call) {
+    *call = (dpt_call){.op = node->op,
+                       .name = node->name,
+                       .attr = node->attr,
+                       .device = o->device,
+                       .rank = o->rank,
+                       .world = o->world,
+                       .seed = o->seed};
+    for (int k = 0; k < node->n_in; k++)
+        if (!node->in[k]->token && call->n_in < DPT_MAX_IN)
+            dpt_operand_fill(o->capacity, node->in[k], &call->in[call->n_in++]);
+    for (int k = 0; k < node->n_out; k++)
+        if (!node->out[k].token) dpt_operand_fill(o->capacity, &node->out[k], &call->out[call->n_out++]);
+}
+
+/* The largest workspace that a kernel of the program asks for. */
+static dpt_status measure_workspace(dpt_program *p) {
+    for (int64_t i = 0; i < p->graph->n_node; i++) {
+        const dpt_node *node = p->graph->node[i];
+        const dpt_kernel *kernel = p->options.backend->kernels[node->op];
+        if (dpt_op_of(node)->flags & DPT_IS_DRAWS) p->draws = true;
+        if (kernel == NULL || p->elided[i] || kernel->prepare == NULL) continue;
+        dpt_call call;
+        dpt_call_fill(&p->options, node, &call);
+        dpt_status status = kernel->prepare(&call);
+        if (status == DPT_OK && (int64_t)call.workspace_bytes > p->workspace_bytes)
+            p->workspace_bytes = (int64_t)dpt_align(call.workspace_bytes);
+        if (kernel->release) kernel->release(&call);
+        if (status != DPT_OK) return dpt_error_prefix(status, "%s \"%s\": ", dpt_op_of(node)->name, node->name);
+    }
+    return DPT_OK;
+}
+
+dpt_status dpt_program_create(const dpt_graph *graph, const dpt_program_options *options, dpt_program **program) {
+    *program = NULL;
+    DPT_TRY(dpt_graph_status(graph));
+    dpt_status status;
+    dpt_program *p = dpt_alloc_zero(1, sizeof *p);
+    DPT_CHECK_ALLOC(p);
+    p->options = *options;
+    for (int i = 0; i < graph->n_axis; i++)
+        DPT_CHECK_GOTO(options->capacity[i] > 0, fail, DPT_ERR_ARG, "batch axis \"%s\" has no capacity",
+                       graph->axis_name[i]);
+    DPT_TRY_GOTO(run_passes(graph, options, &p->graph), fail);
+    DPT_TRY_GOTO(dpt_pass_memory(p), fail);
+    DPT_TRY_GOTO(measure_workspace(p), fail);
+    *program = p;
+    return DPT_OK;
+fail:
+    dpt_program_destroy(&p);
+    return status;
+}
+
+void dpt_program_destroy(dpt_program **program) {
+    dpt_program *p = program ? *program : NULL;
+    if (p == NULL) return;
+    *program = NULL;
+    dpt_graph_destroy(&p->graph);
+    dpt_free(p->storage);
+    dpt_free(p->elided);
+    dpt_free(p);
+}

@@ -1,0 +1,108 @@
+/* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
+ * lead from the user's graph to it:
+ *
+ *   lower → gradient → precision → distribute → update → layout → fuse → schedule → memory
+ *
+ * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
+#ifndef DPT_PROGRAM_PROGRAM_H
+#define DPT_PROGRAM_PROGRAM_H
+
+#include "backend/backend.h"
+#include "graph/op.h"
+#include "program/arenas.h"
+
+typedef enum dpt_mode {
+    DPT_MODE_TRAIN,      /* forward, backward, exchange, update: a whole step */
+    DPT_MODE_ACCUMULATE, /* forward, backward; adds to the gradient arena */
+    DPT_MODE_APPLY,      /* exchange, update of accumulated gradients */
+    DPT_MODE_COUNT,      /* this rank's counts of masked losses: outputs "loss.<i>.count" */
+    DPT_MODE_GRADIENT,   /* forward, backward, exchange; no update: the gradient arena is the result */
+    DPT_MODE_EVALUATE, /* forward; sums of this rank: "loss.<i>.sum", "loss.<i>.count", "<output>.sum" of [B] outputs */
+    DPT_MODE_PREDICT   /* forward; the graph's outputs by name */
+} dpt_mode;
+
+typedef enum dpt_update_kind { DPT_UPDATE_SGD, DPT_UPDATE_ADAMW } dpt_update_kind;
+
+typedef struct dpt_update_rule {
+    dpt_update_kind kind;
+    double momentum, beta1, beta2, eps, weight_decay, clip_norm;
+    bool nesterov;
+} dpt_update_rule;
+
+/* Receives the graph after each pass; for `explain` and tests. */
+typedef void (*dpt_pass_fn)(void *user, const char *pass, const dpt_graph *g);
+
+typedef struct dpt_program_options {
+    dpt_mode mode;
+    int64_t capacity[DPT_MAX_AXES]; /* rows per rank, a batch axis each */
+    int64_t length;                 /* what DPT_LENGTH stands for; 0: the graph has none */
+    int rank, world;
+    const dpt_backend *backend;
+    dpt_device *device;
+    const dpt_arena_plan *arenas; /* borrowed until the program is destroyed */
+    dpt_update_rule update;
+    uint64_t seed;
+    bool unfused; /* skip the fuse pass: tests compare both */
+    dpt_pass_fn after_pass;
+    void *user;
+} dpt_program_options;
+
+/* Where a tensor's bytes lie. */
+typedef enum dpt_region {
+    DPT_IN_NOTHING, /* tokens */
+    DPT_IN_ACTIVATIONS,
+    DPT_IN_PARAMS,
+    DPT_IN_GRADS,
+    DPT_IN_STATE,
+    DPT_IN_CONSTANTS
+} dpt_region;
+
+typedef struct dpt_storage {
+    dpt_region region;
+    int64_t offset, bytes;
+} dpt_storage;
+
+typedef struct dpt_program {
+    dpt_program_options options;
+    dpt_graph *graph;     /* after the last pass; nodes stand in the order of execution */
+    dpt_storage *storage; /* by node id * DPT_MAX_OUT + output */
+    bool *elided;         /* by node: computes nothing here (its work is done by placement) */
+    int64_t activation_bytes, workspace_bytes, constant_bytes;
+    bool draws; /* takes random numbers: needs the rows' global positions */
+} dpt_program;
+
+/* Compiles. Local; every rank must call it with the same graph. */
+dpt_status dpt_program_create(const dpt_graph *graph, const dpt_program_options *options, dpt_program **program);
+void dpt_program_destroy(dpt_program **program);
+
+static inline const dpt_storage *dpt_storage_of(const dpt_program *p, const dpt_tensor *t) {
+    return &p->storage[t->node->id * DPT_MAX_OUT + t->index];
+}
+/* Fills an operand's shape, with batch dimensions at capacity; data stays NULL. */
+void dpt_operand_fill(const int64_t *capacity, const dpt_tensor *t, dpt_operand *o);
+/* Fills a call from a node: operands without addresses. */
+void dpt_call_fill(const dpt_program_options *options, const dpt_node *node, dpt_call *call);
+
+/* ---- the passes: each reads `from` and makes `to` ---- */
+
+/* Carries the graph over for a mode, with the length bound: losses become sums and counts, evaluation forms replace
+ * training ones. */
+dpt_status dpt_pass_lower(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Appends backward nodes; a grad_store marks where a parameter's gradient is final. */
+dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* A seam: fp32 only, changes nothing yet. */
+dpt_status dpt_pass_precision(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Finds how each value stands on the ranks; inserts collectives; makes the buckets of the gradient arena. */
+dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Appends gradient norm, guard, optimiser; hangs assignments on the guard. */
+dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* A seam: every edge is canonical, changes nothing yet. */
+dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Merges nodes into fused ones. */
+dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Order of execution: as built, but stores and starts of collectives as soon as they can. */
+dpt_status dpt_pass_schedule(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Lifetimes to offsets; fills the program's storage. */
+dpt_status dpt_pass_memory(dpt_program *p);
+
+#endif

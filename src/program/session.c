@@ -1,0 +1,281 @@
+/* session.c: see session.h. Calls are made once: operands get their addresses from the program's storage, kernels are
+ * prepared and bound; collectives run through the communicator, with the ticket of a start kept for its wait. */
+#include "program/session.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "ops/op_list.h"
+#include "program/array_convert.h"
+
+typedef struct step {
+    const dpt_node *node;
+    const dpt_kernel *kernel; /* NULL: a collective */
+    dpt_call call;
+    uint64_t *ticket; /* of the start that this start or wait belongs to */
+    double seconds;
+} step;
+
+struct dpt_session {
+    dpt_session_options o;
+    dpt_device *device;
+    dpt_stream *stream;
+    dpt_block block; /* the host's copy */
+    dpt_block *device_block;
+    char *constants;
+    void *staging;
+    size_t staging_bytes;
+    step *steps;
+    int64_t n_step;
+    uint64_t *tickets; /* by node */
+    dpt_operand *inputs, *outputs;
+    bool profiling;
+    dpt_profile profile;
+};
+
+static void *address(const dpt_session *s, const dpt_storage *at) {
+    switch (at->region) {
+        case DPT_IN_ACTIVATIONS: return (char *)s->o.activations + at->offset;
+        case DPT_IN_PARAMS: return s->o.arenas.param + at->offset;
+        case DPT_IN_GRADS: return s->o.arenas.grad + at->offset;
+        case DPT_IN_STATE: return s->o.arenas.state + at->offset;
+        case DPT_IN_CONSTANTS: return s->constants + at->offset;
+        default: return NULL;
+    }
+}
+
+static void fill_operand(const dpt_session *s, const dpt_tensor *t, dpt_operand *o) {
+    dpt_operand_fill(s->o.program->options.capacity, t, o);
+    o->data = address(s, dpt_storage_of(s->o.program, t));
+}
+
+static void fill_addresses(const dpt_session *s, step *st) {
+    int in = 0, out = 0;
+    for (int k = 0; k < st->node->n_in && in < DPT_MAX_IN; k++)
+        if (!st->node->in[k]->token) st->call.in[in++].data = address(s, dpt_storage_of(s->o.program, st->node->in[k]));
+    for (int k = 0; k < st->node->n_out; k++)
+        if (!st->node->out[k].token)
+            st->call.out[out++].data = address(s, dpt_storage_of(s->o.program, &st->node->out[k]));
+    st->call.arenas = s->o.arenas;
+    st->call.block = s->device_block;
+    st->call.workspace = (char *)s->o.activations + s->o.program->activation_bytes;
+}
+
+static dpt_status name_failure(const dpt_node *node, dpt_status status) {
+    return dpt_error_prefix(status, "%s \"%s\": ", dpt_op_of(node)->name, node->name);
+}
+
+static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
+    const dpt_program *p = s->o.program;
+    bool collective = dpt_op_of(node)->flags & DPT_IS_COLLECTIVE;
+    const dpt_kernel *kernel = collective ? NULL : p->options.backend->kernels[node->op];
+    if (p->elided[node->id] || (!collective && kernel == NULL)) return DPT_OK;
+    if (collective && p->options.world == 1) return DPT_OK;
+    step *st = &s->steps[s->n_step++];
+    st->node = node;
+    st->kernel = kernel;
+    dpt_call_fill(&p->options, node, &st->call);
+    if (collective) {
+        bool waits = node->op == DPT_OP_SUM_WAIT || node->op == DPT_OP_BUCKET_WAIT;
+        st->ticket = &s->tickets[waits ? node->in[0]->node->id : node->id];
+    }
+    dpt_status status = kernel && kernel->prepare ? kernel->prepare(&st->call) : DPT_OK;
+    fill_addresses(s, st);
+    if (status == DPT_OK && kernel && kernel->bind) status = kernel->bind(&st->call);
+    return status == DPT_OK ? DPT_OK : name_failure(node, status);
+}
+
+static dpt_status load_constants(dpt_session *s) {
+    const dpt_program *p = s->o.program;
+    if (p->constant_bytes == 0) return DPT_OK;
+    void *memory;
+    DPT_TRY(s->device->ops->alloc(s->device, (size_t)p->constant_bytes, DPT_FOR_COMPUTE, &memory));
+    s->constants = memory;
+    for (int64_t i = 0; i < p->graph->n_node; i++) {
+        const dpt_node *n = p->graph->node[i];
+        if (n->op != DPT_OP_CONSTANT) continue;
+        const dpt_storage *at = dpt_storage_of(p, &n->out[0]);
+        DPT_TRY(s->device->ops->copy_in(s->device, s->constants + at->offset, n->data, (size_t)at->bytes, s->stream));
+    }
+    return DPT_OK;
+}
+
+/* Staging for inputs whose type must be converted, where the host cannot write device memory. */
+static dpt_status make_staging(dpt_session *s) {
+    const dpt_graph *g = s->o.program->graph;
+    if (s->device->host_memory) return DPT_OK;
+    for (int64_t i = 0; i < g->n_input; i++) {
+        size_t bytes = (size_t)dpt_storage_of(s->o.program, g->input[i])->bytes;
+        if (bytes > s->staging_bytes) s->staging_bytes = bytes;
+    }
+    return s->device->ops->alloc(s->device, s->staging_bytes, DPT_FOR_STAGING, &s->staging);
+}
+
+static dpt_status build(dpt_session *s) {
+    const dpt_graph *g = s->o.program->graph;
+    size_t n = (size_t)g->n_node + 1;
+    s->steps = dpt_alloc_zero(n, sizeof *s->steps);
+    s->tickets = dpt_alloc_zero(n, sizeof *s->tickets);
+    s->inputs = dpt_alloc_zero((size_t)g->n_input + 1, sizeof *s->inputs);
+    s->outputs = dpt_alloc_zero((size_t)g->n_output + 1, sizeof *s->outputs);
+    if (!s->steps || !s->tickets || !s->inputs || !s->outputs) return DPT_ERR_MEMORY;
+    DPT_TRY(s->device->ops->stream_create(s->device, 0, &s->stream));
+    void *block;
+    DPT_TRY(s->device->ops->alloc(s->device, sizeof *s->device_block, DPT_FOR_COMPUTE, &block));
+    s->device_block = block;
+    DPT_TRY(load_constants(s));
+    DPT_TRY(make_staging(s));
+    for (int64_t i = 0; i < g->n_input; i++) fill_operand(s, g->input[i], &s->inputs[i]);
+    for (int64_t i = 0; i < g->n_output; i++) fill_operand(s, g->output[i].tensor, &s->outputs[i]);
+    for (int64_t i = 0; i < g->n_node; i++) DPT_TRY(prepare_step(s, g->node[i]));
+    return DPT_OK;
+}
+
+dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session) {
+    *session = NULL;
+    dpt_session *s = dpt_alloc_zero(1, sizeof *s);
+    DPT_CHECK_ALLOC(s);
+    s->o = *options;
+    s->device = options->program->options.device;
+    dpt_status status = build(s);
+    if (status != DPT_OK) dpt_session_destroy(&s);
+    *session = s;
+    return status;
+}
+
+void dpt_session_destroy(dpt_session **session) {
+    dpt_session *s = session ? *session : NULL;
+    if (s == NULL) return;
+    *session = NULL;
+    for (int64_t i = 0; i < s->n_step; i++)
+        if (s->steps[i].kernel && s->steps[i].kernel->release) s->steps[i].kernel->release(&s->steps[i].call);
+    const dpt_device_ops *ops = s->device->ops;
+    ops->release(s->device, s->constants, (size_t)s->o.program->constant_bytes, DPT_FOR_COMPUTE);
+    ops->release(s->device, s->device_block, sizeof *s->device_block, DPT_FOR_COMPUTE);
+    ops->release(s->device, s->staging, s->staging_bytes, DPT_FOR_STAGING);
+    if (s->stream) ops->stream_destroy(s->device, s->stream);
+    dpt_free(s->steps);
+    dpt_free(s->tickets);
+    dpt_free(s->inputs);
+    dpt_free(s->outputs);
+    dpt_free(s);
+}
+
+dpt_block *dpt_session_block(dpt_session *s) { return &s->block; }
+
+int dpt_session_find_input(const dpt_session *s, const char *name) {
+    const dpt_graph *g = s->o.program->graph;
+    for (int64_t i = 0; i < g->n_input; i++)
+        if (strcmp(g->input[i]->node->name, name) == 0) return (int)i;
+    return -1;
+}
+
+void dpt_session_input_shape(const dpt_session *s, int input, int *axis, int64_t *row_count) {
+    *axis = s->inputs[input].axis;
+    *row_count = s->inputs[input].row_count;
+}
+
+dpt_status dpt_session_set_input(dpt_session *s, int input, const dpt_array *a) {
+    const dpt_operand *o = &s->inputs[input];
+    const char *name = s->o.program->graph->input[input]->node->name;
+    int64_t rows = o->axis < 0 ? 1 : a->rows;
+    DPT_CHECK(rows >= 0 && (o->axis < 0 || rows <= o->dim[0]), DPT_ERR_ARG, "input \"%s\": %lld rows, capacity %lld",
+              name, (long long)a->rows, (long long)(o->axis < 0 ? 1 : o->dim[0]));
+    int64_t count = rows * o->row_count;
+    DPT_CHECK(count == 0 || a->data != NULL, DPT_ERR_ARG, "input \"%s\": data is NULL", name);
+    DPT_CHECK(a->place == DPT_HOST || s->device->host_memory, DPT_ERR_UNSUPPORTED,
+              "input \"%s\": arrays on the device are not supported by this backend", name);
+    size_t bytes = (size_t)count * dpt_dtype_size(o->dtype);
+    if (a->dtype == o->dtype) return s->device->ops->copy_in(s->device, o->data, a->data, bytes, s->stream);
+    void *to = s->device->host_memory ? o->data : s->staging;
+    dpt_status status = dpt_array_convert(a->data, a->dtype, to, o->dtype, count);
+    if (status != DPT_OK) return dpt_error_prefix(status, "input \"%s\": ", name);
+    return to == o->data ? DPT_OK : s->device->ops->copy_in(s->device, o->data, to, bytes, s->stream);
+}
+
+static dpt_status run_collective(dpt_session *s, step *st) {
+    dpt_comm *comm = s->o.comm;
+    const dpt_attr *a = &st->call.attr;
+    switch (st->node->op) {
+        case DPT_OP_SUM_START:
+            return comm->ops->start(comm, DPT_ALL_REDUCE, st->call.in[0].data, (size_t)st->call.in[0].count,
+                                    st->call.in[0].dtype, s->stream, st->ticket);
+        case DPT_OP_BUCKET_START: {
+            dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
+            return comm->ops->start(comm, DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
+                                    (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype, s->stream, st->ticket);
+        }
+        default: return comm->ops->wait(comm, *st->ticket, s->stream);
+    }
+}
+
+static dpt_status run_step(dpt_session *s, step *st) {
+    return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
+}
+
+static dpt_status run_profiled(dpt_session *s) {
+    double begin = dpt_clock_s(), last = begin;
+    for (int64_t i = 0; i < s->n_step; i++) {
+        step *st = &s->steps[i];
+        dpt_status status = run_step(s, st);
+        if (status != DPT_OK) return name_failure(st->node, status);
+        double now = dpt_clock_s();
+        st->seconds += now - last;
+        if (st->kernel)
+            s->profile.kernels_s += now - last;
+        else
+            s->profile.collectives_s += now - last;
+        last = dpt_clock_s();
+    }
+    s->profile.runs++;
+    s->profile.runs_s += dpt_clock_s() - begin;
+    return DPT_OK;
+}
+
+static dpt_status run_plain(dpt_session *s) {
+    for (int64_t i = 0; i < s->n_step; i++) {
+        dpt_status status = run_step(s, &s->steps[i]);
+        if (status != DPT_OK) return name_failure(s->steps[i].node, status);
+    }
+    return DPT_OK;
+}
+
+dpt_status dpt_session_run(dpt_session *s) {
+    int threads = omp_get_max_threads();
+    if (threads != s->device->threads) omp_set_num_threads(s->device->threads);
+    dpt_status status = s->device->ops->copy_in(s->device, s->device_block, &s->block, sizeof s->block, s->stream);
+    if (status == DPT_OK) status = s->profiling ? run_profiled(s) : run_plain(s);
+    if (threads != s->device->threads) omp_set_num_threads(threads);
+    return status;
+}
+
+const dpt_operand *dpt_session_output(const dpt_session *s, const char *name) {
+    const dpt_graph *g = s->o.program->graph;
+    for (int64_t i = 0; i < g->n_output; i++)
+        if (strcmp(g->output[i].name, name) == 0) return &s->outputs[i];
+    return NULL;
+}
+
+dpt_status dpt_session_read(dpt_session *s, const char *output, int64_t rows, void *data) {
+    const dpt_operand *o = dpt_session_output(s, output);
+    DPT_CHECK(o != NULL, DPT_ERR_ARG, "no output \"%s\"", output);
+    int64_t count = o->axis < 0 || rows == 0 ? o->count : rows * o->row_count;
+    DPT_TRY(s->device->ops->copy_out(s->device, data, o->data, (size_t)count * dpt_dtype_size(o->dtype), s->stream));
+    return s->device->ops->stream_sync(s->device, s->stream);
+}
+
+void dpt_session_profile(dpt_session *s, bool on) {
+    s->profiling = on;
+    s->profile = (dpt_profile){0};
+    for (int64_t i = 0; i < s->n_step; i++) s->steps[i].seconds = 0;
+}
+
+dpt_profile dpt_session_profile_read(const dpt_session *s) { return s->profile; }
+
+void dpt_session_profile_each(const dpt_session *s,
+                              void (*fn)(void *user, const dpt_node *node, const dpt_call *call, double seconds),
+                              void *user) {
+    for (int64_t i = 0; i < s->n_step; i++) fn(user, s->steps[i].node, &s->steps[i].call, s->steps[i].seconds);
+}

@@ -1,0 +1,51 @@
+/* session.h: the executor. A session runs one program on memory of its own (activations, workspace, constants) and on
+ * arenas that programs share; one thread at a time. A run is a walk over a list of calls whose addresses are fixed.
+ * Invariant: running allocates nothing. */
+#ifndef DPT_PROGRAM_SESSION_H
+#define DPT_PROGRAM_SESSION_H
+
+#include "program/program.h"
+
+typedef struct dpt_session dpt_session;
+
+typedef struct dpt_session_options {
+    const dpt_program *program; /* borrowed */
+    dpt_comm *comm;             /* borrowed; NULL where world is 1 */
+    dpt_arenas arenas;          /* borrowed memory */
+    void *activations;          /* borrowed: at least program->activation_bytes + program->workspace_bytes, shared by
+                                   sessions that do not run at the same time */
+} dpt_session_options;
+
+dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session);
+void dpt_session_destroy(dpt_session **session);
+
+/* What the next run reads: learning rate, step, rows. The caller writes it. */
+dpt_block *dpt_session_block(dpt_session *session);
+
+/* Number of the named input, -1 if the program has none. */
+int dpt_session_find_input(const dpt_session *session, const char *name);
+/* Its batch axis number (-1: none) and the elements of one row. */
+void dpt_session_input_shape(const dpt_session *session, int input, int *axis, int64_t *row_count);
+/* Copies rows into the input's fixed place, converting. DPT_ERR_ARG: too many rows, a type that cannot be converted. */
+dpt_status dpt_session_set_input(dpt_session *session, int input, const dpt_array *array);
+/* Queues one run. Collective where the program has collectives. */
+dpt_status dpt_session_run(dpt_session *session);
+/* Waits for the run and copies an output to host memory: rows (0: all of it) of it. */
+dpt_status dpt_session_read(dpt_session *session, const char *output, int64_t rows, void *data);
+/* The output as an operand (address, dtype, dims); NULL if there is none of that name. */
+const dpt_operand *dpt_session_output(const dpt_session *session, const char *name);
+
+/* Time by call. Switched on, every call is timed. */
+void dpt_session_profile(dpt_session *session, bool on);
+/* Seconds inside kernels and inside collectives, and of whole runs, since the profile was switched on. */
+typedef struct dpt_profile {
+    double kernels_s, collectives_s, runs_s;
+    int64_t runs;
+} dpt_profile;
+dpt_profile dpt_session_profile_read(const dpt_session *session);
+/* Calls fn with (node, seconds) for every call that is not elided. */
+void dpt_session_profile_each(const dpt_session *session,
+                              void (*fn)(void *user, const dpt_node *node, const dpt_call *call, double seconds),
+                              void *user);
+
+#endif

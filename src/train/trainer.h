@@ -1,0 +1,78 @@
+/* trainer.h: the trainer as the command line uses it, and how its files share it.
+ *
+ * trainer.c makes programs, arenas and sessions; trainer_step.c runs steps; trainer_eval.c evaluates and predicts;
+ * trainer_store.c reads and writes values and files. Invariant: between calls, parameters are equal on all ranks. */
+#ifndef DPT_TRAIN_TRAINER_H
+#define DPT_TRAIN_TRAINER_H
+
+#include "dptrain/trainer.h"
+#include "program/session.h"
+
+typedef struct dpt_compiled {
+    dpt_program *program;
+    dpt_session *session;
+} dpt_compiled;
+
+struct dpt_trainer {
+    dpt_graph *graph; /* borrowed */
+    dpt_context *ctx; /* borrowed */
+    dpt_trainer_options o;
+    int64_t capacity[DPT_MAX_AXES]; /* rows of one micro-batch */
+    dpt_arena_plan plan;
+    dpt_arenas arenas;
+    char *merged_state; /* what evaluation reads; arenas.state itself where no state is local */
+    bool has_local_state, merged;
+    void *activations;
+    size_t activation_bytes;
+    dpt_compiled train;                    /* accumulate = 1 */
+    dpt_compiled count, accumulate, apply; /* accumulate > 1; count only with masked losses */
+    dpt_compiled gradient, evaluate, predict;
+    double *mask_count; /* by loss, over micro-batches */
+    int64_t step;
+    double lr;
+    dpt_metrics last;
+    dpt_memory memory;
+    size_t allocated_before;
+    /* evaluation so far: by loss sums and counts, by output sums */
+    double *loss_sum, *loss_count, *mean_sum;
+    int64_t evaluated_rows;
+};
+
+/* A step whose caller may already have failed, or may want to stop: both are agreed in the step's own exchange. */
+typedef struct dpt_step_request {
+    dpt_status mine; /* this rank's failure so far, its message in dpt_last_error() */
+    const dpt_array *in;
+    int n_in;
+    const int64_t *first_row; /* by batch axis: position in the global batch; NULL: the sum of the lower ranks' rows */
+    bool stop;                /* in: this rank wants to stop; out: a rank does */
+} dpt_step_request;
+
+/* dpt_trainer_step with these. Collective. */
+dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *request, dpt_metrics *metrics);
+/* dpt_trainer_evaluate after a failure of the caller's, as above. Collective. */
+dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *request);
+/* Digest of the graph, the order of the arenas and the options: equal on all ranks. Local. */
+uint64_t dpt_trainer_digest(const dpt_trainer *t);
+
+/* ---- shared by the trainer's files ---- */
+
+/* Checks arrays against the program's inputs; finds the rows of each batch axis. needed: every input must be there. */
+dpt_status dpt_check_arrays(const dpt_graph *g, const dpt_array *in, int n_in, bool needed, int64_t rows[DPT_MAX_AXES]);
+/* Hands rows [first, first + count) of every array, by axis, to a session; ignores arrays that the program lacks. */
+dpt_status dpt_feed(dpt_session *s, const dpt_array *in, int n_in, const int64_t *first, const int64_t *count);
+/* Merges running statistics of all ranks for evaluation, if steps were made since. Collective. */
+dpt_status dpt_trainer_merge(dpt_trainer *t);
+
+/* What every exchange of a step's start carries: rows by axis, failures, wishes to stop. */
+typedef struct dpt_agreement {
+    int64_t rows[DPT_MAX_AXES], first_row[DPT_MAX_AXES], global_rows[DPT_MAX_AXES];
+    bool stop;
+} dpt_agreement;
+/* Agrees on request->mine and sums rows. DPT_OK only if no rank had failed. Collective. */
+dpt_status dpt_agree(dpt_trainer *t, dpt_step_request *request, bool draws, dpt_agreement *a);
+/* Micro-batch m of what was agreed on: begin gets the place of its rows in this rank's arrays, by axis. */
+void dpt_micro_batch(const dpt_trainer *t, const dpt_agreement *a, int m, int64_t *begin, dpt_agreement *part);
+/* Writes what the next run of a session reads: step, learning rate, rows. */
+void dpt_fill_block(const dpt_trainer *t, const dpt_agreement *a, dpt_session *s);
+
+#endif

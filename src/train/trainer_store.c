@@ -1,0 +1,138 @@
+/* trainer_store.c: values in and out of a trainer: by name, and to and from params.h5. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "train/params_file.h"
+#include "train/trainer.h"
+
+static dpt_status no_such(const dpt_graph *g, const char *kind, const char *name, bool state) {
+    int64_t n = state ? g->n_state : g->n_param;
+    const char **names = dpt_alloc((size_t)(n + 1) * sizeof *names);
+    DPT_CHECK_ALLOC(names);
+    for (int64_t i = 0; i < n; i++) names[i] = state ? g->state[i].name : g->param[i].name;
+    const char *near = dpt_nearest(name, names, n);
+    dpt_status status = dpt_error(DPT_ERR_ARG, "no %s \"%s\"%s%s%s", kind, name, near ? "; did you mean \"" : "",
+                                  near ? near : "", near ? "\"?" : "");
+    dpt_free(names);
+    return status;
+}
+
+/* Where a named value lies. */
+static dpt_status find(const dpt_trainer *t, dpt_what what, const char *name, char **at, size_t *bytes) {
+    const dpt_graph *g = t->graph;
+    for (int64_t i = 0; what == DPT_STATE && i < g->n_state; i++)
+        if (strcmp(g->state[i].name, name) == 0) {
+            *at = t->arenas.state + t->plan.state[i].offset;
+            *bytes = (size_t)t->plan.state[i].bytes;
+            return DPT_OK;
+        }
+    if (what == DPT_STATE) return no_such(g, "state", name, true);
+    for (int64_t i = 0; i < g->n_param; i++)
+        if (strcmp(g->param[i].name, name) == 0) {
+            const dpt_slot *slot = what == DPT_GRADIENT ? &t->plan.grad[i] : &t->plan.param[i];
+            DPT_CHECK(slot->offset >= 0, DPT_ERR_ARG, "parameter \"%s\" is not trained: it has no gradient", name);
+            *at = (what == DPT_GRADIENT ? t->arenas.grad : t->arenas.param) + slot->offset;
+            *bytes = (size_t)slot->bytes;
+            return DPT_OK;
+        }
+    return no_such(g, "parameter", name, false);
+}
+
+dpt_status dpt_trainer_get(dpt_trainer *t, dpt_what what, const char *name, void *data, size_t bytes) {
+    char *at;
+    size_t size;
+    DPT_TRY(find(t, what, name, &at, &size));
+    DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    DPT_TRY(t->ctx->device.ops->copy_out(&t->ctx->device, data, at, bytes, NULL));
+    return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);
+}
+
+dpt_status dpt_trainer_set(dpt_trainer *t, dpt_what what, const char *name, const void *data, size_t bytes) {
+    char *at;
+    size_t size;
+    DPT_TRY(find(t, what, name, &at, &size));
+    DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    t->merged = false;
+    DPT_TRY(t->ctx->device.ops->copy_in(&t->ctx->device, at, data, bytes, NULL));
+    return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);
+}
+
+static void describe(const char *name, dpt_params_kind kind, const dpt_tensor *tensor, dpt_params_entry *e) {
+    *e = (dpt_params_entry){.name = name, .kind = kind, .dtype = tensor->dtype, .ndim = tensor->ndim};
+    for (int i = 0; i < tensor->ndim; i++) e->dim[i] = tensor->dim[i];
+}
+
+/* Host copies of all parameters and merged states; entry[i].data points into them. */
+static dpt_status collect(dpt_trainer *t, dpt_params_entry *entry, char *values) {
+    const dpt_graph *g = t->graph;
+    dpt_device *d = &t->ctx->device;
+    DPT_TRY(d->ops->copy_out(d, values, t->arenas.param, (size_t)t->plan.param_bytes, NULL));
+    DPT_TRY(d->ops->copy_out(d, values + t->plan.param_bytes, t->merged_state, (size_t)t->plan.state_bytes, NULL));
+    DPT_TRY(d->ops->stream_sync(d, NULL));
+    for (int64_t i = 0; i < g->n_param; i++) {
+        describe(g->param[i].name, DPT_PARAMS_PARAMETER, g->param[i].tensor, &entry[i]);
+        entry[i].data = values + t->plan.param[i].offset;
+    }
+    for (int64_t i = 0; i < g->n_state; i++) {
+        describe(g->state[i].name, DPT_PARAMS_STATE, g->state[i].tensor, &entry[g->n_param + i]);
+        entry[g->n_param + i].data = values + t->plan.param_bytes + t->plan.state[i].offset;
+    }
+    return DPT_OK;
+}
+
+static dpt_status save_local(dpt_trainer *t, const char *path, const char *config) {
+    int64_t n = t->graph->n_param + t->graph->n_state;
+    dpt_params_entry *entry = dpt_alloc_zero((size_t)n + 1, sizeof *entry);
+    char *values = dpt_alloc((size_t)(t->plan.param_bytes + t->plan.state_bytes));
+    dpt_status status = entry && values ? collect(t, entry, values) : DPT_ERR_MEMORY;
+    if (status == DPT_OK) status = dpt_params_file_write(path, config ? config : "", entry, n);
+    dpt_free(entry);
+    dpt_free(values);
+    return status;
+}
+
+dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config) {
+    DPT_TRY(dpt_trainer_merge(t));
+    const dpt_control *control = &t->ctx->control;
+    return dpt_control_agree(control, control->rank == 0 ? save_local(t, path, config) : DPT_OK);
+}
+
+static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, dpt_device *d,
+                           char *to) {
+    void *values = dpt_alloc(bytes);
+    DPT_CHECK_ALLOC(values);
+    dpt_status status = dpt_params_file_read(file, wanted, values);
+    if (status == DPT_OK) status = d->ops->copy_in(d, to, values, bytes, NULL);
+    if (status == DPT_OK) status = d->ops->stream_sync(d, NULL);
+    dpt_free(values);
+    return status;
+}
+
+static dpt_status load_local(dpt_trainer *t, const char *path) {
+    const dpt_graph *g = t->graph;
+    dpt_device *d = &t->ctx->device;
+    dpt_params_file *file;
+    dpt_params_entry e;
+    dpt_status status;
+    DPT_TRY(dpt_params_file_open(path, &file));
+    for (int64_t i = 0; i < g->n_param; i++) {
+        describe(g->param[i].name, DPT_PARAMS_PARAMETER, g->param[i].tensor, &e);
+        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.param[i].bytes, d, t->arenas.param + t->plan.param[i].offset),
+                     fail);
+    }
+    for (int64_t i = 0; i < g->n_state; i++) {
+        describe(g->state[i].name, DPT_PARAMS_STATE, g->state[i].tensor, &e);
+        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.state[i].bytes, d, t->arenas.state + t->plan.state[i].offset),
+                     fail);
+    }
+    status = DPT_OK;
+fail:
+    dpt_params_file_close(&file);
+    return status;
+}
+
+dpt_status dpt_trainer_load(dpt_trainer *t, const char *path) {
+    t->merged = false;
+    return dpt_control_agree(&t->ctx->control, load_local(t, path));
+}

@@ -1,0 +1,45 @@
+/* kernel_call.h: runs one CPU kernel on arrays of a test, as the executor would, without graph or program. */
+#ifndef DPT_TESTS_KERNEL_CALL_H
+#define DPT_TESTS_KERNEL_CALL_H
+
+#include <string.h>
+
+#include "backend/device.h"
+#include "base/memory.h"
+#include "check.h"
+#include "ops/op_table.h"
+
+/* An operand over data; with batch, dim[0] is the capacity of batch axis 0. */
+static inline dpt_operand kernel_operand(const void *data, dpt_dtype dtype, bool batch, int ndim, const int64_t *dim) {
+    dpt_operand o = {.data = (void *)(uintptr_t)data, .dtype = dtype, .ndim = ndim, .axis = batch ? 0 : -1, .count = 1};
+    for (int i = 0; i < ndim; i++) o.dim[i] = dim[i], o.count *= dim[i];
+    o.row_count = batch ? o.count / dim[0] : o.count;
+    return o;
+}
+
+static inline dpt_operand kernel_vector(const void *data, dpt_dtype dtype, int64_t count) {
+    return kernel_operand(data, dtype, false, 1, &count);
+}
+
+static inline dpt_operand kernel_scalar(const void *data, dpt_dtype dtype) {
+    return kernel_operand(data, dtype, false, 0, NULL);
+}
+
+/* call has op, operands, attributes and block; this adds a device of `threads` threads and a workspace filled with
+ * 0xff bytes (NaN), runs the kernel once and releases it. */
+static inline void kernel_run(dpt_call *call, int threads) {
+    const dpt_kernel *kernel = dpt_cpu_kernels[call->op];
+    dpt_device device = {.threads = threads, .host_memory = true};
+    call->device = &device;
+    call->name = "test";
+    if (kernel->prepare) CHECK_OK(kernel->prepare(call));
+    call->workspace = dpt_alloc_aligned(call->workspace_bytes + DPT_ALIGNMENT, DPT_ALIGNMENT);
+    memset(call->workspace, 0xff, call->workspace_bytes);
+    if (kernel->bind) CHECK_OK(kernel->bind(call));
+    CHECK_OK(kernel->run(call, NULL));
+    if (kernel->release) kernel->release(call);
+    dpt_free(call->workspace);
+    call->workspace = NULL;
+}
+
+#endif

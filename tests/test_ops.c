@@ -1,0 +1,306 @@
+/* test_ops.c: every op by the table of op_samples.c: gradients of first and second order against central differences in
+ * f64, f32 against f64, fused against unfused, other ways to write the same, no valid rows at all, terminal ops.
+ *
+ * What is differentiated is L = sum(w * y), w random; of second order S = sum over inputs k of sum(v_k * dL/dx_k). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "dptrain/context.h"
+#include "graph_run.h"
+#include "op_samples.h"
+
+static dpt_context *ctx;
+
+/* ---- a sample with its gradients, compiled ---- */
+
+typedef struct fixture {
+    const op_sample *sample;
+    sample_build b;
+    int n_x; /* inputs of the sample; w and v_k come after them */
+    graph_run run;
+} fixture;
+
+static void output(fixture *f, const char *format, int k, dpt_tensor *t) {
+    char name[16];
+    snprintf(name, sizeof name, format, k);
+    dpt_output(f->b.g, name, t);
+}
+
+/* sum(t * an input of t's shape) */
+static dpt_tensor *project(fixture *f, dpt_tensor *t) {
+    int64_t dim[DPT_MAX_NDIM];
+    const int ndim = dpt_tensor_dims(t, dim);
+    return dpt_sum(dpt_mul(t, sample_float(&f->b, ndim, dim, -1, 1)), DPT_ALL_AXES, 0);
+}
+
+static bool differentiable(const fixture *f, int k) { return dpt_is_float(f->b.input[k].dtype); }
+
+/* Outputs "L", "dx<k>", "S", "ddx<k>". */
+static void build_gradients(fixture *f, dpt_tensor *y) {
+    dpt_tensor *loss = project(f, y), *second = NULL;
+    dpt_output(f->b.g, "L", loss);
+    if (f->sample->flags & SAMPLE_TERMINAL) return;
+    for (int k = 0; k < f->n_x; k++) {
+        if (!differentiable(f, k)) continue;
+        dpt_tensor *dx = dpt_gradient(loss, f->b.input[k].tensor);
+        output(f, "dx%d", k, dx);
+        dpt_tensor *part = project(f, dx);
+        second = second ? dpt_add(second, part) : part;
+    }
+    dpt_output(f->b.g, "S", second);
+    for (int k = 0; k < f->n_x; k++)
+        if (differentiable(f, k)) output(f, "ddx%d", k, dpt_gradient(second, f->b.input[k].tensor));
+}
+
+static bool set_input(fixture *f, const sample_input *in) {
+    static int64_t integer[SAMPLE_VALUES];
+    const void *data = in->value;
+    dpt_dtype dtype = DPT_F64;
+    if (!dpt_is_float(in->dtype)) {
+        for (int64_t i = 0; i < in->count; i++) integer[i] = (int64_t)in->value[i];
+        data = integer;
+        dtype = DPT_I64;
+    }
+    return CHECK_OK(graph_run_set(&f->run, in->name, dtype, data, SAMPLE_ROWS));
+}
+
+/* Inputs are handed over for every run: their memory is used again after their last reader. */
+static bool run(fixture *f) {
+    for (int k = 0; k < f->b.n_input; k++)
+        if (!set_input(f, &f->b.input[k])) return false;
+    return CHECK_OK(graph_run_forward(&f->run));
+}
+
+static bool fixture_open(fixture *f, const op_sample *s, sample_fn build, dpt_dtype dtype, bool fused) {
+    *f = (fixture){.sample = s, .b = {.g = dpt_graph_create(ctx), .dtype = dtype}};
+    dpt_tensor *y = build(&f->b);
+    f->n_x = f->b.n_input;
+    dpt_output(f->b.g, "y", y);
+    build_gradients(f, y);
+    return CHECK_OK(graph_run_open(&f->run, ctx, f->b.g, SAMPLE_CAPACITY, SAMPLE_ROWS, fused)) && run(f);
+}
+
+static void fixture_close(fixture *f) {
+    graph_run_close(&f->run);
+    dpt_graph_destroy(&f->b.g);
+}
+
+static int64_t read_values(fixture *f, const char *name, double *values) {
+    return graph_run_read(&f->run, name, SAMPLE_ROWS, values, SAMPLE_VALUES);
+}
+
+/* ---- coverage ---- */
+
+static void covers_every_op(void) {
+    for (int op = 0; op < DPT_OP_COUNT; op++) {
+        int lines = 0, rows = 0;
+        const char *by = NULL;
+        for (int i = 0; i < DPT_OP_COUNT; i++)
+            if (op_covers[i].op == op) lines++, by = op_covers[i].by;
+        for (int i = 0; i < op_sample_count; i++) rows += op_samples[i].op == op;
+        check_that(lines == 1, __FILE__, __LINE__, "%s has %d lines in op_covers", dpt_ops[op]->name, lines);
+        check_that((rows > 0) == (by == NULL), __FILE__, __LINE__, "%s has %d samples, and is covered by %s",
+                   dpt_ops[op]->name, rows, by ? by : "samples");
+    }
+}
+
+/* A row's op really is in its graph. */
+static void samples_hold_their_op(void) {
+    for (int i = 0; i < op_sample_count; i++) {
+        fixture f;
+        if (fixture_open(&f, &op_samples[i], op_samples[i].build, DPT_F64, false)) {
+            bool found = false;
+            for (int64_t n = 0; n < f.b.g->n_node; n++) found |= f.b.g->node[n]->op == op_samples[i].op;
+            check_that(found, __FILE__, __LINE__, "%s: no %s in the graph", op_samples[i].name,
+                       dpt_ops[op_samples[i].op]->name);
+        }
+        fixture_close(&f);
+    }
+}
+
+/* ---- gradients ---- */
+
+static double value_at(fixture *f, sample_input *in, int64_t i, double x, const char *scalar) {
+    const double kept = in->value[i];
+    double result = NAN;
+    in->value[i] = x;
+    if (run(f)) read_values(f, scalar, &result);
+    in->value[i] = kept;
+    return result;
+}
+
+/* d(scalar)/d(input k) by central differences, against what the graph says. */
+static void check_gradient(fixture *f, int k, const char *scalar, const char *gradient) {
+    static double numeric[SAMPLE_VALUES], exact[SAMPLE_VALUES];
+    char name[16];
+    snprintf(name, sizeof name, gradient, k);
+    const bool rough = f->sample->flags & SAMPLE_LOW_PRECISION;
+    const double h = rough ? 0x1p-3 : 0x1p-17;
+    sample_input *in = &f->b.input[k];
+    const int64_t n = read_values(f, name, exact);
+    if (!CHECK_EQ_I64(n, in->count)) return;
+    for (int64_t i = 0; i < n; i++) {
+        const double x = in->value[i];
+        numeric[i] = (value_at(f, in, i, x + h, scalar) - value_at(f, in, i, x - h, scalar)) / (2 * h);
+    }
+    run(f);
+    const double error = check_relative_f64(exact, numeric, n), tolerance = rough ? 1e-5 : 1e-6;
+    check_that(error <= tolerance, __FILE__, __LINE__, "%s: %s is off by %.3g (at most %g)", f->sample->name, name,
+               error, tolerance);
+}
+
+static void check_gradients(const char *scalar, const char *gradient) {
+    for (int i = 0; i < op_sample_count; i++) {
+        if (op_samples[i].flags & SAMPLE_TERMINAL) continue;
+        fixture f;
+        if (fixture_open(&f, &op_samples[i], op_samples[i].build, DPT_F64, false))
+            for (int k = 0; k < f.n_x; k++)
+                if (differentiable(&f, k)) check_gradient(&f, k, scalar, gradient);
+        fixture_close(&f);
+    }
+}
+
+static void first_order(void) { check_gradients("L", "dx%d"); }
+static void second_order(void) { check_gradients("S", "ddx%d"); }
+
+/* ---- two ways to the same values ---- */
+
+static void compare(fixture *a, fixture *b, const char *name, double tolerance, const char *what) {
+    static double x[SAMPLE_VALUES], y[SAMPLE_VALUES];
+    const int64_t n = read_values(a, name, x), m = read_values(b, name, y);
+    if (!check_that(n >= 0 && n == m, __FILE__, __LINE__, "%s: %s: %lld values and %lld", a->sample->name, name,
+                    (long long)n, (long long)m))
+        return;
+    const double error = check_relative_f64(x, y, n);
+    check_that(error <= tolerance, __FILE__, __LINE__, "%s, %s: %s is off by %.3g (at most %g)", a->sample->name, what,
+               name, error, tolerance);
+}
+
+static void compare_all(fixture *a, fixture *b, double tolerance, const char *what) {
+    compare(a, b, "y", tolerance, what);
+    compare(a, b, "L", tolerance, what);
+    if (a->sample->flags & SAMPLE_TERMINAL) return;
+    compare(a, b, "S", tolerance, what);
+    for (int k = 0; k < a->n_x; k++) {
+        char name[2][16];
+        if (!differentiable(a, k)) continue;
+        snprintf(name[0], sizeof name[0], "dx%d", k);
+        snprintf(name[1], sizeof name[1], "ddx%d", k);
+        compare(a, b, name[0], tolerance, what);
+        compare(a, b, name[1], tolerance, what);
+    }
+}
+
+static void f32_against_f64(void) {
+    for (int i = 0; i < op_sample_count; i++) {
+        const op_sample *s = &op_samples[i];
+        fixture a, b;
+        const bool opened = fixture_open(&a, s, s->build, DPT_F32, false);
+        if (fixture_open(&b, s, s->build, DPT_F64, false) && opened) compare_all(&a, &b, 1e-4, "f32 against f64");
+        fixture_close(&a);
+        fixture_close(&b);
+    }
+}
+
+static void fused_against_unfused(void) {
+    for (int i = 0; i < op_sample_count; i++) {
+        const op_sample *s = &op_samples[i];
+        for (int type = DPT_F32; type <= DPT_F64; type++) {
+            fixture a, b;
+            const bool opened = fixture_open(&a, s, s->build, (dpt_dtype)type, true);
+            if (fixture_open(&b, s, s->build, (dpt_dtype)type, false) && opened)
+                compare_all(&a, &b, type == DPT_F32 ? 1e-5 : 1e-12, "fused against unfused");
+            fixture_close(&a);
+            fixture_close(&b);
+        }
+    }
+}
+
+static void same_by_other_ops(void) {
+    for (int i = 0; i < op_sample_count; i++) {
+        const op_sample *s = &op_samples[i];
+        for (int type = DPT_F32; type <= DPT_F64 && s->same; type++) {
+            fixture a, b;
+            const bool opened = fixture_open(&a, s, s->build, (dpt_dtype)type, false);
+            if (fixture_open(&b, s, s->same, (dpt_dtype)type, false) && opened)
+                compare(&a, &b, "y", type == DPT_F32 ? 1e-6 : 1e-13, "by other ops");
+            fixture_close(&a);
+            fixture_close(&b);
+        }
+    }
+}
+
+/* ---- a rank without rows ---- */
+
+static void finite_without_rows(fixture *f) {
+    static double values[SAMPLE_VALUES];
+    int64_t dim[DPT_MAX_NDIM];
+    dpt_block *block = dpt_session_block(f->run.session);
+    block->rows[0] = 0;
+    if (!run(f)) return;
+    for (int64_t o = 0; o < f->b.g->n_output; o++) {
+        const dpt_output_info *info = &f->b.g->output[o];
+        const int64_t n = graph_run_read(&f->run, info->name, 0, values, SAMPLE_VALUES);
+        for (int64_t i = 0; i < n; i++)
+            if (!check_that(isfinite(values[i]), __FILE__, __LINE__, "%s: %s[%lld] is %g without rows", f->sample->name,
+                            info->name, (long long)i, values[i]))
+                break;
+    }
+    if (dpt_tensor_dims(f->b.g->output[0].tensor, dim) < 1 || dim[0] != DPT_BATCH) return;
+    read_values(f, "L", values);
+    check_that(values[0] == 0, __FILE__, __LINE__, "%s: sum over no rows is %g", f->sample->name, values[0]);
+}
+
+static void no_rows(void) {
+    for (int i = 0; i < op_sample_count; i++)
+        for (int type = DPT_F32; type <= DPT_F64; type++) {
+            fixture f;
+            if (fixture_open(&f, &op_samples[i], op_samples[i].build, (dpt_dtype)type, false)) finite_without_rows(&f);
+            fixture_close(&f);
+        }
+}
+
+/* ---- terminal ops ---- */
+
+static void terminal_is_named(void) {
+    for (int i = 0; i < op_sample_count; i++) {
+        const op_sample *s = &op_samples[i];
+        sample_build b = {.g = dpt_graph_create(ctx), .dtype = DPT_F32};
+        if (s->flags & SAMPLE_TERMINAL) {
+            dpt_tensor *y = s->build(&b);
+            dpt_gradient(dpt_sum(y, DPT_ALL_AXES, 0), b.input[0].tensor);
+            CHECK_FAILS(dpt_graph_status(b.g), DPT_ERR_UNSUPPORTED, dpt_ops[s->op]->name);
+        }
+        dpt_graph_destroy(&b.g);
+    }
+}
+
+/* ---- cases ---- */
+
+static void in_context(void (*test)(void)) {
+    if (!CHECK_OK(dpt_context_create(MPI_COMM_SELF, NULL, &ctx))) return;
+    test();
+    dpt_context_destroy(&ctx);
+}
+
+#define CASE(name) \
+    static void run_##name(void) { in_context(name); }
+CASE(covers_every_op)
+CASE(samples_hold_their_op)
+CASE(first_order)
+CASE(second_order)
+CASE(f32_against_f64)
+CASE(fused_against_unfused)
+CASE(same_by_other_ops)
+CASE(no_rows)
+CASE(terminal_is_named)
+
+int main(int argc, char **argv) {
+    return CHECK_MAIN(argc, argv, "ops", {"covers_every_op", run_covers_every_op},
+                      {"samples_hold_their_op", run_samples_hold_their_op}, {"first_order", run_first_order},
+                      {"second_order", run_second_order}, {"f32_against_f64", run_f32_against_f64},
+                      {"fused_against_unfused", run_fused_against_unfused},
+                      {"same_by_other_ops", run_same_by_other_ops}, {"no_rows", run_no_rows},
+                      {"terminal_is_named", run_terminal_is_named});
+}

@@ -1,0 +1,121 @@
+/* test_zoo.c: the models of the zoo build, with PyTorch's parameter shapes and counts, and refuse what they cannot be.
+ */
+#include "check.h"
+#include "graph/graph.h"
+#include "models/zoo.h"
+
+static const dpt_model *find(const char *name) {
+    const dpt_model *model = NULL;
+    CHECK_OK(dpt_model_find(name, &model));
+    return model;
+}
+
+/* Parameters of the model, and of the same layers in PyTorch (sum of p.numel()). */
+static void check_parameters(const char *name, int64_t arrays, int64_t elements) {
+    const dpt_model *model = find(name);
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_OK(model->build(g, &model->defaults));
+    int64_t n = 0;
+    for (int64_t i = 0; i < g->n_param; i++) n += dpt_row_count(g->param[i].tensor);
+    CHECK_EQ_I64(g->n_param, arrays);
+    CHECK_EQ_I64(n, elements);
+    CHECK_EQ_I64(g->n_loss, 1);
+    CHECK_EQ_TEXT(dpt_shape_text(g->loss[0].value), "[B]");
+    dpt_graph_destroy(&g);
+}
+
+static void parameters(void) {
+    check_parameters("mlp", 6, 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10);
+    check_parameters("cnn", 8, 32 * 9 + 32 + 64 * 32 * 9 + 64 + 3136 * 128 + 128 + 128 * 10 + 10);
+    check_parameters("surrogate", 8, 8 * 64 + 64 + 2 * (64 * 64 + 64) + 64 * 3 + 3);
+}
+
+static void check_param(const dpt_graph *g, int64_t i, const char *name, const char *shape) {
+    if (!CHECK(i < g->n_param)) return;
+    CHECK_EQ_TEXT(g->param[i].name, name);
+    CHECK_EQ_TEXT(dpt_shape_text(g->param[i].tensor), shape);
+}
+
+static void cnn_layers(void) {
+    const dpt_model *model = find("cnn");
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_OK(dpt_model_cnn(g, &model->defaults));
+    check_param(g, 0, "conv1.weight", "[32,1,3,3]");
+    check_param(g, 1, "conv1.bias", "[32]");
+    check_param(g, 2, "conv2.weight", "[64,32,3,3]");
+    check_param(g, 4, "fc1.weight", "[128,3136]");
+    check_param(g, 6, "fc2.weight", "[10,128]");
+    CHECK_EQ_I64(g->n_output, 2);
+    CHECK_EQ_TEXT(g->output[0].name, "logits");
+    CHECK_EQ_TEXT(dpt_shape_text(g->output[0].tensor), "[B,10]");
+    CHECK_EQ_TEXT(g->output[1].name, "accuracy");
+    CHECK_EQ_TEXT(dpt_shape_text(g->input[0]), "[B,1,28,28]");
+    dpt_graph_destroy(&g);
+}
+
+static void options(void) {
+    dpt_model_options o = find("cnn")->defaults;
+    o.batch_norm = DPT_MODEL_NORM_SYNC;
+    o.dropout = 0.25;
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_OK(dpt_model_cnn(g, &o));
+    check_param(g, 1, "bn1.weight", "[32]"); /* no convolution bias beside a batch norm */
+    CHECK_EQ_I64(g->n_state, 6);
+    CHECK(!dpt_name_free(g, "dropout1"));
+    dpt_graph_destroy(&g);
+
+    o = find("mlp")->defaults;
+    o.in_ndim = 3, o.in_dim[0] = 2, o.in_dim[1] = 4, o.in_dim[2] = 5;
+    o.n_hidden = 1, o.hidden[0] = 7, o.classes = 3;
+    o.activation = DPT_ACT_TANH;
+    o.batch_norm = DPT_MODEL_NORM_LOCAL;
+    o.loss = DPT_MODEL_MSE, o.target_dtype = DPT_F32;
+    g = dpt_graph_create(NULL);
+    CHECK_OK(dpt_model_mlp(g, &o));
+    check_param(g, 0, "fc1.weight", "[7,40]");
+    check_param(g, 2, "bn1.weight", "[7]");
+    check_param(g, 4, "fc2.weight", "[3,7]");
+    CHECK_EQ_I64(g->n_output, 1);
+    CHECK_EQ_TEXT(g->output[0].name, "y");
+    CHECK_EQ_TEXT(dpt_shape_text(g->input[1]), "[B,3]");
+    dpt_graph_destroy(&g);
+}
+
+static void check_refused(const char *name, const dpt_model_options *o, const char *text) {
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_FAILS(find(name)->build(g, o), DPT_ERR_CONFIG, text);
+    dpt_graph_destroy(&g);
+}
+
+static void refuses(void) {
+    const dpt_model *model;
+    CHECK_FAILS(dpt_model_find("mpl", &model), DPT_ERR_CONFIG, "no model \"mpl\": did you mean \"mlp\"?");
+    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate");
+    CHECK(model == NULL);
+    dpt_model_options o = find("cnn")->defaults;
+    o.in_dim[2] = 3;
+    check_refused("cnn", &o, "28 high, 3 wide");
+    o = find("cnn")->defaults;
+    o.n_hidden = 1;
+    check_refused("cnn", &o, "layers and activation are fixed");
+    o = find("mlp")->defaults;
+    o.dropout = 1;
+    check_refused("mlp", &o, "dropout 1 is not in [0, 1)");
+    o = find("mlp")->defaults;
+    o.hidden[1] = -4;
+    check_refused("mlp", &o, "hidden layer 2 is -4 wide");
+    o = find("mlp")->defaults;
+    o.target_dtype = DPT_F32;
+    check_refused("mlp", &o, "u8, i32 or i64, not f32");
+    o = find("surrogate")->defaults;
+    o.target_dtype = DPT_U8;
+    check_refused("surrogate", &o, "f32, not u8");
+    o = find("surrogate")->defaults;
+    o.in_dim[0] = 0;
+    check_refused("surrogate", &o, "dimension 0 of a sample is 0");
+}
+
+int main(int argc, char **argv) {
+    return CHECK_MAIN(argc, argv, "zoo", {"parameters", parameters}, {"cnn_layers", cnn_layers}, {"options", options},
+                      {"refuses", refuses});
+}
