@@ -22,6 +22,5 @@ logged "$log" cmake --build "$folder" -j "${DPTRAIN_JOBS:-$(cores)}" || exit 1
 
 if [ "$preset" = default ]; then
     sed -n 's/^-- \(No CUDA toolkit.*\)/\1/p' "$log" >&2
-    [ -x build/src/cli/dptrain ] || die 70 "the build left no build/src/cli/dptrain"
-    ln -sfn build/src/cli/dptrain dptrain
+    [ -x dptrain ] || die 70 "the build left no ./dptrain"
 fi

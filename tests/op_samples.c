@@ -404,7 +404,7 @@ static const op_cover covers[] = {
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),
     BY(BN_INFER, "test_norm, test_golden"),
-    BY(DROPOUT, "test_ops: dropout"),
+    BY(DROPOUT, "test_op_kernels"),
     BY_SAMPLES(SOFTMAX),
     BY_SAMPLES(ONE_HOT),
     BY_SAMPLES(CROSS_ENTROPY),

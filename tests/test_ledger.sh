@@ -32,7 +32,7 @@ must_refuse 'measured on no machine' 'X1,a,b,manual,,3,,why'
 
 python3 launch/ledger.py check "$ledger" "$scratch/tests"
 
-PATH=$build/src/cli:$PATH
+PATH=$build:$PATH
 python3 launch/ledger.py rows "$ledger" quick >"$scratch/quick"
 failed=0
 while IFS=$'\t' read -r id _ command; do

@@ -2,6 +2,7 @@
  * failure (a bad sample, a full disk) is agreed on by all in the exchange that begins the next step. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -185,13 +186,26 @@ static dpt_status save(training *t) {
     return status;
 }
 
+/* Whether lines may be drawn over. mpirun gives ranks a terminal of its own whatever its output is, so the launcher's
+ * is looked at too; one on another host cannot be seen, and then lines are plain. */
+static bool is_terminal(void) {
+    if (!isatty(STDOUT_FILENO)) return false;
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL) return true;
+    char name[64], target[64];
+    snprintf(name, sizeof name, "/proc/%d/fd/1", (int)getppid());
+    ssize_t n = readlink(name, target, sizeof target - 1);
+    if (n < 0) return false;
+    target[n] = 0;
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 static dpt_status run(training *t) {
     dpt_status mine = DPT_OK;
     dpt_progress_evaluation last = {0};
     int64_t every = t->config->eval_every * t->per_epoch;
     t->cli->report.phase = "train";
     t->logged_s = dpt_clock_s();
-    if (is_root(t)) dpt_progress_start(&t->progress, stdout, isatty(STDOUT_FILENO), t->job.steps, t->logged_s);
+    if (is_root(t)) dpt_progress_start(&t->progress, stdout, is_terminal(), t->job.steps, t->logged_s);
     for (int64_t step = 0; step < t->job.steps; step++) {
         DPT_TRY(train_step(t, step, &mine));
         bool end = step + 1 == t->job.steps, epoch_ends = every > 0 && (step + 1) % every == 0;

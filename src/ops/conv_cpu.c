@@ -89,22 +89,23 @@ static steps steps_of(const dpt_conv_attr *a) {
     return s;
 }
 
-static dpt_status describe(dnnl_convolution_desc_t *d, dpt_conv_kind kind, const dpt_conv_attr *a,
-                           const dnnl_memory_desc_t md[3], const dnnl_memory_desc_t *bias) {
-    const dnnl_memory_desc_t *x = &md[ARRAY_X], *w = &md[ARRAY_W], *y = &md[ARRAY_Y];
-    const dnnl_alg_kind_t direct = dnnl_convolution_direct;
+static dpt_status describe_forward(dnnl_convolution_desc_t *d, const dpt_conv_attr *a, const dnnl_memory_desc_t md[3],
+                                   const dnnl_memory_desc_t *bias) {
     steps s = steps_of(a);
-    switch (kind) {
-        case DPT_CONV_DGRAD:
-            return DPT_DNNL(dnnl_dilated_convolution_backward_data_desc_init(d, direct, x, w, y, s.stride, s.dilation,
-                                                                             s.pad, s.pad));
-        case DPT_CONV_WGRAD:
-            return DPT_DNNL(dnnl_dilated_convolution_backward_weights_desc_init(d, direct, x, w, bias, y, s.stride,
-                                                                                s.dilation, s.pad, s.pad));
-        default:
-            return DPT_DNNL(dnnl_dilated_convolution_forward_desc_init(d, dnnl_forward_training, direct, x, w, bias, y,
-                                                                       s.stride, s.dilation, s.pad, s.pad));
-    }
+    return DPT_DNNL(dnnl_dilated_convolution_forward_desc_init(d, dnnl_forward_training, dnnl_convolution_direct,
+                                                               &md[ARRAY_X], &md[ARRAY_W], bias, &md[ARRAY_Y], s.stride,
+                                                               s.dilation, s.pad, s.pad));
+}
+
+static dpt_status describe_backward(dnnl_convolution_desc_t *d, dpt_conv_kind kind, const dpt_conv_attr *a,
+                                    const dnnl_memory_desc_t md[3]) {
+    const dnnl_memory_desc_t *x = &md[ARRAY_X], *w = &md[ARRAY_W], *y = &md[ARRAY_Y];
+    steps s = steps_of(a);
+    if (kind == DPT_CONV_DGRAD)
+        return DPT_DNNL(dnnl_dilated_convolution_backward_data_desc_init(d, dnnl_convolution_direct, x, w, y, s.stride,
+                                                                         s.dilation, s.pad, s.pad));
+    return DPT_DNNL(dnnl_dilated_convolution_backward_weights_desc_init(d, dnnl_convolution_direct, x, w, NULL, y,
+                                                                        s.stride, s.dilation, s.pad, s.pad));
 }
 
 /* ---- preparing ---- */
@@ -117,7 +118,7 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
     dnnl_convolution_desc_t forward, backward;
     dnnl_primitive_desc_t hint = NULL;
     dpt_status status;
-    bool keep = stays_canonical(call);
+    bool keep = stays_canonical(call), with_bias = a->bias && kind == DPT_CONV_FORWARD;
     for (int i = 0; i < 3; i++) {
         wanted[i] = canonical[i];
         if (i != ARRAY_W && keep) continue;
@@ -125,11 +126,11 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
                                                       dnnl_format_tag_any)));
     }
     DPT_TRY(dpt_dnnl_plain(&bias, 1, a->weight_dim));
-    DPT_TRY(describe(&forward, DPT_CONV_FORWARD, a, wanted, a->bias ? &bias : NULL));
+    DPT_TRY(describe_forward(&forward, a, wanted, with_bias ? &bias : NULL));
     if (kind == DPT_CONV_FORWARD) {
         DPT_TRY(dpt_dnnl_open(&p->conv, call->device->threads, &forward, NULL));
     } else {
-        DPT_TRY(describe(&backward, kind, a, wanted, a->bias ? &bias : NULL));
+        DPT_TRY(describe_backward(&backward, kind, a, wanted));
         DPT_TRY(dpt_dnnl_describe(&hint, call->device->threads, &forward, NULL));
         status = dpt_dnnl_open(&p->conv, call->device->threads, &backward, hint);
         dnnl_primitive_desc_destroy(hint);
@@ -139,8 +140,7 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
         const role *r = &roles[kind][i];
         DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, dnnl_primitive_desc_query_md(p->conv.desc, r->layout, 0)));
     }
-    if (!a->bias) return DPT_OK;
-    return dpt_dnnl_operand(&p->conv, kind == DPT_CONV_FORWARD ? DNNL_ARG_BIAS : DNNL_ARG_DIFF_BIAS, &bias);
+    return with_bias ? dpt_dnnl_operand(&p->conv, DNNL_ARG_BIAS, &bias) : DPT_OK;
 }
 
 /* Takes `bytes` of the workspace. */
@@ -214,9 +214,7 @@ static dpt_status bind(dpt_call *call) {
     if (p == NULL) return DPT_OK;
     DPT_TRY(dpt_dnnl_bind(&p->conv, DNNL_ARG_SCRATCHPAD, call->workspace));
     for (int i = 0; i < ROLES; i++) DPT_TRY(bind_role(call, p, i));
-    if (!call->attr.conv.bias) return DPT_OK;
-    if (call->op == DPT_OP_CONV) return dpt_dnnl_bind(&p->conv, DNNL_ARG_BIAS, call->in[2].data);
-    return dpt_dnnl_bind(&p->conv, DNNL_ARG_DIFF_BIAS, call->out[1].data);
+    return call->n_in > 2 ? dpt_dnnl_bind(&p->conv, DNNL_ARG_BIAS, call->in[2].data) : DPT_OK;
 }
 
 static dpt_status run_f32(const dpt_call *call) {
@@ -228,13 +226,38 @@ static dpt_status run_f32(const dpt_call *call) {
     return p->reorder[RESULT].primitive ? dpt_dnnl_run(&p->reorder[RESULT], threads) : DPT_OK;
 }
 
-static void bias_gradient_f64(const dpt_conv_sizes *s, const double *g, double *db) {
-    int64_t plane = s->out[0] * s->out[1] * s->out[2];
-    for (int64_t o = 0; o < s->out_channels; o++) {
-        db[o] = 0;
-        for (int64_t n = 0; n < s->batch; n++)
-            for (int64_t i = 0; i < plane; i++) db[o] += g[(n * s->out_channels + o) * plane + i];
+typedef struct bias_gradient {
+    const void *g;
+    void *db;
+    int64_t rows, channels, plane;
+} bias_gradient;
+
+/* db[o] = sum of g[n,o,...] over rows and positions, in f64 and one order: oneDNN's own sum, in f32, loses four digits
+ * over a batch of images. */
+#define BIAS_GRADIENT(name, T)                                                                                     \
+    DPT_MULTIVERSION static void name(void *context, int64_t begin, int64_t end) {                                 \
+        const bias_gradient *b = context;                                                                          \
+        for (int64_t o = begin; o < end; o++) {                                                                    \
+            double total = 0;                                                                                      \
+            for (int64_t n = 0; n < b->rows; n++) {                                                                \
+                const T *g = (const T *)b->g + (n * b->channels + o) * b->plane;                                   \
+                double sum = 0;                                                                                    \
+                _Pragma("omp simd reduction(+ : sum)") for (int64_t i = 0; i < b->plane; i++) sum += (double)g[i]; \
+                total += sum;                                                                                      \
+            }                                                                                                      \
+            ((T *)b->db)[o] = (T)total;                                                                            \
+        }                                                                                                          \
     }
+BIAS_GRADIENT(bias_gradient_f32, float)
+BIAS_GRADIENT(bias_gradient_f64, double)
+#undef BIAS_GRADIENT
+
+static void run_bias_gradient(const dpt_call *call) {
+    const dpt_operand *g = &call->in[0];
+    int64_t rows = g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), channels = g->dim[1];
+    bias_gradient b = {g->data, call->out[1].data, rows, channels, g->count / (g->dim[0] * channels)};
+    dpt_parallel(call->device->threads, channels, DPT_MAP_GRAIN / (b.plane * g->dim[0]) + 1,
+                 call->plan ? bias_gradient_f32 : bias_gradient_f64, &b);
 }
 
 static void run_f64(const dpt_call *call) {
@@ -245,7 +268,6 @@ static void run_f64(const dpt_call *call) {
     for (int i = 0; i < ROLES; i++) of[roles[kind][i].is] = i == RESULT ? call->out[0].data : call->in[i].data;
     const double *bias = kind == DPT_CONV_FORWARD && call->attr.conv.bias ? call->in[2].data : NULL;
     dpt_conv_f64(kind, call->device->threads, &s, of[ARRAY_X], of[ARRAY_W], of[ARRAY_Y], bias);
-    if (kind == DPT_CONV_WGRAD && call->attr.conv.bias) bias_gradient_f64(&s, of[ARRAY_Y], call->out[1].data);
 }
 
 /* As the unfused kernel: NaN stays NaN, which oneDNN's own ReLU turns into 0. */
@@ -263,6 +285,7 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
         DPT_TRY(run_f32(call));
     else
         run_f64(call);
+    if (call->op == DPT_OP_CONV_WGRAD && call->attr.conv.bias) run_bias_gradient(call);
     if (call->attr.conv.act != DPT_ACT_RELU) return DPT_OK;
     dpt_map map = {.x = call->out[0].data, .y = call->out[0].data};
     dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,

@@ -2,7 +2,7 @@
  * branches or calls; f64 twins of the same names by libm. NaN gives NaN.
  *
  * Errors are against libm in f64, over all arguments where the result is a normal number. Every polynomial was chosen
- * for these bounds: who changes one measures again (tests/test_fastmath.c does). */
+ * for these bounds: who changes one measures again (tests/test_op_kernels.c does). */
 #ifndef DPT_OPS_FASTMATH_H
 #define DPT_OPS_FASTMATH_H
 

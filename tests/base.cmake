@@ -1,0 +1,1 @@
+dpt_add_test(base)

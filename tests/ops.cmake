@@ -1,0 +1,5 @@
+# Operations: gradients and parity by the table of samples, kernels by themselves, error messages, values from PyTorch.
+dpt_add_test(ops SOURCES test_ops.c op_samples.c graph_run.c)
+dpt_add_test(op_kernels)
+dpt_add_test(op_errors)
+dpt_add_test(golden SOURCES test_golden.c graph_run.c)
