@@ -2,7 +2,7 @@
 
 add_library(dptrain_flags INTERFACE)
 target_compile_options(dptrain_flags INTERFACE
-  -fno-math-errno # so that sqrt vectorises
+  -fno-math-errno -fno-trapping-math # so that square roots and choices vectorise
   $<$<NOT:$<CONFIG:Debug>>:-O3>
   -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
   $<$<BOOL:${DPTRAIN_WERROR}>:-Werror>)

@@ -33,9 +33,8 @@ static void sample(unsigned *state, int n, float *x, float *y) {
 
 static dpt_graph *build(dpt_context *ctx) {
     dpt_graph *g = dpt_graph_create(ctx);
-    const int64_t x_dim[] = {DPT_BATCH, IN}, t_dim[] = {DPT_BATCH, OUT};
-    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, x_dim);
-    dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, t_dim);
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, (int64_t[]){DPT_BATCH, IN});
+    dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, (int64_t[]){DPT_BATCH, OUT});
     dpt_tensor *h = dpt_gelu(dpt_linear(x, 64, "fc1"));
     dpt_tensor *y = dpt_linear(dpt_gelu(dpt_linear(h, 64, "fc2")), OUT, "fc3");
     dpt_output(g, "y", y);

@@ -53,10 +53,9 @@ static int load(const char *folder, const char *part, images *set) {
 
 static dpt_graph *build(dpt_context *ctx) {
     dpt_graph *g = dpt_graph_create(ctx);
-    const int64_t x_dim[] = {DPT_BATCH, 1, SIDE, SIDE}, y_dim[] = {DPT_BATCH};
     const dpt_conv_options same = {.pad = 1};
-    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, x_dim);
-    dpt_tensor *y = dpt_input(g, "y", DPT_U8, 1, y_dim);
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, (int64_t[]){DPT_BATCH, 1, SIDE, SIDE});
+    dpt_tensor *y = dpt_input(g, "y", DPT_U8, 1, (int64_t[]){DPT_BATCH});
     dpt_tensor *h = dpt_max_pool2d(dpt_relu(dpt_conv2d(x, 16, 3, 1, same, "conv1")), 2, 2, 0);
     h = dpt_max_pool2d(dpt_relu(dpt_conv2d(h, 32, 3, 1, same, "conv2")), 2, 2, 0);
     dpt_tensor *logits = dpt_linear(dpt_relu(dpt_linear(dpt_flatten(h), 64, "fc1")), 10, "fc2");

@@ -22,7 +22,7 @@ typedef int (*wrong_fn)(const operands *o);
 WRONG(add_shapes, dpt_add(o->x, o->y))
 WRONG(mul_axes, dpt_mul(o->x, o->z))
 WRONG(sub_types, dpt_sub(o->x, o->d))
-WRONG(div_batch_moves, dpt_div(dpt_reshape_at(DPT_HERE, o->bare, 3, (int64_t[]){3, 2, 1}), o->x))
+WRONG(div_batch_moves, dpt_div(dpt_reshape_at(DPT_HERE, o->bare, 3, (int64_t[]){6, 1, 1}), o->x))
 WRONG(add_integer, dpt_add(o->t, o->t))
 WRONG(scale_integer, dpt_scale(o->t, 2))
 WRONG(cast_to_integer, dpt_cast(o->x, DPT_I32))
@@ -57,7 +57,7 @@ static const struct {
     {add_shapes, DPT_ERR_SHAPE, {"add: ", "a is [B,5], b is [B,4]"}},
     {mul_axes, DPT_ERR_SHAPE, {"mul: ", "a is [B,5]", "b is [A"}},
     {sub_types, DPT_ERR_SHAPE, {"sub: ", "f32 [B,5]", "f64 [B,5]"}},
-    {div_batch_moves, DPT_ERR_SHAPE, {"div: ", "a is [3,2,1], b is [B,5]"}},
+    {div_batch_moves, DPT_ERR_SHAPE, {"div: ", "a is [6,1,1], b is [B,5]"}},
     {add_integer, DPT_ERR_SHAPE, {"add: ", "u8 [B]"}},
     {scale_integer, DPT_ERR_SHAPE, {"scale: ", "u8 [B]"}},
     {cast_to_integer, DPT_ERR_SHAPE, {"cast: ", "[B,5]", "i32"}},

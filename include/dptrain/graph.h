@@ -27,6 +27,8 @@ typedef struct dpt_tensor dpt_tensor;
 #define DPT_BATCH ((int64_t)-1)
 #define DPT_LENGTH ((int64_t)-2)
 
+/* Builders are macros over functions that take the caller's place. Those that take an array or a struct are variadic,
+ * so that a compound literal with commas can stand in their arguments. */
 #define DPT_HERE __FILE__, __LINE__
 
 /* Never NULL: without memory, a graph that reports DPT_ERR_MEMORY. Borrows ctx until destroyed. */
@@ -43,7 +45,7 @@ DPT_API int64_t dpt_batch_axis_at(const char *file, int line, dpt_graph *g, cons
 
 /* An array that the caller hands over with every step, by name. dim[0] is a batch axis, or no dimension is one: then
  * the array must be the same on all ranks. */
-#define dpt_input(g, name, dtype, ndim, dim) dpt_input_at(DPT_HERE, g, name, dtype, ndim, dim)
+#define dpt_input(g, ...) dpt_input_at(DPT_HERE, g, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_input_at(const char *file, int line, dpt_graph *g, const char *name, dpt_dtype dtype, int ndim,
                                  const int64_t *dim);
 
@@ -69,7 +71,7 @@ typedef struct dpt_init {
 } dpt_init;
 
 /* A trained array in PyTorch's layout and name ("fc1.weight" [out, in]); f32 or f64. Names are unique in the graph. */
-#define dpt_param(g, name, dtype, ndim, dim, init) dpt_param_at(DPT_HERE, g, name, dtype, ndim, dim, init)
+#define dpt_param(g, ...) dpt_param_at(DPT_HERE, g, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_param_at(const char *file, int line, dpt_graph *g, const char *name, dpt_dtype dtype, int ndim,
                                  const int64_t *dim, dpt_init init);
 
@@ -83,7 +85,7 @@ typedef struct dpt_group {
 DPT_API void dpt_param_group(dpt_graph *g, const char *pattern, dpt_group group);
 
 /* An array that keeps its value: data is copied, dim fixed. */
-#define dpt_constant(g, dtype, ndim, dim, data) dpt_constant_at(DPT_HERE, g, dtype, ndim, dim, data)
+#define dpt_constant(g, ...) dpt_constant_at(DPT_HERE, g, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_constant_at(const char *file, int line, dpt_graph *g, dpt_dtype dtype, int ndim,
                                     const int64_t *dim, const void *data);
 /* A number as a tensor without dimensions; f32 or f64. */
@@ -95,8 +97,7 @@ typedef enum dpt_state_kind {
     DPT_STATE_REPLICATED, /* equal on all ranks */
     DPT_STATE_LOCAL       /* each rank its own */
 } dpt_state_kind;
-#define dpt_state(g, name, dtype, ndim, dim, kind, initial) \
-    dpt_state_at(DPT_HERE, g, name, dtype, ndim, dim, kind, initial)
+#define dpt_state(g, ...) dpt_state_at(DPT_HERE, g, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_state_at(const char *file, int line, dpt_graph *g, const char *name, dpt_dtype dtype, int ndim,
                                  const int64_t *dim, dpt_state_kind kind, double initial);
 /* At the end of every training step whose loss and gradient are finite, state becomes value. At most once a state. */

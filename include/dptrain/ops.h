@@ -54,10 +54,10 @@ DPT_API dpt_tensor *dpt_rows_at(DPT_PLACE_ARGS, dpt_graph *g, int64_t axis, int6
 
 /* ---- shape, rowwise */
 /* x repeated to dim as NumPy broadcasts. */
-#define dpt_broadcast(x, ndim, dim) dpt_broadcast_at(DPT_HERE, x, ndim, dim)
+#define dpt_broadcast(x, ...) dpt_broadcast_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_broadcast_at(DPT_PLACE_ARGS, dpt_tensor *x, int ndim, const int64_t *dim);
 /* Same elements in C order; a batch dimension stays first. Any type. */
-#define dpt_reshape(x, ndim, dim) dpt_reshape_at(DPT_HERE, x, ndim, dim)
+#define dpt_reshape(x, ...) dpt_reshape_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_reshape_at(DPT_PLACE_ARGS, dpt_tensor *x, int ndim, const int64_t *dim);
 /* [B, ...] to [B, the rest in one]. */
 #define dpt_flatten(x) dpt_flatten_at(DPT_HERE, x)
@@ -81,11 +81,11 @@ typedef struct dpt_conv_options {
 } dpt_conv_options;
 /* w [out, C/groups, KH, KW], b [out] or NULL; gives [B, out, H', W'], H' = (H + 2 pad - dilation (KH-1) - 1)/stride
  * + 1. */
-#define dpt_conv2d_with(x, w, b, options) dpt_conv2d_with_at(DPT_HERE, x, w, b, options)
+#define dpt_conv2d_with(x, ...) dpt_conv2d_with_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_conv2d_with_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_tensor *w, dpt_tensor *b,
                                        dpt_conv_options options);
 /* dpt_conv2d_with new parameters "<name>.weight" and, with bias, "<name>.bias", started as PyTorch does. */
-#define dpt_conv2d(x, out, kernel, bias, options, name) dpt_conv2d_at(DPT_HERE, x, out, kernel, bias, options, name)
+#define dpt_conv2d(x, ...) dpt_conv2d_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_conv2d_at(DPT_PLACE_ARGS, dpt_tensor *x, int64_t out, int64_t kernel, int bias,
                                   dpt_conv_options options, const char *name);
 /* Largest of each window, NaN if one is in it; pad counts as -inf and is at most kernel/2. stride 0 means kernel. */
@@ -102,7 +102,7 @@ typedef struct dpt_batch_norm_options {
  * "<name>.bias" and states "<name>.running_mean", "<name>.running_var" (unbiased), "<name>.running_weight". Training
  * uses the batch's moments; evaluation the running ones, merged over ranks. Mixes. Its backward is one fused kernel:
  * for second derivatives write it with dpt_mean. */
-#define dpt_batch_norm(x, options, name) dpt_batch_norm_at(DPT_HERE, x, options, name)
+#define dpt_batch_norm(x, ...) dpt_batch_norm_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_batch_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_options options, const char *name);
 
 /* Zero with the given probability, else x / (1 - probability); nothing in evaluation. The draw depends on name, seed,

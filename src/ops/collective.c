@@ -28,18 +28,21 @@ static dpt_status token_shape(dpt_node *node) {
     return DPT_OK;
 }
 
-/* ---- all_reduce: y = sum of x over ranks; its gradient hands every rank the same g, meant as shares of a sum ---- */
+/* ---- all_reduce: y = sum of x over ranks; its gradient hands every rank the same g, meant as shares of a sum. Both
+ * carry x along: where x is a sum over the batch already, they are the identity (distribute pass). ---- */
 
 dpt_tensor *dpt_all_reduce_at(DPT_PLACE_ARGS, dpt_tensor *x) {
     return dpt_apply(file, line, DPT_OP_ALL_REDUCE, NULL, NULL, 1, &x);
 }
 
 static void all_reduce_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
-    if (want[0]) gin[0] = dpt_apply(DPT_AT(node), DPT_OP_ALL_REDUCE_GRAD, NULL, NULL, 1, &gout[0]);
+    dpt_tensor *in[] = {gout[0], node->in[node->n_in - 1]};
+    if (want[0]) gin[0] = dpt_apply(DPT_AT(node), DPT_OP_ALL_REDUCE_GRAD, NULL, NULL, 2, in);
 }
 
 static void all_reduce_grad_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
-    if (want[0]) gin[0] = dpt_all_reduce_at(DPT_AT(node), gout[0]);
+    dpt_tensor *in[] = {gout[0], node->in[1]};
+    if (want[0]) gin[0] = dpt_apply(DPT_AT(node), DPT_OP_ALL_REDUCE, NULL, NULL, 2, in);
 }
 
 /* ---- root_only: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks ---- */

@@ -26,13 +26,25 @@ static int64_t int_at(const void *p, dpt_dtype t, int64_t i) {
 
 static bool is_float(dpt_dtype t) { return t == DPT_F32 || t == DPT_F64; }
 
-static dpt_status convert_integers(const void *from, dpt_dtype ft, void *to, dpt_dtype tt, int64_t count) {
-    int64_t low = tt == DPT_U8 ? 0 : tt == DPT_I32 ? INT32_MIN : INT64_MIN;
-    int64_t high = tt == DPT_U8 ? UINT8_MAX : tt == DPT_I32 ? INT32_MAX : INT64_MAX;
+dpt_status dpt_array_check(const void *from, dpt_dtype from_type, dpt_dtype to_type, int64_t count) {
+    DPT_CHECK(dpt_dtype_size(from_type) && dpt_dtype_size(to_type), DPT_ERR_ARG, "no such element type: %d",
+              (int)from_type);
+    if (is_float(to_type) || from_type == to_type) return DPT_OK;
+    DPT_CHECK(!is_float(from_type), DPT_ERR_ARG, "%s cannot become %s", dpt_dtype_text(from_type),
+              dpt_dtype_text(to_type));
+    int64_t low = to_type == DPT_U8 ? 0 : to_type == DPT_I32 ? INT32_MIN : INT64_MIN;
+    int64_t high = to_type == DPT_U8 ? UINT8_MAX : to_type == DPT_I32 ? INT32_MAX : INT64_MAX;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t v = int_at(from, from_type, i);
+        DPT_CHECK(v >= low && v <= high, DPT_ERR_ARG, "element %lld is %lld: it does not fit %s", (long long)i,
+                  (long long)v, dpt_dtype_text(to_type));
+    }
+    return DPT_OK;
+}
+
+static void convert_integers(const void *from, dpt_dtype ft, void *to, dpt_dtype tt, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         int64_t v = int_at(from, ft, i);
-        DPT_CHECK(v >= low && v <= high, DPT_ERR_ARG, "element %lld is %lld: it does not fit %s", (long long)i,
-                  (long long)v, dpt_dtype_text(tt));
         if (tt == DPT_U8)
             ((uint8_t *)to)[i] = (uint8_t)v;
         else if (tt == DPT_I32)
@@ -40,24 +52,18 @@ static dpt_status convert_integers(const void *from, dpt_dtype ft, void *to, dpt
         else
             ((int64_t *)to)[i] = v;
     }
-    return DPT_OK;
 }
 
 dpt_status dpt_array_convert(const void *from, dpt_dtype from_type, void *to, dpt_dtype to_type, int64_t count) {
+    DPT_TRY(dpt_array_check(from, from_type, to_type, count));
     if (from_type == to_type) {
         if (count) memcpy(to, from, (size_t)count * dpt_dtype_size(to_type));
-        return DPT_OK;
-    }
-    DPT_CHECK(dpt_dtype_size(from_type) && dpt_dtype_size(to_type), DPT_ERR_ARG, "no such element type: %d",
-              (int)from_type);
-    if (!is_float(to_type)) {
-        DPT_CHECK(!is_float(from_type), DPT_ERR_ARG, "%s cannot become %s", dpt_dtype_text(from_type),
-                  dpt_dtype_text(to_type));
-        return convert_integers(from, from_type, to, to_type, count);
-    }
-    if (to_type == DPT_F32)
+    } else if (!is_float(to_type)) {
+        convert_integers(from, from_type, to, to_type, count);
+    } else if (to_type == DPT_F32) {
         for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)float_at(from, from_type, i);
-    else
+    } else {
         for (int64_t i = 0; i < count; i++) ((double *)to)[i] = float_at(from, from_type, i);
+    }
     return DPT_OK;
 }

@@ -106,8 +106,14 @@ static void check_rule(distribute *d, const dpt_node *n, dpt_tensor *const *in) 
                            "%s \"%s\" loses the batch dimension, but works row by row", op->name, n->name);
 }
 
-/* A user's all-reduce: sums what each rank holds. */
-static void lower_all_reduce(distribute *d, const dpt_node *n, dpt_tensor *in) {
+/* A user's all-reduce: sums what each rank holds. As the gradient of all_reduce_grad its second operand is the x of the
+ * all-reduce: the identity where that was a share of a sum. */
+static void lower_all_reduce(distribute *d, const dpt_node *n, dpt_tensor *const *operand) {
+    dpt_tensor *in = operand[0];
+    if (n->n_in == 2 && operand[1]->spread == DPT_SPREAD_PARTIAL) {
+        dpt_rewrite_set(&d->rw, &n->out[0], in);
+        return;
+    }
     if (in->spread == DPT_SPREAD_SHARDED) {
         dpt_graph_fail(d->rw.to, DPT_AT(n), DPT_ERR_SHAPE, "all_reduce \"%s\": %s has a batch dimension", n->name,
                        dpt_shape_text(n->in[0]));
@@ -125,6 +131,18 @@ static void lower_all_reduce(distribute *d, const dpt_node *n, dpt_tensor *in) {
     dpt_tensor *sum = dpt_apply(DPT_AT(n), DPT_OP_SUM_WAIT, n->named ? n->name : NULL, NULL, 1, &started);
     sum->spread = DPT_SPREAD_REPLICATED;
     dpt_rewrite_set(&d->rw, &n->out[0], sum);
+}
+
+/* Every rank's g as a share of a sum: of a g that is shared out already, world times as much. Where the x of the
+ * all-reduce was a share of a sum, the all-reduce changed no value: the identity. */
+static void lower_all_reduce_grad(distribute *d, const dpt_node *n, dpt_tensor *const *operand) {
+    dpt_tensor *g = operand[0];
+    if (operand[1]->spread != DPT_SPREAD_PARTIAL) {
+        if (g->spread == DPT_SPREAD_PARTIAL) g = dpt_scale_at(DPT_AT(n), g, d->o->world);
+        else g = dpt_apply(DPT_AT(n), DPT_OP_ALL_REDUCE_GRAD, n->name, NULL, 1, &g);
+        g->spread = DPT_SPREAD_PARTIAL;
+    }
+    dpt_rewrite_set(&d->rw, &n->out[0], g);
 }
 
 static void settle_assign(distribute *d, const dpt_node *n, dpt_tensor **in) {
@@ -146,7 +164,11 @@ static void visit(distribute *d, const dpt_node *n, dpt_tensor **in) {
     for (int k = 0; k < n->n_in; k++) in[k] = dpt_rewrite_of(&d->rw, n->in[k]);
     check_rule(d, n, in);
     if (n->op == DPT_OP_ALL_REDUCE) {
-        lower_all_reduce(d, n, in[0]);
+        lower_all_reduce(d, n, in);
+        return;
+    }
+    if (n->op == DPT_OP_ALL_REDUCE_GRAD) {
+        lower_all_reduce_grad(d, n, in);
         return;
     }
     if (n->op == DPT_OP_GRAD_STORE)

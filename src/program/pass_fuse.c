@@ -7,6 +7,7 @@
  *   act'(.) * (g w)                    -> linear_dgrad
  *   g^T x and sum of g over the batch  -> linear_wgrad;  the same for conv_wgrad
  *   g * (softmax(l) - one_hot(t))      -> cross_entropy_grad
+ *   relu'(y) * scatter(g, max_pool(y)) -> scatter of relu'(max_pool(y)) * g: a quarter of the work, and y is not kept
  *   optimiser nodes                    -> one over the arena */
 #include "base/memory.h"
 #include "ops/internal.h"
@@ -212,13 +213,27 @@ static bool fuse_updates(fuse *f, const dpt_node *n) {
     return true;
 }
 
+/* A window's winner is positive where the pooled value is, and nothing else gets a gradient. */
+static bool fuse_pooled_relu(fuse *f, const dpt_node *n) {
+    const dpt_node *scatter = n->in[0]->node;
+    if (scatter->op != DPT_OP_POOL_SCATTER || !once(f, n->in[0])) return false;
+    const dpt_node *pool = scatter->in[1]->node;
+    if (pool->op != DPT_OP_MAX_POOL || pool->in[0] != n->in[1]) return false;
+    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]));
+    dpt_tensor *in[2] = {g, now(f, scatter->in[1])};
+    g->spread = DPT_SPREAD_SHARDED;
+    dpt_node *moved = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_POOL_SCATTER, NULL, &scatter->attr, 2, in);
+    if (moved) dpt_rewrite_set(&f->rw, &n->out[0], &moved->out[0]);
+    return true;
+}
+
 static bool fuse_node(fuse *f, const dpt_node *n) {
     switch (n->op) {
         case DPT_OP_ADD: return fuse_bias(f, n) || fuse_conv(f, n, &n->out[0], DPT_ACT_NONE);
         case DPT_OP_RELU: return fuse_activation(f, n, DPT_ACT_RELU);
         case DPT_OP_TANH: return fuse_activation(f, n, DPT_ACT_TANH);
         case DPT_OP_GELU: return fuse_activation(f, n, DPT_ACT_GELU);
-        case DPT_OP_RELU_GRAD: return emit_dgrad(f, n, n->in[0], n->in[1], DPT_ACT_RELU);
+        case DPT_OP_RELU_GRAD: return emit_dgrad(f, n, n->in[0], n->in[1], DPT_ACT_RELU) || fuse_pooled_relu(f, n);
         case DPT_OP_MUL: return fuse_product(f, n);
         case DPT_OP_MATMUL:
         case DPT_OP_CONV_WGRAD: return is_weight_gradient(n) && fuse_weight_gradient(f, n);

@@ -97,6 +97,8 @@ static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char
 static bool needs_second_moment(const dpt_trainer *t) { return t->o.optimizer == DPT_ADAMW; }
 static bool needs_first_moment(const dpt_trainer *t) { return needs_second_moment(t) || t->o.momentum != 0; }
 
+static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t->plan.state_bytes > 0; }
+
 static dpt_compiled *const *all_compiled(dpt_trainer *t, dpt_compiled *list[8]) {
     dpt_compiled *c[] = {&t->train,    &t->count,    &t->accumulate, &t->apply,
                          &t->gradient, &t->evaluate, &t->predict,    NULL};
@@ -110,7 +112,7 @@ static void plan_memory(dpt_trainer *t) {
     m->parameters = (size_t)t->plan.param_bytes;
     m->gradients = (size_t)t->plan.grad_bytes;
     m->moments = (size_t)t->plan.grad_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
-    m->state = (size_t)t->plan.state_bytes * (t->has_local_state ? 2 : 1);
+    m->state = (size_t)t->plan.state_bytes * (1U + t->has_local_state + saves_state(t));
     dpt_compiled *list[8];
     int64_t most_workspace = 0;
     for (dpt_compiled *const *c = all_compiled(t, list); *c; c++) {
@@ -135,6 +137,7 @@ static dpt_status take_memory(dpt_trainer *t) {
     DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->arenas.state));
     t->merged_state = t->arenas.state;
     if (t->has_local_state) DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->merged_state));
+    if (saves_state(t)) DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->saved_state));
     char *activations;
     DPT_TRY(alloc(t, (int64_t)t->activation_bytes, DPT_FOR_COMPUTE, &activations));
     t->activations = activations;
@@ -295,6 +298,7 @@ void dpt_trainer_destroy(dpt_trainer **trainer) {
     d->ops->release(d, t->arenas.moment1, (size_t)t->plan.grad_bytes, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.moment2, (size_t)t->plan.grad_bytes, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.state, (size_t)t->plan.state_bytes, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->saved_state, (size_t)t->plan.state_bytes, DPT_FOR_COMPUTE);
     d->ops->release(d, t->activations, t->activation_bytes, DPT_FOR_COMPUTE);
     dpt_arena_plan_free(&t->plan);
     dpt_free(t->mask_count);

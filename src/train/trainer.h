@@ -22,6 +22,7 @@ struct dpt_trainer {
     dpt_arenas arenas;
     char *merged_state; /* what evaluation reads; arenas.state itself where no state is local */
     bool has_local_state, merged;
+    char *saved_state; /* from before the step, where micro-batches write state; else NULL */
     void *activations;
     size_t activation_bytes;
     dpt_compiled train;                    /* accumulate = 1 */
@@ -35,7 +36,7 @@ struct dpt_trainer {
     size_t allocated_before;
     /* evaluation so far: by loss sums and counts, by output sums */
     double *loss_sum, *loss_count, *mean_sum;
-    int64_t evaluated_rows;
+    int64_t evaluated_rows[DPT_MAX_AXES];
 };
 
 /* A step whose caller may already have failed, or may want to stop: both are agreed in the step's own exchange. */
@@ -57,7 +58,10 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t);
 /* ---- shared by the trainer's files ---- */
 
 /* Checks arrays against the program's inputs; finds the rows of each batch axis. needed: every input must be there. */
-dpt_status dpt_check_arrays(const dpt_graph *g, const dpt_array *in, int n_in, bool needed, int64_t rows[DPT_MAX_AXES]);
+dpt_status dpt_check_arrays(const dpt_trainer *t, const dpt_array *in, int n_in, bool needed,
+                            int64_t rows[DPT_MAX_AXES]);
+/* Values per row of a tensor of the user's graph (all where it has no batch dimension), with the length bound. */
+int64_t dpt_values_per_row(const dpt_trainer *t, const dpt_tensor *v);
 /* Hands rows [first, first + count) of every array, by axis, to a session; ignores arrays that the program lacks. */
 dpt_status dpt_feed(dpt_session *s, const dpt_array *in, int n_in, const int64_t *first, const int64_t *count);
 /* Merges running statistics of all ranks for evaluation, if steps were made since. Collective. */

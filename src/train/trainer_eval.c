@@ -15,10 +15,9 @@ static dpt_status read_scalar(dpt_session *s, const char *name, double *value) {
     return DPT_OK;
 }
 
-/* Values per row of a tensor of the user's graph, with the length bound. */
-static int64_t values_per_row(const dpt_trainer *t, const dpt_tensor *v) {
+int64_t dpt_values_per_row(const dpt_trainer *t, const dpt_tensor *v) {
     int64_t n = 1;
-    for (int i = 1; i < v->ndim; i++) n *= v->dim[i] == DPT_LENGTH ? t->o.length : v->dim[i];
+    for (int i = dpt_has_batch(v); i < v->ndim; i++) n *= v->dim[i] == DPT_LENGTH ? t->o.length : v->dim[i];
     return n;
 }
 
@@ -29,13 +28,14 @@ static dpt_status add_results(dpt_trainer *t, const dpt_agreement *a) {
     double value;
     for (int64_t i = 0; i < g->n_loss; i++) {
         const dpt_tensor *v = g->loss[i].value;
-        bool scalar = !dpt_has_batch(v);
+        int axis = dpt_tensor_axis(v);
+        bool scalar = axis < 0;
         snprintf(name, sizeof name, scalar ? "loss.%lld.scalar" : "loss.%lld.sum", (long long)i);
         DPT_TRY(read_scalar(s, name, &value));
         bool counts = !scalar || t->ctx->control.rank == 0; /* a scalar is the same on all ranks */
         if (!counts) continue;
         t->loss_sum[i] += value;
-        value = scalar ? 1 : (double)(a->rows[dpt_tensor_axis(v)] * values_per_row(t, v));
+        value = scalar ? 1 : (double)(a->rows[axis] * dpt_values_per_row(t, v));
         snprintf(name, sizeof name, "loss.%lld.count", (long long)i);
         if (g->loss[i].mask) DPT_TRY(read_scalar(s, name, &value));
         t->loss_count[i] += value;
@@ -46,7 +46,7 @@ static dpt_status add_results(dpt_trainer *t, const dpt_agreement *a) {
         DPT_TRY(read_scalar(s, name, &value));
         t->mean_sum[i] += value;
     }
-    t->evaluated_rows += a->rows[0];
+    for (int i = 0; i < g->n_axis; i++) t->evaluated_rows[i] += a->rows[i];
     return DPT_OK;
 }
 
@@ -62,7 +62,7 @@ dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *r) {
     int64_t begin[DPT_MAX_AXES];
     dpt_session *s = t->evaluate.session;
     if (s == NULL && r->mine == DPT_OK) r->mine = dpt_error(DPT_ERR_ARG, "the trainer was made with no_evaluation");
-    if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t->graph, r->in, r->n_in, true, a.rows);
+    if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, false, &a));
     DPT_TRY(dpt_trainer_merge(t));
     for (int m = 0; m < t->o.accumulate; m++) {
@@ -81,24 +81,24 @@ dpt_status dpt_trainer_evaluate(dpt_trainer *t, const dpt_array *in, int n_in) {
 dpt_status dpt_trainer_evaluation(dpt_trainer *t, dpt_evaluation *e) {
     const dpt_control *control = &t->ctx->control;
     const dpt_graph *g = t->graph;
-    double rows = (double)t->evaluated_rows;
     DPT_TRY(dpt_control_sum_f64(control, t->loss_sum, (int)g->n_loss));
     DPT_TRY(dpt_control_sum_f64(control, t->loss_count, (int)g->n_loss));
     DPT_TRY(dpt_control_sum_f64(control, t->mean_sum, (int)g->n_output));
-    DPT_TRY(dpt_control_sum_f64(control, &rows, 1));
-    *e = (dpt_evaluation){.rows = (int64_t)rows};
+    DPT_TRY(dpt_control_sum_i64(control, t->evaluated_rows, g->n_axis));
+    *e = (dpt_evaluation){.rows = t->evaluated_rows[0]};
     for (int64_t i = 0; i < g->n_loss; i++)
         if (t->loss_count[i] > 0) e->loss += g->loss[i].weight * t->loss_sum[i] / t->loss_count[i];
     for (int64_t i = 0; i < g->n_output && e->n_mean < DPT_MAX_MEANS; i++) {
         const dpt_tensor *o = g->output[i].tensor;
         if (o->ndim != 1 || !dpt_has_batch(o) || !dpt_is_float(o->dtype)) continue;
+        int64_t rows = t->evaluated_rows[dpt_dim_axis(o->dim[0])];
         e->name[e->n_mean] = g->output[i].name;
-        e->mean[e->n_mean++] = rows > 0 ? t->mean_sum[i] / rows : 0;
+        e->mean[e->n_mean++] = rows > 0 ? t->mean_sum[i] / (double)rows : 0;
     }
     memset(t->loss_sum, 0, (size_t)g->n_loss * sizeof(double));
     memset(t->loss_count, 0, (size_t)g->n_loss * sizeof(double));
     memset(t->mean_sum, 0, (size_t)g->n_output * sizeof(double));
-    t->evaluated_rows = 0;
+    memset(t->evaluated_rows, 0, sizeof t->evaluated_rows);
     return DPT_OK;
 }
 
@@ -135,7 +135,7 @@ dpt_status dpt_trainer_predict(dpt_trainer *t, const dpt_array *in, int n_in, co
                                size_t out_bytes) {
     dpt_step_request r = {.in = in, .n_in = n_in};
     dpt_agreement a = {0};
-    r.mine = dpt_check_arrays(t->graph, in, n_in, false, a.rows);
+    r.mine = dpt_check_arrays(t, in, n_in, false, a.rows);
     if (r.mine == DPT_OK) r.mine = check_output(t, &a, output, out_bytes);
     DPT_TRY(dpt_agree(t, &r, false, &a));
     DPT_TRY(dpt_trainer_merge(t));

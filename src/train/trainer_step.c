@@ -5,10 +5,27 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "program/array_convert.h"
 #include "train/trainer.h"
 
-dpt_status dpt_check_arrays(const dpt_graph *g, const dpt_array *in, int n_in, bool needed,
+static int64_t most_rows(const dpt_trainer *t, int axis) {
+    return axis == 0 || t->o.max_rows_of[axis] == 0 ? t->o.max_rows : t->o.max_rows_of[axis];
+}
+
+/* Everything that feeding the array could fail at: afterwards other ranks would wait. */
+static dpt_status check_values(const dpt_trainer *t, const dpt_tensor *input, const dpt_array *a) {
+    int axis = dpt_tensor_axis(input);
+    int64_t rows = axis < 0 ? 1 : a->rows;
+    if (rows <= 0 || (axis >= 0 && rows > most_rows(t, axis))) return DPT_OK; /* check_rows */
+    DPT_CHECK(a->data != NULL, DPT_ERR_ARG, "input \"%s\": data is NULL", a->name);
+    int64_t count = a->place == DPT_HOST ? rows * dpt_values_per_row(t, input) : 0;
+    dpt_status status = dpt_array_check(a->data, a->dtype, input->dtype, count);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "input \"%s\": ", a->name);
+}
+
+dpt_status dpt_check_arrays(const dpt_trainer *tr, const dpt_array *in, int n_in, bool needed,
                             int64_t rows[DPT_MAX_AXES]) {
+    const dpt_graph *g = tr->graph;
     const dpt_tensor *source[DPT_MAX_AXES] = {0};
     for (int64_t i = 0; i < g->n_input; i++) {
         const dpt_tensor *t = g->input[i];
@@ -16,7 +33,9 @@ dpt_status dpt_check_arrays(const dpt_graph *g, const dpt_array *in, int n_in, b
         for (int k = 0; k < n_in; k++)
             if (strcmp(in[k].name, t->node->name) == 0) found = k;
         DPT_CHECK(found >= 0 || !needed, DPT_ERR_ARG, "no array for input \"%s\" %s", t->node->name, dpt_shape_text(t));
-        if (found < 0 || axis < 0) continue;
+        if (found < 0) continue;
+        DPT_TRY(check_values(tr, t, &in[found]));
+        if (axis < 0) continue;
         DPT_CHECK(source[axis] == NULL || rows[axis] == in[found].rows, DPT_ERR_ARG,
                   "input \"%s\" has %lld rows, input \"%s\" of the same batch axis %lld", t->node->name,
                   (long long)in[found].rows, source[axis] ? source[axis]->node->name : "", (long long)rows[axis]);
@@ -50,7 +69,7 @@ dpt_status dpt_feed(dpt_session *s, const dpt_array *in, int n_in, const int64_t
 
 static dpt_status check_rows(const dpt_trainer *t, const int64_t *rows) {
     for (int i = 0; i < t->graph->n_axis; i++) {
-        int64_t most = i == 0 || t->o.max_rows_of[i] == 0 ? t->o.max_rows : t->o.max_rows_of[i];
+        int64_t most = most_rows(t, i);
         DPT_CHECK(rows[i] >= 0 && rows[i] <= most, DPT_ERR_ARG, "batch axis \"%s\": %lld rows, at most %lld (max_rows)",
                   t->graph->axis_name[i], (long long)rows[i], (long long)most);
     }
@@ -146,11 +165,14 @@ static dpt_status feed_counts(dpt_trainer *t) {
     return DPT_OK;
 }
 
+/* Micro-batches move state as they go, before anyone knows whether the step counts: a skipped one takes it back. */
 static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, const dpt_agreement *a) {
     int64_t begin[DPT_MAX_AXES];
     dpt_agreement part;
     dpt_device *d = &t->ctx->device;
+    size_t state_bytes = t->saved_state ? (size_t)t->plan.state_bytes : 0;
     if (t->count.session) DPT_TRY(count_masks(t, r, a));
+    if (state_bytes) DPT_TRY(d->ops->copy(d, t->saved_state, t->arenas.state, state_bytes, NULL));
     DPT_TRY(d->ops->zero(d, t->arenas.grad, (size_t)t->plan.grad_bytes, NULL));
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, a, m, begin, &part);
@@ -161,7 +183,9 @@ static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, con
     }
     dpt_fill_block(t, a, t->apply.session);
     DPT_TRY(dpt_session_run(t->apply.session));
-    return read_metrics(t, t->apply.session, a);
+    DPT_TRY(read_metrics(t, t->apply.session, a));
+    if (t->last.skipped && state_bytes) return d->ops->copy(d, t->arenas.state, t->saved_state, state_bytes, NULL);
+    return DPT_OK;
 }
 
 static dpt_status run_whole(dpt_trainer *t, dpt_session *s, const dpt_step_request *r, const dpt_agreement *a) {
@@ -179,7 +203,7 @@ static bool draws(const dpt_trainer *t) {
 dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_metrics *metrics) {
     dpt_agreement a = {0};
     if (r->mine == DPT_OK && t->graph->n_loss == 0) r->mine = dpt_error(DPT_ERR_ARG, "the graph has no loss");
-    if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t->graph, r->in, r->n_in, true, a.rows);
+    if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
     if (t->train.session)
         DPT_TRY(run_whole(t, t->train.session, r, &a));
@@ -201,7 +225,7 @@ dpt_status dpt_trainer_gradient(dpt_trainer *t, const dpt_array *in, int n_in, d
     dpt_agreement a = {0};
     if (t->gradient.session == NULL)
         r.mine = dpt_error(DPT_ERR_UNSUPPORTED, "dpt_trainer_gradient needs a loss and accumulate = 1");
-    if (r.mine == DPT_OK) r.mine = dpt_check_arrays(t->graph, in, n_in, true, a.rows);
+    if (r.mine == DPT_OK) r.mine = dpt_check_arrays(t, in, n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, &r, draws(t), &a));
     DPT_TRY(run_whole(t, t->gradient.session, &r, &a));
     if (metrics) *metrics = t->last;

@@ -1,0 +1,236 @@
+/* pool_cpu.c: the CPU kernels of max_pool, pool_scatter and pool_gather, a range of planes [H,W] at a time.
+ *
+ * The usual 2x2 windows side by side go through flat loops over pairs of columns, many rows at once: rows alone are too
+ * short for vectors (14 or 7 windows in the small image networks). A branch on which element wins would be mispredicted
+ * half of the time. Comparisons are written as a > b ? x : y alone, which is what the compiler turns into vector code.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "backend/parallel.h"
+#include "ops/declare.h"
+
+typedef struct pool_call {
+    const dpt_conv_attr *a;
+    int64_t height, width, out_height, out_width;
+    void *x, *y; /* planes of x's size, and of the pooled size */
+    int32_t *index;
+} pool_call;
+
+enum { STRIP = 2048 }; /* pairs of columns that are worked on together: a few rows, in the cache */
+
+/* 2x2 windows side by side, over an even width whose two rows fit a strip. */
+static bool is_fast(const pool_call *p) {
+    const dpt_conv_attr *a = p->a;
+    for (int i = 0; i < 2; i++)
+        if (a->kernel[i] != 2 || a->stride[i] != 2 || a->pad[i] != 0) return false;
+    return p->width % 2 == 0 && p->width <= STRIP;
+}
+
+/* Output rows of the strip that begins with output row i. */
+static int64_t strip_rows(const pool_call *p, int64_t i) {
+    int64_t rows = STRIP / p->width, left = p->out_height - i;
+    return rows < left ? rows : left;
+}
+
+/* ---- max_pool ---- */
+
+/* The winner of each pair of columns: pair k is x[2k], x[2k+1], at offset first + 2k of the plane. */
+#define WIN_PAIRS(name, T)                                                                             \
+    DPT_MULTIVERSION static void name(int64_t n, int32_t first, const T *restrict x, T *restrict best, \
+                                      int32_t *restrict at) {                                          \
+        _Pragma("omp simd") for (int64_t k = 0; k < n; k++) {                                          \
+            const int32_t left = first + 2 * (int32_t)k;                                               \
+            const T a = x[2 * k], b = x[2 * k + 1];                                                    \
+            T v = b > a ? b : a;                                                                       \
+            int32_t i = b > a ? left + 1 : left;                                                       \
+            v = b != b ? b : v;                                                                        \
+            i = b != b ? left + 1 : i;                                                                 \
+            v = a != a ? a : v;                                                                        \
+            i = a != a ? left : i;                                                                     \
+            best[k] = v;                                                                               \
+            at[k] = i;                                                                                 \
+        }                                                                                              \
+    }
+WIN_PAIRS(win_pairs_f32, float)
+WIN_PAIRS(win_pairs_f64, double)
+#undef WIN_PAIRS
+
+/* The winner of each pair and the one a row of `step` pairs below, in place. Every second row of results is of use. */
+#define WIN_ROWS(name, T)                                                              \
+    DPT_MULTIVERSION static void name(int64_t n, int64_t step, T *best, int32_t *at) { \
+        _Pragma("omp simd") for (int64_t k = 0; k < n; k++) {                          \
+            const T a = best[k], b = best[k + step];                                   \
+            const int32_t upper = at[k], lower = at[k + step];                         \
+            T v = b > a ? b : a;                                                       \
+            int32_t i = b > a ? lower : upper;                                         \
+            v = b != b ? b : v;                                                        \
+            i = b != b ? lower : i;                                                    \
+            v = a != a ? a : v;                                                        \
+            i = a != a ? upper : i;                                                    \
+            best[k] = v;                                                               \
+            at[k] = i;                                                                 \
+        }                                                                              \
+    }
+WIN_ROWS(win_rows_f32, float)
+WIN_ROWS(win_rows_f64, double)
+#undef WIN_ROWS
+
+#define POOL_FAST(name, T, win_pairs, win_rows)                                                      \
+    static void name(const pool_call *p, T *x, T *y, int32_t *index) {                               \
+        T best[STRIP];                                                                               \
+        int32_t at[STRIP];                                                                           \
+        const int64_t step = p->out_width;                                                           \
+        for (int64_t i = 0, rows; i < p->out_height; i += rows) {                                    \
+            rows = strip_rows(p, i);                                                                 \
+            win_pairs(2 * rows * step, (int32_t)(2 * i * p->width), x + 2 * i * p->width, best, at); \
+            win_rows((2 * rows - 1) * step, step, best, at);                                         \
+            for (int64_t r = 0; r < rows; r++) {                                                     \
+                memcpy(y + (i + r) * step, best + 2 * r * step, (size_t)step * sizeof *y);           \
+                memcpy(index + (i + r) * step, at + 2 * r * step, (size_t)step * sizeof *index);     \
+            }                                                                                        \
+        }                                                                                            \
+    }
+POOL_FAST(pool_fast_f32, float, win_pairs_f32, win_rows_f32)
+POOL_FAST(pool_fast_f64, double, win_pairs_f64, win_rows_f64)
+#undef POOL_FAST
+
+/* The part of window number i that lies inside a dimension. */
+static void window(int64_t i, int64_t kernel, int64_t stride, int64_t pad, int64_t size, int64_t *begin, int64_t *end) {
+    *begin = i * stride - pad;
+    *end = *begin + kernel < size ? *begin + kernel : size;
+    if (*begin < 0) *begin = 0;
+}
+
+#define POOL_ANY(name, T)                                                                          \
+    static void name(const pool_call *p, T *x, T *y, int32_t *index) {                             \
+        const dpt_conv_attr *a = p->a;                                                             \
+        for (int64_t i = 0; i < p->out_height; i++)                                                \
+            for (int64_t j = 0; j < p->out_width; j++) {                                           \
+                int64_t h0, h1, w0, w1;                                                            \
+                window(i, a->kernel[0], a->stride[0], a->pad[0], p->height, &h0, &h1);             \
+                window(j, a->kernel[1], a->stride[1], a->pad[1], p->width, &w0, &w1);              \
+                T best = x[h0 * p->width + w0];                                                    \
+                int64_t at = h0 * p->width + w0;                                                   \
+                for (int64_t h = h0; h < h1; h++)                                                  \
+                    for (int64_t w = w0; w < w1; w++) {                                            \
+                        const T v = x[h * p->width + w];                                           \
+                        if (v > best || (v != v && best == best)) best = v, at = h * p->width + w; \
+                    }                                                                              \
+                *y++ = best;                                                                       \
+                *index++ = (int32_t)at;                                                            \
+            }                                                                                      \
+    }
+POOL_ANY(pool_any_f32, float)
+POOL_ANY(pool_any_f64, double)
+#undef POOL_ANY
+
+/* ---- pool_scatter ---- */
+
+/* x[2k], x[2k+1] of every pair: g[k] where at[k] names it, else 0. */
+#define SPREAD_PAIRS(name, T)                                                                                    \
+    DPT_MULTIVERSION static void name(int64_t n, int32_t first, const T *restrict g, const int32_t *restrict at, \
+                                      T *restrict x) {                                                           \
+        _Pragma("omp simd") for (int64_t k = 0; k < n; k++) {                                                    \
+            const int32_t left = first + 2 * (int32_t)k;                                                         \
+            x[2 * k] = at[k] == left ? g[k] : 0;                                                                 \
+            x[2 * k + 1] = at[k] == left + 1 ? g[k] : 0;                                                         \
+        }                                                                                                        \
+    }
+SPREAD_PAIRS(spread_pairs_f32, float)
+SPREAD_PAIRS(spread_pairs_f64, double)
+#undef SPREAD_PAIRS
+
+/* Every element belongs to one window at most, so each is written once. */
+#define SCATTER_FAST(name, T, spread_pairs)                                                              \
+    static void name(const pool_call *p, T *x, T *g, int32_t *index) {                                   \
+        T value[STRIP];                                                                                  \
+        int32_t at[STRIP];                                                                               \
+        const int64_t step = p->out_width, windows = 2 * p->out_height * p->width;                       \
+        for (int64_t i = 0, rows; i < p->out_height; i += rows) {                                        \
+            rows = strip_rows(p, i);                                                                     \
+            for (int64_t r = 0; r < 2 * rows; r++) {                                                     \
+                memcpy(value + r * step, g + (i + r / 2) * step, (size_t)step * sizeof *value);          \
+                memcpy(at + r * step, index + (i + r / 2) * step, (size_t)step * sizeof *at);            \
+            }                                                                                            \
+            spread_pairs(2 * rows * step, (int32_t)(2 * i * p->width), value, at, x + 2 * i * p->width); \
+        }                                                                                                \
+        memset(x + windows, 0, (size_t)(p->height * p->width - windows) * sizeof *x);                    \
+    }
+SCATTER_FAST(scatter_fast_f32, float, spread_pairs_f32)
+SCATTER_FAST(scatter_fast_f64, double, spread_pairs_f64)
+#undef SCATTER_FAST
+
+#define SCATTER_ANY(name, T)                                                            \
+    static void name(const pool_call *p, T *x, T *g, int32_t *index) {                  \
+        memset(x, 0, (size_t)(p->height * p->width) * sizeof *x);                       \
+        for (int64_t k = 0; k < p->out_height * p->out_width; k++) x[index[k]] += g[k]; \
+    }
+SCATTER_ANY(scatter_any_f32, float)
+SCATTER_ANY(scatter_any_f64, double)
+#undef SCATTER_ANY
+
+/* ---- pool_gather ---- */
+
+#define GATHER(name, T)                                                                \
+    static void name(const pool_call *p, T *x, T *y, int32_t *index) {                 \
+        for (int64_t k = 0; k < p->out_height * p->out_width; k++) y[k] = x[index[k]]; \
+    }
+GATHER(gather_f32, float)
+GATHER(gather_f64, double)
+#undef GATHER
+
+/* ---- kernels: all planes of the valid rows ---- */
+
+#define PLANES(name, T, fast, any)                                                                      \
+    static void name(void *context, int64_t begin, int64_t end) {                                       \
+        const pool_call *p = context;                                                                   \
+        const int64_t plane = p->height * p->width, out = p->out_height * p->out_width;                 \
+        const bool use_fast = is_fast(p);                                                               \
+        for (int64_t i = begin; i < end; i++)                                                           \
+            (use_fast ? fast : any)(p, (T *)p->x + i * plane, (T *)p->y + i * out, p->index + i * out); \
+    }
+PLANES(pool_planes_f32, float, pool_fast_f32, pool_any_f32)
+PLANES(pool_planes_f64, double, pool_fast_f64, pool_any_f64)
+PLANES(scatter_planes_f32, float, scatter_fast_f32, scatter_any_f32)
+PLANES(scatter_planes_f64, double, scatter_fast_f64, scatter_any_f64)
+PLANES(gather_planes_f32, float, gather_f32, gather_f32)
+PLANES(gather_planes_f64, double, gather_f64, gather_f64)
+#undef PLANES
+
+/* x and pooled are the operands of either size. */
+static dpt_status run_planes(const dpt_call *call, const dpt_operand *x, const dpt_operand *pooled, void *index,
+                             dpt_range_fn f32, dpt_range_fn f64) {
+    enum { WORK = 16384 }; /* elements from which another thread is worth its start */
+    pool_call p = {.a = &call->attr.conv,
+                   .height = x->dim[2],
+                   .width = x->dim[3],
+                   .out_height = pooled->dim[2],
+                   .out_width = pooled->dim[3],
+                   .x = x->data,
+                   .y = pooled->data,
+                   .index = index};
+    int64_t plane = p.height * p.width;
+    dpt_parallel(call->device->threads, dpt_valid_count(call, x) / plane, WORK / plane + 1,
+                 x->dtype == DPT_F32 ? f32 : f64, &p);
+    return DPT_OK;
+}
+
+static dpt_status max_pool_run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    return run_planes(call, &call->in[0], &call->out[0], call->out[1].data, pool_planes_f32, pool_planes_f64);
+}
+
+static dpt_status pool_scatter_run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    return run_planes(call, &call->out[0], &call->in[0], call->in[1].data, scatter_planes_f32, scatter_planes_f64);
+}
+
+static dpt_status pool_gather_run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    return run_planes(call, &call->in[0], &call->out[0], call->in[1].data, gather_planes_f32, gather_planes_f64);
+}
+
+const dpt_kernel dpt_cpu_max_pool = {.run = max_pool_run};
+const dpt_kernel dpt_cpu_pool_scatter = {.run = pool_scatter_run};
+const dpt_kernel dpt_cpu_pool_gather = {.run = pool_gather_run};

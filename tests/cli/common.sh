@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# What the tests of the command line share. Sourced: moves into a scratch folder that goes away at the end, finds the
+# programs under test, and gives checks that say what was expected and what came.
+#
+# By hand, after a build in build/ (or in the folder that BUILD names): bash tests/cli/train.sh
+#
+# Invariant: no program runs longer than $limit_s, and every check goes through failed(), so that a script tells all
+# that is wrong before it ends with 1.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=$(cd "${BUILD:-$root/build}" && pwd)
+. "$root/launch/env.sh"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none
+unset "${!SLURM_@}" # a test may itself run in a job
+
+dptrain=$BUILD/dptrain
+# shellcheck disable=SC2034 # for the scripts
+make_data=$BUILD/tests/make_data order=$BUILD/tests/order
+limit_s=${limit_s:-60}
+rank_counts="1 3"
+failures=0 status=0 what=
+
+scratch=$(mktemp -d)
+leave() {
+    local code=$?
+    # shellcheck disable=SC2046 # a word a process
+    kill $(jobs -p) 2>/dev/null || true
+    wait
+    cd /
+    rm -rf "$scratch"
+    if [ "$failures" -gt 0 ]; then
+        echo "$failures checks failed"
+        exit 1
+    fi
+    exit "$code"
+}
+trap leave EXIT
+cd "$scratch"
+
+# failed EXPECTED GOT
+failed() {
+    failures=$((failures + 1))
+    printf 'FAILED: %s\n  expected: %s\n  got:      %s\n' "$what" "$1" "$2"
+    [ ! -s out ] || { echo "  --- end of its output" && tail -n 8 out; }
+    [ ! -s err ] || { echo "  --- end of its messages" && tail -n 12 err; }
+    echo
+}
+
+# run COMMAND...: its output in `out` and `err`, its exit status in $status.
+run() {
+    what=$*
+    status=0
+    timeout -k 5 "$limit_s" "$@" >out 2>err </dev/null || status=$?
+    [ "$status" -ne 124 ] || failed "an end within $limit_s s" "none"
+}
+
+# on RANKS WORDS...: dptrain WORDS; a single rank without a launcher.
+on() {
+    local ranks=$1
+    shift
+    if [ "$ranks" -eq 1 ]; then run "$dptrain" "$@"; else run mpirun -np "$ranks" "$dptrain" "$@"; fi
+}
+
+# What stands in `err` besides warnings and what mpirun says of an exit code other than 0.
+own_messages() {
+    grep -Ev '^$|^-{20,}$|^(Primary job|a non-zero exit code|mpirun detected|the job to be terminated|  Process name:|  Exit code:)' err |
+        grep -v 'not finite, the update is skipped' || true
+}
+
+# expect CODE
+expect() { [ "$status" -eq "$1" ] || failed "exit code $1" "$status"; }
+
+# expect_refusal CODE PATTERN: that code, and one message that matches, from one rank.
+expect_refusal() {
+    local said
+    expect "$1"
+    said=$(own_messages)
+    [ "$(grep -c . <<<"$said")" -eq 1 ] || failed "one line of message" "${said:-none}"
+    grep -Eq "^dptrain: .*$2" <<<"$said" || failed "a message like /$2/" "${said:-none}"
+}
+
+# refused CODE PATTERN WORDS...: expect_refusal of `dptrain WORDS`, at each of $rank_counts.
+refused() {
+    local code=$1 pattern=$2 ranks
+    shift 2
+    for ranks in $rank_counts; do
+        rm -rf run
+        on "$ranks" "$@"
+        expect_refusal "$code" "$pattern"
+    done
+}
+
+# accepted PATTERN WORDS...: exit code 0, no message, a line of output that matches; at each of $rank_counts.
+accepted() {
+    local pattern=$1 ranks
+    shift
+    for ranks in $rank_counts; do
+        rm -rf run
+        on "$ranks" "$@"
+        expect 0
+        [ ! -s err ] || failed "no message" "$(cat err)"
+        grep -Eq "$pattern" out || failed "output like /$pattern/" "$(tail -n 3 out)"
+    done
+}
+
+# same_bytes A B
+same_bytes() { cmp "$1" "$2" >difference 2>&1 || failed "$1 and $2 with the same bytes" "$(cat difference)"; }
+
+# json_value FILE KEY: of an object in a file of its own; fails where it is no JSON.
+json_value() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+
+# report_says KEY VALUE: what run/exit_report.json holds.
+report_says() {
+    local value
+    value=$(json_value run/exit_report.json "$1" 2>&1) || true
+    [ "$value" = "$2" ] || failed "$1 $2 in run/exit_report.json" "$value"
+}
+
+# wait_for COMMAND...: until it succeeds; 1 after 30 s.
+wait_for() {
+    local i
+    for ((i = 0; i < 300; i++)); do
+        if "$@"; then return 0; fi
+        sleep 0.1
+    done
+    return 1
+}

@@ -1,0 +1,49 @@
+#!/bin/bash
+# dptrain data import: IDX files, plain and gzip, become HDF5 with the same bytes; what is damaged is refused, and
+# leaves no file behind.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+rank_counts=1
+
+# 3 images of 2 x 2 and their labels
+{ printf '\0\0\010\003\0\0\0\003\0\0\0\002\0\0\0\002' && printf '\001\002\003\004\005\006\007\010\011\012\013\377'; } >images
+{ printf '\0\0\010\001\0\0\0\003' && printf '\007\0\011'; } >labels
+gzip -k images labels
+
+accepted '^plain.h5$' data import plain.h5 /train/x=images /train/y=labels
+accepted '^packed.h5$' data import packed.h5 /train/x=images.gz /train/y=labels.gz
+same_bytes plain.h5 packed.h5
+if command -v h5dump >/dev/null; then
+    what="what import wrote"
+    h5dump -d /train/x -o values -y -w 0 plain.h5 >header
+    grep -Fq 'SIMPLE { ( 3, 1, 2, 2 )' header || failed "3 images of 1 x 2 x 2" "$(cat header)"
+    [ "$(tr -d ' \n' <values)" = 1,2,3,4,5,6,7,8,9,10,11,255 ] || failed "1, 2, ... 11, 255" "$(cat values)"
+    h5dump -d /train/y -o values -y -w 0 plain.h5 >header
+    [ "$(tr -d ' \n' <values)" = 7,0,9 ] || failed "labels 7, 0, 9" "$(cat values)"
+fi
+
+# what is there already stays
+cp plain.h5 before.h5
+accepted '^plain.h5$' data import plain.h5 /train/x=labels
+same_bytes plain.h5 before.h5
+
+# bad_import CODE PATTERN FILE
+bad_import() {
+    refused "$1" "$2" data import bad.h5 /x="$3"
+    [ -z "$(find . -name 'bad.h5*' ! -name '*.lock')" ] || failed "no file left behind" "$(ls)"
+}
+head -c 20 images.gz >short.gz
+bad_import 65 'short.gz: truncated' short.gz
+head -c 20 images >short
+bad_import 65 'short: truncated: 4 bytes of values, its header says 12' short
+{ cat images && printf '\0'; } >long
+bad_import 65 'long: goes on after the 12 bytes' long
+printf 'not IDX at all' >text
+bad_import 65 'text: not an IDX file' text
+{ head -c 40 images.gz | head -c 30 && printf '\377\377\377\377\377\377' && tail -c +37 images.gz; } >damaged.gz
+bad_import 65 'damaged.gz: (damaged|truncated)' damaged.gz
+printf '\0\0\015\001\0\0\0\001\0\0\0\0' >floats
+bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not supported' floats
+bad_import 74 'absent: No such file' absent
+refused 74 '/dev/null/x/out.h5' data import /dev/null/x/out.h5 /x=images
+refused 64 '"images" is not of the form DATASET=FILE' data import bad.h5 images
