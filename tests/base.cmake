@@ -1,1 +1,2 @@
 dpt_add_test(base)
+dpt_add_test(length)

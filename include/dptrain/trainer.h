@@ -68,8 +68,8 @@ typedef struct dpt_metrics {
  * between the inputs of one batch axis. metrics may be NULL; they arrive at most 2 steps late. Collective.
  * DPT_ERR_ARG: an array is missing, unknown, too long or of a type that cannot be converted (on all ranks). */
 DPT_API dpt_status dpt_trainer_step(dpt_trainer *trainer, const dpt_array *in, int n_in, dpt_metrics *metrics);
-/* The gradient of that step, without exchange of metrics' update: fills the gradients (dpt_trainer_get) and the loss
- * and changes nothing else. Collective. */
+/* The gradient that a step on these rows would use: fills the gradients (dpt_trainer_get) and the loss, changes nothing
+ * else. Needs accumulate = 1. Collective. Errors as dpt_trainer_step. */
 DPT_API dpt_status dpt_trainer_gradient(dpt_trainer *trainer, const dpt_array *in, int n_in, dpt_metrics *metrics);
 /* Waits for all queued work; metrics (or NULL) are the last step's. Collective. */
 DPT_API dpt_status dpt_trainer_sync(dpt_trainer *trainer, dpt_metrics *metrics);

@@ -40,11 +40,17 @@ static dpt_status built_in_data(dpt_job *job, char *path, size_t bytes) {
     return dpt_digits_write(path);
 }
 
+/* Whatever is wrong with the files that a config names is bad data: none there, another shape, another type. */
+static dpt_status as_data(dpt_status status) {
+    bool other = status == DPT_ERR_CONFIG || status == DPT_ERR_SHAPE || status == DPT_ERR_UNSUPPORTED;
+    return other ? DPT_ERR_DATA : status;
+}
+
 /* The files, known to rank 0 alone (the others take the index from it). */
 static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_in, size_t bytes) {
     if (job->cli->control.rank != 0) return DPT_OK;
     if (job->config->data.files.count > 0) {
-        DPT_TRY(dpt_config_files(job->config, files));
+        DPT_TRY(as_data(dpt_config_files(job->config, files)));
         snprintf(job->data_name, sizeof job->data_name, "%s%s", files->item[0], files->count > 1 ? ", ..." : "");
         return DPT_OK;
     }
@@ -62,7 +68,7 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, const c
         fields[i].ndim = f->ndim;
         memcpy(fields[i].dim, f->dim, sizeof f->dim);
     }
-    return dpt_dataset_open(&job->cli->control, (const char *const *)files, count, fields, 2, part);
+    return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, fields, 2, part));
 }
 
 static dpt_status open_data(dpt_job *job) {

@@ -2,6 +2,7 @@
 #include "ops/cpu_product.h"
 
 #include "backend/parallel.h"
+#include "base/memory.h"
 
 /* ---- f32 ---- */
 
@@ -16,33 +17,48 @@ static dpt_status matrix_layout(dnnl_memory_desc_t *md, int64_t batch, int64_t r
     return DPT_DNNL(dnnl_memory_desc_init_by_strides(md, 3, dims, dnnl_f32, strides));
 }
 
-dpt_status dpt_product_open(dpt_dnnl *p, int threads, const dpt_product *d) {
-    dpt_status status;
+static dpt_status open_product(dpt_dnnl *p, int threads, const dpt_product *d) {
     dnnl_memory_desc_t a, b, c, bias;
     dnnl_matmul_desc_t operation;
-    *p = (dpt_dnnl){0};
     DPT_TRY(matrix_layout(&a, d->batch, d->m, d->k, d->transpose_a));
     DPT_TRY(matrix_layout(&b, d->batch, d->k, d->n, d->transpose_b));
     DPT_TRY(matrix_layout(&c, d->batch, d->m, d->n, false));
     DPT_TRY(matrix_layout(&bias, 1, 1, d->n, false));
     DPT_TRY(DPT_DNNL(dnnl_matmul_desc_init(&operation, &a, &b, d->bias ? &bias : NULL, &c)));
     DPT_TRY(dpt_dnnl_open(p, threads, &operation, NULL));
-    DPT_TRY_GOTO(dpt_dnnl_operand(p, DNNL_ARG_SRC, &a), fail);
-    DPT_TRY_GOTO(dpt_dnnl_operand(p, DNNL_ARG_WEIGHTS, &b), fail);
-    DPT_TRY_GOTO(dpt_dnnl_operand(p, DNNL_ARG_DST, &c), fail);
-    if (d->bias) DPT_TRY_GOTO(dpt_dnnl_operand(p, DNNL_ARG_BIAS, &bias), fail);
-    return DPT_OK;
-fail:
-    dpt_dnnl_close(p);
+    DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_SRC, &a));
+    DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_WEIGHTS, &b));
+    DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_DST, &c));
+    return d->bias ? dpt_dnnl_operand(p, DNNL_ARG_BIAS, &bias) : DPT_OK;
+}
+
+dpt_status dpt_product_prepare(dpt_call *call, const dpt_product *d) {
+    if (call->in[0].dtype != DPT_F32) return DPT_OK;
+    call->plan = dpt_alloc_zero(1, sizeof(dpt_dnnl));
+    DPT_CHECK_ALLOC(call->plan);
+    dpt_status status = open_product(call->plan, call->device->threads, d);
+    if (status != DPT_OK)
+        dpt_product_release(call);
+    else
+        call->workspace_bytes = dpt_dnnl_scratch_bytes(call->plan);
     return status;
 }
 
-dpt_status dpt_product_bind(dpt_dnnl *p, const void *a, const void *b, const void *bias, void *c, void *workspace) {
-    DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_SRC, (void *)(uintptr_t)a));
-    DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_WEIGHTS, (void *)(uintptr_t)b));
+dpt_status dpt_product_bind(dpt_call *call, const void *bias, void *c) {
+    dpt_dnnl *p = call->plan;
+    if (p == NULL) return DPT_OK;
+    DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_SRC, call->in[0].data));
+    DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_WEIGHTS, call->in[1].data));
     DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_BIAS, (void *)(uintptr_t)bias));
     DPT_TRY(dpt_dnnl_bind(p, DNNL_ARG_DST, c));
-    return dpt_dnnl_bind(p, DNNL_ARG_SCRATCHPAD, workspace);
+    return dpt_dnnl_bind(p, DNNL_ARG_SCRATCHPAD, call->workspace);
+}
+
+void dpt_product_release(dpt_call *call) {
+    if (call->plan == NULL) return;
+    dpt_dnnl_close(call->plan);
+    dpt_free(call->plan);
+    call->plan = NULL;
 }
 
 /* ---- f64: c is made row by row ---- */

@@ -12,9 +12,11 @@ typedef struct dpt_product {
     bool bias; /* f32 alone: a row [n] is added to every row of c */
 } dpt_product;
 
-/* An f32 product as a primitive with operands DNNL_ARG_SRC (a), _WEIGHTS (b), _BIAS and _DST (c). */
-dpt_status dpt_product_open(dpt_dnnl *p, int threads, const dpt_product *product);
-dpt_status dpt_product_bind(dpt_dnnl *p, const void *a, const void *b, const void *bias, void *c, void *workspace);
+/* A kernel whose first input is f32 gets the product as its plan, and the workspace that this needs; for f64 the plan
+ * stays NULL. run is dpt_dnnl_run(call->plan, ...). */
+dpt_status dpt_product_prepare(dpt_call *call, const dpt_product *product);
+dpt_status dpt_product_bind(dpt_call *call, const void *bias, void *c); /* a, b: the call's inputs 0 and 1 */
+void dpt_product_release(dpt_call *call);
 
 /* An f64 product without bias. Sums over k in one order, whatever the threads. */
 void dpt_product_f64(int threads, const dpt_product *product, const double *a, const double *b, double *c);

@@ -3,7 +3,6 @@
  *
  * The activation is applied to the product in the cache by this project's own loops, the same as the unfused kernels:
  * oneDNN's own turn NaN into 0 (ReLU), which would hide a diverged run, or are less exact. */
-#include "base/memory.h"
 #include "ops/cpu_product.h"
 #include "ops/declare.h"
 #include "ops/fastmath.h"
@@ -40,27 +39,6 @@ static void apply(const dpt_call *call, const act_loops *loops, const void *x, c
 }
 
 /* ---- what the three kernels share ---- */
-
-static dpt_status prepare(dpt_call *call, const dpt_product *d) {
-    if (call->in[0].dtype != DPT_F32) return DPT_OK;
-    dpt_dnnl *p = dpt_alloc_zero(1, sizeof *p);
-    DPT_CHECK_ALLOC(p);
-    dpt_status status = dpt_product_open(p, call->device->threads, d);
-    if (status != DPT_OK) {
-        dpt_free(p);
-        return status;
-    }
-    call->plan = p;
-    call->workspace_bytes = dpt_dnnl_scratch_bytes(p);
-    return DPT_OK;
-}
-
-static void release(dpt_call *call) {
-    if (call->plan == NULL) return;
-    dpt_dnnl_close(call->plan);
-    dpt_free(call->plan);
-    call->plan = NULL;
-}
 
 /* Rows of a [..., n] operand that are valid in this run. */
 static int64_t valid_matrix_rows(const dpt_call *call, const dpt_operand *o) {
@@ -105,7 +83,7 @@ static double linear_flop(const dpt_call *call) {
 
 static dpt_status linear_prepare(dpt_call *call) {
     dpt_product d = linear_product(call);
-    return prepare(call, &d);
+    return dpt_product_prepare(call, &d);
 }
 
 /* The activation's argument: output 1 where it is kept. */
@@ -114,9 +92,7 @@ static void *linear_argument(const dpt_call *call) {
 }
 
 static dpt_status linear_bind(dpt_call *call) {
-    if (call->plan == NULL) return DPT_OK;
-    return dpt_product_bind(call->plan, call->in[0].data, call->in[1].data,
-                            call->attr.matmul.bias ? call->in[2].data : NULL, linear_argument(call), call->workspace);
+    return dpt_product_bind(call, call->attr.matmul.bias ? call->in[2].data : NULL, linear_argument(call));
 }
 
 static void linear_f64(const dpt_call *call, double *y) {
@@ -148,7 +124,7 @@ const dpt_op dpt_op_linear = {.name = "linear",
                               .shape = linear_shape,
                               .flop = linear_flop};
 const dpt_kernel dpt_cpu_linear = {
-    .prepare = linear_prepare, .bind = linear_bind, .run = linear_run, .release = release};
+    .prepare = linear_prepare, .bind = linear_bind, .run = linear_run, .release = dpt_product_release};
 
 /* ---- linear_dgrad: (g w) * act'(y), g [..., out], w [out, in]; y [..., in] is the output of the layer before whose
  * activation act is, or the argument of a gelu ---- */
@@ -174,13 +150,10 @@ static double linear_dgrad_flop(const dpt_call *call) {
 
 static dpt_status linear_dgrad_prepare(dpt_call *call) {
     dpt_product d = linear_dgrad_product(call);
-    return prepare(call, &d);
+    return dpt_product_prepare(call, &d);
 }
 
-static dpt_status two_operand_bind(dpt_call *call) {
-    if (call->plan == NULL) return DPT_OK;
-    return dpt_product_bind(call->plan, call->in[0].data, call->in[1].data, NULL, call->out[0].data, call->workspace);
-}
+static dpt_status gradient_bind(dpt_call *call) { return dpt_product_bind(call, NULL, call->out[0].data); }
 
 static dpt_status linear_dgrad_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
@@ -204,7 +177,7 @@ const dpt_op dpt_op_linear_dgrad = {.name = "linear_dgrad",
                                     .shape = linear_dgrad_shape,
                                     .flop = linear_dgrad_flop};
 const dpt_kernel dpt_cpu_linear_dgrad = {
-    .prepare = linear_dgrad_prepare, .bind = two_operand_bind, .run = linear_dgrad_run, .release = release};
+    .prepare = linear_dgrad_prepare, .bind = gradient_bind, .run = linear_dgrad_run, .release = dpt_product_release};
 
 /* ---- linear_wgrad: out 0 = g^T x [out, in], out 1 = sum of the rows of g [out]; g [..., out], x [..., in] ---- */
 
@@ -232,7 +205,7 @@ static double linear_wgrad_flop(const dpt_call *call) {
 
 static dpt_status linear_wgrad_prepare(dpt_call *call) {
     dpt_product d = linear_wgrad_product(call);
-    return prepare(call, &d);
+    return dpt_product_prepare(call, &d);
 }
 
 typedef struct column_sums {
@@ -289,4 +262,4 @@ const dpt_op dpt_op_linear_wgrad = {.name = "linear_wgrad",
                                     .shape = linear_wgrad_shape,
                                     .flop = linear_wgrad_flop};
 const dpt_kernel dpt_cpu_linear_wgrad = {
-    .prepare = linear_wgrad_prepare, .bind = two_operand_bind, .run = linear_wgrad_run, .release = release};
+    .prepare = linear_wgrad_prepare, .bind = gradient_bind, .run = linear_wgrad_run, .release = dpt_product_release};

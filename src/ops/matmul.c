@@ -74,24 +74,11 @@ static bool contracts(const dpt_call *call) { return call->out[0].axis < 0 && ca
 static double matmul_flop(const dpt_call *call) { return 2 * (double)call->out[0].count * (double)product_of(call).k; }
 
 static dpt_status matmul_prepare(dpt_call *call) {
-    if (call->in[0].dtype != DPT_F32) return DPT_OK;
     dpt_product d = product_of(call);
-    dpt_dnnl *p = dpt_alloc_zero(1, sizeof *p);
-    DPT_CHECK_ALLOC(p);
-    dpt_status status = dpt_product_open(p, call->device->threads, &d);
-    if (status != DPT_OK) {
-        dpt_free(p);
-        return status;
-    }
-    call->plan = p;
-    call->workspace_bytes = dpt_dnnl_scratch_bytes(p);
-    return DPT_OK;
+    return dpt_product_prepare(call, &d);
 }
 
-static dpt_status matmul_bind(dpt_call *call) {
-    if (call->plan == NULL) return DPT_OK;
-    return dpt_product_bind(call->plan, call->in[0].data, call->in[1].data, NULL, call->out[0].data, call->workspace);
-}
+static dpt_status matmul_bind(dpt_call *call) { return dpt_product_bind(call, NULL, call->out[0].data); }
 
 /* f64: only the valid rows, wherever the batch dimension stands. */
 static void matmul_run_f64(const dpt_call *call) {
@@ -121,13 +108,6 @@ static dpt_status matmul_run(dpt_call *call, dpt_stream *stream) {
     return dpt_dnnl_run(call->plan, call->device->threads);
 }
 
-static void matmul_release(dpt_call *call) {
-    if (call->plan == NULL) return;
-    dpt_dnnl_close(call->plan);
-    dpt_free(call->plan);
-    call->plan = NULL;
-}
-
 const dpt_op dpt_op_matmul = {.name = "matmul",
                               .rule = DPT_REDUCES,
                               .linear = DPT_MULTILINEAR,
@@ -136,7 +116,7 @@ const dpt_op dpt_op_matmul = {.name = "matmul",
                               .gradient = matmul_gradient,
                               .flop = matmul_flop};
 const dpt_kernel dpt_cpu_matmul = {
-    .prepare = matmul_prepare, .bind = matmul_bind, .run = matmul_run, .release = matmul_release};
+    .prepare = matmul_prepare, .bind = matmul_bind, .run = matmul_run, .release = dpt_product_release};
 
 /* ---- the linear layer: x [..., in] w^T + b, by matmul and add; the fuse pass makes one kernel of it ---- */
 

@@ -35,6 +35,8 @@ static int64_t strip_rows(const pool_call *p, int64_t i) {
 
 /* ---- max_pool ---- */
 
+/* A NaN wins, the first of two; b > a is false with one, so v is right already where only a is. */
+
 /* The winner of each pair of columns: pair k is x[2k], x[2k+1], at offset first + 2k of the plane. */
 #define WIN_PAIRS(name, T)                                                                             \
     DPT_MULTIVERSION static void name(int64_t n, int32_t first, const T *restrict x, T *restrict best, \
@@ -46,7 +48,6 @@ static int64_t strip_rows(const pool_call *p, int64_t i) {
             int32_t i = b > a ? left + 1 : left;                                                       \
             v = b != b ? b : v;                                                                        \
             i = b != b ? left + 1 : i;                                                                 \
-            v = a != a ? a : v;                                                                        \
             i = a != a ? left : i;                                                                     \
             best[k] = v;                                                                               \
             at[k] = i;                                                                                 \
@@ -66,7 +67,6 @@ WIN_PAIRS(win_pairs_f64, double)
             int32_t i = b > a ? lower : upper;                                         \
             v = b != b ? b : v;                                                        \
             i = b != b ? lower : i;                                                    \
-            v = a != a ? a : v;                                                        \
             i = a != a ? upper : i;                                                    \
             best[k] = v;                                                               \
             at[k] = i;                                                                 \

@@ -30,6 +30,7 @@ static bool is_matmul(const dpt_tensor *t, bool ta, bool tb) {
 
 /* x w^T, with or without + b. */
 typedef struct linear_parts {
+    const dpt_node *product;
     dpt_tensor *x, *w, *b;
 } linear_parts;
 
@@ -43,21 +44,25 @@ static bool match_linear(const fuse *f, const dpt_tensor *t, linear_parts *p) {
     } else if (!is_matmul(t, false, true)) {
         return false;
     }
+    p->product = n;
     p->x = n->in[0];
     p->w = n->in[1];
     return !dpt_has_batch(p->w);
 }
 
-static dpt_node *emit_linear(fuse *f, const dpt_node *at, const char *name, const linear_parts *p, dpt_activation act) {
+/* The layer's name, where the caller gave one. */
+static const char *layer_name(const dpt_node *n) { return n->named ? n->name : NULL; }
+
+static dpt_node *emit_linear(fuse *f, const dpt_node *at, const linear_parts *p, dpt_activation act) {
     dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .bias = p->b != NULL}};
     dpt_tensor *in[3] = {now(f, p->x), now(f, p->w), p->b ? now(f, p->b) : NULL};
-    return dpt_node_add(f->rw.to, DPT_AT(at), DPT_OP_LINEAR, name, &attr, p->b ? 3 : 2, in);
+    return dpt_node_add(f->rw.to, DPT_AT(at), DPT_OP_LINEAR, layer_name(p->product), &attr, p->b ? 3 : 2, in);
 }
 
 static bool fuse_bias(fuse *f, const dpt_node *n) {
     linear_parts p;
     if (!match_linear(f, &n->out[0], &p) || p.b == NULL) return false;
-    dpt_node *fused = emit_linear(f, n, NULL, &p, DPT_ACT_NONE);
+    dpt_node *fused = emit_linear(f, n, &p, DPT_ACT_NONE);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
     return true;
 }
@@ -81,7 +86,7 @@ static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_act
     attr.conv.bias = true;
     attr.conv.act = act;
     dpt_tensor *in[3] = {now(f, conv->in[0]), now(f, conv->in[1]), now(f, b)};
-    dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CONV, NULL, &attr, 3, in);
+    dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CONV, layer_name(conv), &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
     return true;
 }
@@ -92,7 +97,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
     if (act == DPT_ACT_GELU && n->attr.derivative.order != 0) return false;
     if (act == DPT_ACT_RELU && once(f, before) && fuse_conv(f, n, before, act)) return true;
     if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !once(f, before))) return false;
-    dpt_node *fused = emit_linear(f, n, NULL, &p, act);
+    dpt_node *fused = emit_linear(f, n, &p, act);
     if (fused == NULL) return true;
     dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
     if (act == DPT_ACT_GELU) dpt_rewrite_set(&f->rw, before, &fused->out[1]);
