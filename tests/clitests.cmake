@@ -1,6 +1,6 @@
 # The program as typed, one script a theme (tests/cli/), and the examples.
 foreach(helper make_data order)
-  add_executable(${helper} cli/${helper}.c)
+  add_executable(${helper} ${CMAKE_CURRENT_SOURCE_DIR}/cli/${helper}.c)
   target_link_libraries(${helper} PRIVATE dptrain_objects)
 endforeach()
 
@@ -18,6 +18,7 @@ add_cli_test(cli_run_dir_errors run_dir_errors)
 add_cli_test(cli_launch_errors launch_errors)
 add_cli_test(cli_killed killed)
 add_cli_test(cli_train train)
+add_cli_test(cli_built_in built_in)
 add_cli_test(cli_commands commands)
 add_cli_test(cli_bench bench)
 add_cli_test(cli_import import)

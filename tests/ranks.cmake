@@ -1,2 +1,24 @@
-# Graph, passes, programs, trainer, communicator: alone and over ranks.
+# Graph, passes, programs, trainer, communicator and plug-ins: alone and over ranks.
+dpt_add_test(graph SOURCES test_graph.c graph_run.c)
+dpt_add_test(program SOURCES test_program.c program_models.c trainer_pair.c)
+dpt_add_test(program_memory SOURCES test_program_memory.c program_models.c trainer_pair.c)
 dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8)
+dpt_add_test(rank_values SOURCES test_rank_values.c trainer_pair.c RANKS 1 2 4 8)
+dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4)
+dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4)
+dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4)
+dpt_add_test(comm RANKS 1 2 4 LABELS threads)
+
+# Backends as shared objects. The good one brings its own copy of the library, as a real one brings its own code.
+foreach(kind bare empty abi good)
+  string(TOUPPER ${kind} KIND)
+  add_library(fake_plugin_${kind} MODULE fake_plugin.c)
+  set_target_properties(fake_plugin_${kind} PROPERTIES PREFIX "")
+  target_compile_definitions(fake_plugin_${kind} PRIVATE FAKE_${KIND})
+  target_include_directories(fake_plugin_${kind} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(fake_plugin_${kind} PRIVATE dptrain_flags dptrain_dependencies)
+endforeach()
+target_link_libraries(fake_plugin_good PRIVATE dptrain_objects)
+dpt_add_test(plugin)
+target_compile_definitions(test_plugin PRIVATE DPT_TEST_PLUGINS="${CMAKE_CURRENT_BINARY_DIR}")
+add_dependencies(test_plugin fake_plugin_bare fake_plugin_empty fake_plugin_abi fake_plugin_good)

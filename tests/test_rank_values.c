@@ -69,7 +69,8 @@ static void norm_sync(void) {
 static void moments_of(const norm_batch *b, int64_t begin, int64_t n, int c, double *mean, double *var) {
     *mean = *var = 0;
     for (int64_t r = begin; r < begin + n; r++) *mean += (double)b->x[r * CHANNELS + c] / (double)n;
-    for (int64_t r = begin; r < begin + n; r++) *var += pow((double)b->x[r * CHANNELS + c] - *mean, 2) / (double)(n - 1);
+    for (int64_t r = begin; r < begin + n; r++)
+        *var += pow((double)b->x[r * CHANNELS + c] - *mean, 2) / (double)(n - 1);
 }
 
 /* Running statistics of this rank after `steps` steps of its rows. */
@@ -213,9 +214,10 @@ static void build_mixed(dpt_graph *g) {
     dpt_loss_add(g, dpt_mse(y, t), 1.0, NULL);
     dpt_loss_add(g, dpt_sum(dpt_mul(w, w), DPT_ALL_AXES, 0), 0.1, NULL);
     dpt_loss_add(g, dpt_sum(dpt_mul(alone, alone), DPT_ALL_AXES, 0), 0.05, NULL);
-    dpt_loss_add(g, dpt_div(dpt_sqrt(dpt_sum(dpt_mul(e, e), DPT_ALL_AXES, 0)),
-                            dpt_sqrt(dpt_sum(dpt_mul(t, t), DPT_ALL_AXES, 0))),
-                 0.2, NULL);
+    dpt_loss_add(
+        g,
+        dpt_div(dpt_sqrt(dpt_sum(dpt_mul(e, e), DPT_ALL_AXES, 0)), dpt_sqrt(dpt_sum(dpt_mul(t, t), DPT_ALL_AXES, 0))),
+        0.2, NULL);
 }
 
 static void mixed_terms(void) {

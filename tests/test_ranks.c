@@ -2,6 +2,7 @@
  * statistics. The reference is this rank alone with the whole batch, or a formula. */
 #include <stdio.h>
 
+#include "backend/backend.h"
 #include "base/random.h"
 #include "trainer_pair.h"
 
@@ -74,6 +75,32 @@ static void hundred_steps(void) {
     trainer_pair_close(&p);
 }
 
+/* Wide enough that gradients travel on the communication thread, under the rest of the backward pass. */
+static void build_wide(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 12}));
+    dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 3}));
+    dpt_tensor *h = dpt_tanh(dpt_linear(x, 160, "fc1"));
+    for (int i = 0; i < 3; i++) h = dpt_tanh(dpt_linear(h, 160, ((const char *[]){"fc2", "fc3", "fc4"})[i]));
+    dpt_loss_add(g, dpt_mse(dpt_linear(h, 3, "fc5"), t), 1.0, NULL);
+}
+
+static void threaded_exchange(void) {
+    trainer_pair p = {0};
+    mlp_batch b;
+    dpt_trainer_options o = options_of(ROWS);
+    if (!trainer_side_open(&p.all, MPI_COMM_WORLD, 2, build_wide, &o)) return;
+    CHECK(p.all.ctx->comm.overlaps == (check_world() > 1));
+    if (trainer_side_open(&p.alone, MPI_COMM_SELF, 1, build_wide, &o)) {
+        for (int step = 0; step < 10; step++) {
+            fill_mlp(&b, step);
+            if (!trainer_pair_step(&p, b.array, 2, SHARE_ONE_EMPTY, NULL, NULL)) break;
+            trainer_pair_check_gradients(&p, step ? 1e-4 : 1e-6);
+        }
+        trainer_pair_check_parameters(&p, 1e-5);
+    }
+    trainer_pair_close(&p);
+}
+
 /* ---- random draws by sample ---- */
 
 enum { DRAWN = 5 };
@@ -86,8 +113,7 @@ static void build_draws(dpt_graph *g) {
     dpt_tensor *p = dpt_param(g, "p", DPT_F64, 1, (int64_t[]){DRAWN}, ((dpt_init){DPT_INIT_ONES, 0, 0}));
     for (int i = 0; i < 2; i++) {
         dpt_tensor *y = dpt_dropout(one, 0.5, names[i]);
-        dpt_tensor *seen =
-            dpt_state(g, i ? "seen2" : "seen1", DPT_F64, 1, (int64_t[]){DRAWN}, DPT_STATE_REPLICATED, 0);
+        dpt_tensor *seen = dpt_state(g, i ? "seen2" : "seen1", DPT_F64, 1, (int64_t[]){DRAWN}, DPT_STATE_REPLICATED, 0);
         dpt_assign(seen, dpt_sum(dpt_mul(y, power), 1, 0));
         dpt_loss_add(g, dpt_mul(y, p), 1.0, NULL);
     }
@@ -286,7 +312,7 @@ static void accumulated_norm(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "ranks", {"first_gradient", first_gradient}, {"hundred_steps", hundred_steps},
-                      {"dropout_masks", dropout_masks}, {"masked_losses", masked_losses},
-                      {"masked_losses_accumulated", masked_losses_accumulated}, {"accumulated", accumulated},
-                      {"accumulated_norm", accumulated_norm});
+                      {"threaded_exchange", threaded_exchange}, {"dropout_masks", dropout_masks},
+                      {"masked_losses", masked_losses}, {"masked_losses_accumulated", masked_losses_accumulated},
+                      {"accumulated", accumulated}, {"accumulated_norm", accumulated_norm});
 }

@@ -1,5 +1,5 @@
-/* test_trainer_values.c: values in and out of a trainer: evaluation by formula with uneven and empty shares, prediction,
- * params files, memory as announced, parameter groups. */
+/* test_trainer_values.c: values in and out of a trainer: evaluation by formula with uneven and empty shares,
+ * prediction, params files, memory as announced, parameter groups. */
 #include <stdio.h>
 
 #include "base/memory.h"

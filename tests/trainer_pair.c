@@ -85,8 +85,7 @@ bool trainer_pair_gradient(trainer_pair *p, const dpt_array *whole, int n, int t
     return CHECK_OK(dpt_trainer_gradient(p->alone.trainer, whole, n, alone)) && ok;
 }
 
-bool trainer_pair_step(trainer_pair *p, const dpt_array *whole, int n, int turn, dpt_metrics *all,
-                       dpt_metrics *alone) {
+bool trainer_pair_step(trainer_pair *p, const dpt_array *whole, int n, int turn, dpt_metrics *all, dpt_metrics *alone) {
     dpt_array mine[MAX_ARRAYS];
     share_arrays(&p->all, whole, n, turn, mine);
     bool ok = CHECK_OK(dpt_trainer_step(p->all.trainer, mine, n, all));

@@ -1,5 +1,5 @@
-/* trainer_pair.h: for tests over ranks: the same graph trained by all ranks, each with its share of a batch, and by this
- * rank alone, on MPI_COMM_SELF, with the whole batch. What both must agree on needs no other reference.
+/* trainer_pair.h: for tests over ranks: the same graph trained by all ranks, each with its share of a batch, and by
+ * this rank alone, on MPI_COMM_SELF, with the whole batch. What both must agree on needs no other reference.
  *
  *   trainer_pair p;
  *   if (!trainer_pair_open(&p, build, &options)) return;

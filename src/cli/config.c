@@ -129,7 +129,9 @@ static dpt_status apply_overrides(dpt_config *config, dpt_config_origin *origin,
 
 static const dpt_config_key *condition_key(const char *condition) {
     char name[LONGEST_SECTION * 2];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(condition, "="), condition);
+    size_t n = 0;
+    for (; condition[n] != '=' && n + 1 < sizeof name; n++) name[n] = condition[n];
+    name[n] = '\0';
     return dpt_config_find(name);
 }
 

@@ -82,7 +82,9 @@ static void write_name(FILE *out, const char *name, const char *previous) {
     for (size_t i = 0; i < start; i++) depth += name[i] == '.';
     for (;; depth++) {
         size_t bytes = strcspn(name + start, ".");
-        fprintf(out, "%*s%.*s:", 2 * depth, "", (int)bytes, name + start);
+        fprintf(out, "%*s", 2 * depth, "");
+        fwrite(name + start, 1, bytes, out);
+        fputc(':', out);
         if (name[start + bytes] == '\0') break;
         fputc('\n', out);
         start += bytes + 1;

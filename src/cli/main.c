@@ -3,6 +3,7 @@
  * lowest failed rank's message is printed once; if some do not come, this rank reports for itself and aborts the job.
  */
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,7 @@ int main(int argc, char **argv) {
     const char *word = argc > 1 ? argv[1] : NULL;
     if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) return print_help(), 0;
     if (word && strcmp(word, "--version") == 0) return printf("dptrain %s\n", dpt_version()), 0;
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow (ulimit -f) fails like one on a full disk */
     const command *c;
     if (find_command(word, &c) != DPT_OK) {
         const char *rank = getenv("OMPI_COMM_WORLD_RANK");

@@ -35,10 +35,24 @@ static herr_t innermost(unsigned n, const H5E_error2_t *error, void *text) {
     return 1; /* stop at the first, which is the deepest when walking upward */
 }
 
+/* Of a failed system call HDF5 tells time, addresses and sizes, on two lines: what failed and the system's words are
+ * kept, "file write failed: No space left on device". */
+static void keep_cause(char *text) {
+    static const char before[] = "error message = '";
+    char *details = strchr(text, ':'), *cause = strstr(text, before);
+    if (details == NULL || cause == NULL || details > cause) return;
+    cause += sizeof before - 1;
+    size_t n = strcspn(cause, "'");
+    memmove(details + 2, cause, n);
+    details[1] = ' ';
+    details[2 + n] = '\0';
+}
+
 void dpt_h5_reason(char *text, size_t bytes) {
     const char *reason = "";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, &reason);
     snprintf(text, bytes, "%s", reason);
+    keep_cause(text);
 }
 
 dpt_status dpt_h5_status(int64_t result, const char *call) {

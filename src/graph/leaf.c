@@ -202,9 +202,13 @@ int64_t dpt_batch_axis_at(const char *file, int line, dpt_graph *g, const char *
             dpt_graph_fail(g, file, line, DPT_ERR_ARG, "batch axis \"%s\": the name is taken", name);
             return DPT_BATCH;
         }
-    char *copy = g->n_axis < DPT_MAX_AXES ? dpt_strdup(name) : NULL;
-    if (copy == NULL) {
+    if (g->n_axis == DPT_MAX_AXES) {
         dpt_graph_fail(g, file, line, DPT_ERR_ARG, "batch axis \"%s\": at most %d axes", name, DPT_MAX_AXES);
+        return DPT_BATCH;
+    }
+    char *copy = dpt_strdup(name);
+    if (copy == NULL) {
+        dpt_graph_fail(g, file, line, DPT_ERR_MEMORY, "%s", dpt_last_error());
         return DPT_BATCH;
     }
     g->axis_name[g->n_axis] = copy;

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "dptrain/types.h"
 
-/* Whether the conversion can be made. DPT_ERR_ARG: floats to integers, no such type, or an integer that does not fit (its
- * index is named). */
+/* Whether the conversion can be made. DPT_ERR_ARG: floats to integers, no such type, or an integer that does not fit
+ * (its index is named). */
 dpt_status dpt_array_check(const void *from, dpt_dtype from_type, dpt_dtype to_type, int64_t count);
 /* Converts; errors as above. */
 dpt_status dpt_array_convert(const void *from, dpt_dtype from_type, void *to, dpt_dtype to_type, int64_t count);

@@ -138,16 +138,29 @@ static void lower_all_reduce(distribute *d, const dpt_node *n, dpt_tensor *const
 static void lower_all_reduce_grad(distribute *d, const dpt_node *n, dpt_tensor *const *operand) {
     dpt_tensor *g = operand[0];
     if (operand[1]->spread != DPT_SPREAD_PARTIAL) {
-        if (g->spread == DPT_SPREAD_PARTIAL) g = dpt_scale_at(DPT_AT(n), g, d->o->world);
-        else g = dpt_apply(DPT_AT(n), DPT_OP_ALL_REDUCE_GRAD, n->name, NULL, 1, &g);
+        if (g->spread == DPT_SPREAD_PARTIAL)
+            g = dpt_scale_at(DPT_AT(n), g, d->o->world);
+        else
+            g = dpt_apply(DPT_AT(n), DPT_OP_ALL_REDUCE_GRAD, n->name, NULL, 1, &g);
         g->spread = DPT_SPREAD_PARTIAL;
     }
     dpt_rewrite_set(&d->rw, &n->out[0], g);
 }
 
+/* A state that is assigned to another one: a copy of it, taken before any assignment is made. */
+static dpt_tensor *before_the_step(const dpt_node *n, dpt_tensor *value) {
+    const dpt_node *source = value->node;
+    while (source != NULL && (dpt_op_of(source)->flags & DPT_IS_VIEW)) source = source->in[0]->node;
+    if (source == NULL || source->op != DPT_OP_STATE) return value;
+    dpt_tensor *copy = dpt_copy_at(DPT_AT(n), value);
+    if (!dpt_is_poison(copy)) copy->spread = value->spread;
+    return copy;
+}
+
 static void settle_assign(distribute *d, const dpt_node *n, dpt_tensor **in) {
     const dpt_state_info *s = &d->rw.from->state[n->attr.slot.index];
     if (in[0]->spread == DPT_SPREAD_PARTIAL) in[0] = reduce(d, n->in[0], in[0], n);
+    in[0] = before_the_step(n, in[0]);
     if (s->kind == DPT_STATE_REPLICATED && in[0]->spread == DPT_SPREAD_LOCAL)
         dpt_graph_fail(d->rw.to, DPT_AT(n), DPT_ERR_ARG,
                        "assign \"%s\": the state is replicated, but each rank has a value of its own", s->name);

@@ -26,6 +26,7 @@ static dpt_status append_backward(dpt_rewrite *rw, const dpt_program_options *o,
     const dpt_graph *from = rw->from;
     dpt_graph *g = rw->to;
     int64_t n = 0;
+    DPT_TRY(dpt_graph_status(g));
     for (int64_t i = 0; i < from->n_param; i++)
         if (o->arenas->grad[i].offset >= 0) {
             index[n] = i;

@@ -44,7 +44,8 @@ dpt_status dpt_pass_schedule(const dpt_graph *from, const dpt_program_options *o
         for (int64_t i = 0; i < from->n_node; i++)
             if (eager(from->node[i])) early[n_early++] = from->node[i];
         for (int64_t i = 0; i < from->n_node && rw.to->status == DPT_OK; i++) {
-            if (lazy(from->node[i])) continue; /* comes with its first user */
+            if (lazy(from->node[i])) continue;                /* comes with its first user */
+            if (from->node[i]->op == DPT_OP_ASSIGN) continue; /* last: all reads see the value before the step */
             emit(&rw, from->node[i], done);
             emit_ready(&rw, early, n_early, done);
         }

@@ -267,6 +267,7 @@ static dpt_status build(dpt_trainer *t) {
 dpt_status dpt_trainer_create(dpt_graph *g, const dpt_trainer_options *options, dpt_trainer **trainer) {
     *trainer = NULL;
     DPT_CHECK(g != NULL && options != NULL, DPT_ERR_ARG, "graph or options are NULL");
+    if (g->ctx == NULL) DPT_TRY(dpt_graph_status(g)); /* there was no memory for a graph */
     DPT_CHECK(g->ctx != NULL, DPT_ERR_ARG, "the graph has no context");
     dpt_trainer *t = dpt_alloc_zero(1, sizeof *t);
     DPT_TRY(dpt_control_agree(&g->ctx->control, t ? DPT_OK : DPT_ERR_MEMORY));

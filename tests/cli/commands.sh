@@ -8,7 +8,7 @@ rank_counts=1
 accepted "^dptrain $version\$" --version
 accepted '^  bench ' --help
 accepted '^  bench ' -h
-accepted '`optimizer.lr`' train --help
+accepted 'optimizer\.lr' train --help
 accepted '^dptrain eval PARAMS.h5' eval --help
 accepted '^dptrain bench NAME' bench --help
 accepted '^mpi +' info
@@ -32,7 +32,8 @@ done
 rank_counts="1 3"
 accepted 'fc1' explain "${job[@]}"
 [ ! -e run ] || failed "no run directory" "$(ls run)"
-accepted 'fc1' explain gradient evaluate "${job[@]}" model.batch_norm=sync
+accepted 'fc1' explain fuse evaluate "${job[@]}" model.batch_norm=sync
 rank_counts=3
-accepted 'reduce' explain distribute "${job[@]}"
+accepted 'bucket_start' explain distribute "${job[@]}"
+refused 64 'explain: mode evaluate has no pass gradient' explain gradient evaluate "${job[@]}"
 refused 64 'explain: "fusee" is neither a pass \(lower, gradient' explain fusee "${job[@]}"

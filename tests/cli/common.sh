@@ -16,6 +16,7 @@ unset "${!SLURM_@}" # a test may itself run in a job
 dptrain=$BUILD/dptrain
 # shellcheck disable=SC2034 # for the scripts
 make_data=$BUILD/tests/make_data order=$BUILD/tests/order
+[ -x "$dptrain" ] || { echo "no program $dptrain: build first, or name the build's folder with BUILD=" && exit 70; }
 limit_s=${limit_s:-60}
 rank_counts="1 3"
 failures=0 status=0 what=
@@ -35,7 +36,7 @@ leave() {
     exit "$code"
 }
 trap leave EXIT
-cd "$scratch"
+cd "$scratch" || exit 70
 
 # failed EXPECTED GOT
 failed() {

@@ -15,11 +15,11 @@ refused 64 '"extra" is no config file' train extra
 refused 64 'absent.yaml: No such file' train absent.yaml
 
 printf 'model: mlp\noptimizer:\n  momentm: 0.5\n' >mistyped.yaml
-refused 64 'mistyped.yaml:3: unknown key optimizer.momentm; did you mean optimizer.momentum\?' mistyped.yaml
+refused 64 'mistyped.yaml:3:3: unknown key optimizer.momentm; did you mean optimizer.momentum\?' mistyped.yaml
 printf 'model: mlp\nbatch: [1\n' >syntax.yaml
-refused 64 'syntax.yaml:[23]: ' syntax.yaml
+refused 64 'syntax.yaml:[23]:[0-9]+: not valid YAML: ' syntax.yaml
 printf 'batch: 1\nbatch: 2\n' >twice.yaml
-refused 64 'twice.yaml:2: batch is given twice, first in line 1' twice.yaml
+refused 64 'twice.yaml:2:1: batch is given twice, first in line 1' twice.yaml
 
 rank_counts=8
 refused 64 'unknown key optimizer.lrr; did you mean optimizer.lr\?' optimizer.lrr=1

@@ -45,5 +45,10 @@ bad_import 65 'damaged.gz: (damaged|truncated)' damaged.gz
 printf '\0\0\015\001\0\0\0\001\0\0\0\0' >floats
 bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not supported' floats
 bad_import 74 'absent: No such file' absent
-refused 74 '/dev/null/x/out.h5' data import /dev/null/x/out.h5 /x=images
-refused 64 '"images" is not of the form DATASET=FILE' data import bad.h5 images
+refused 74 '/dev/null/x: Not a directory' data import /dev/null/x/out.h5 /x=images
+on 1 data import bad.h5 images
+expect 64
+grep -q '^dptrain: "images" is not of the form DATASET=FILE$' err || failed "the word that is wrong" "$(cat err)"
+on 1 data import
+expect 64
+grep -q '^dptrain: usage: dptrain data import OUT.h5' err || failed "the usage" "$(cat err)"

@@ -9,8 +9,9 @@ job=(data.files=good.h5 model=mlp model.hidden=16 batch=60 eval_every=0)
 
 # rank_process LAUNCHER RANK: the process id of a rank that mpirun started.
 rank_process() {
-    local p
-    for p in $(cat "/proc/$1/task/$1/children"); do
+    local p children
+    read -ra children <"/proc/$1/task/$1/children"
+    for p in "${children[@]}"; do
         if tr '\0' '\n' <"/proc/$p/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2"; then echo "$p"; fi
     done
 }

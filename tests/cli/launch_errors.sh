@@ -18,12 +18,12 @@ for command in train eval; do
     words=("${job[@]}" batch=60 steps=2)
     [ "$command" = train ] || words=(params.h5)
     for task in 0 1 2 3; do
-        (
-            export SLURM_JOB_ID=7 SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=$task
+        {
             code=0
-            timeout 60 "$dptrain" "$command" "${words[@]}" >"out.$task" 2>"err.$task" || code=$?
+            env SLURM_JOB_ID=7 SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=$task \
+                timeout 60 "$dptrain" "$command" "${words[@]}" >"out.$task" 2>"err.$task" || code=$?
             echo "$code" >"code.$task"
-        ) &
+        } &
     done
     wait
     cat err.? >err
@@ -37,15 +37,12 @@ for command in train eval; do
 done
 
 # Inside a job, but started by mpirun, or alone on purpose: fine.
-export SLURM_JOB_ID=7 SLURM_NTASKS=2 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0 SLURM_CPUS_ON_NODE=2
 rm -rf run
-run mpirun -np 2 --mca plm isolated --mca ras ^slurm --host localhost:2 "$dptrain" "${job[@]}" batch=60 steps=2
+run mpirun -np 2 env SLURM_JOB_ID=7 SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0 "$dptrain" "${job[@]}" batch=60 steps=2
 expect 0
-export SLURM_NTASKS=1 SLURM_STEP_NUM_TASKS=1
 rm -rf run
-run "$dptrain" "${job[@]}" batch=60 steps=2
+run env SLURM_JOB_ID=7 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 "$dptrain" "${job[@]}" batch=60 steps=2
 expect 0
-unset "${!SLURM_@}"
 
 # Different words on different ranks.
 rm -rf run

@@ -23,6 +23,7 @@ accepted '^test accuracy 0\.' "${job[@]}" steps=20 run.dir=full run.overwrite=tr
 holder=$!
 what="a run that holds its folder"
 wait_for test -s held/metrics.jsonl || failed "a run that has begun within 30 s" "none"
+kill -STOP "$holder" # it need not take a core from the others
 refused 64 "run directory held is in use by process $holder on $(uname -n)" "${job[@]}" steps=2 run.dir=held
 refused 64 "held is in use by process $holder " "${job[@]}" steps=2 run.dir=held run.overwrite=true
 kill -KILL "$holder"
@@ -32,17 +33,18 @@ wait "$holder" 2>/dev/null || true
 [ -s held/lock ] || failed "a lock that names its killed process" "none"
 accepted '^test accuracy 0\.' "${job[@]}" steps=20 run.dir=held run.overwrite=true
 
-# No room for the parameters: files may not grow past 8 KiB (for MPI's own files as well, so only without a launcher).
-what="dptrain with 8 KiB a file"
-mkdir small
-(
-    trap '' XFSZ
-    ulimit -f 8
-    run "$dptrain" "${job[@]}" model.hidden=256 steps=2 run.dir=run
-    printf '%s\n' "$status" >small/status
-)
-status=$(cat small/status)
-expect_refusal 74 'run/params.h5'
-report_says exit_code 74
-report_says phase save
-[ ! -e run/params.h5 ] || failed "no half of a params.h5" "$(ls -l run)"
+# No room for the parameters, 17 MiB: no file may grow past 16 MiB.
+for ranks in $rank_counts; do
+    rm -rf run
+    (
+        ulimit -f 16384
+        on "$ranks" data.files=good.h5 model=mlp model.hidden=2048,2048 batch=60 steps=2 run.dir=run
+        echo "$status" >code
+    )
+    what="$ranks ranks with 16 MiB a file"
+    status=$(cat code)
+    expect_refusal 74 'run/params.h5.*File too large'
+    report_says exit_code 74
+    report_says phase save
+    [ -z "$(find run -name 'params*')" ] || failed "no part of a params.h5" "$(ls -l run)"
+done

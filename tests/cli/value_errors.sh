@@ -10,6 +10,9 @@ bad_value() {
     shift 3
     refused "$code" "$pattern" data.files="$file" model=mlp model.hidden=16 batch=60 run.dir=run "$@"
     report_says exit_code "$code"
+    local rank
+    rank=$(sed -n 's/^dptrain: rank \([0-9]*\): .*/\1/p' err)
+    report_says rank "${rank:-0}"
     grep -Eq "$pattern" run/exit_report.json || failed "the message in run/exit_report.json" "$(cat run/exit_report.json)"
     [ ! -s run/lock ] || failed "an empty lock" "$(cat run/lock)"
     [ ! -e run/params.h5 ] || failed "no params.h5" "one"
@@ -30,8 +33,13 @@ bad_value 65 'inf.h5: /train/x: sample 599 .*the value inf' inf.h5 epochs=1
 rank_counts=3
 bad_value 65 'label.h5: /train/y: sample 1017 \(row 417 of the file\)' good.h5,label.h5 epochs=1
 
-# a learning rate that throws the parameters away
+# a value of the test part: found in the evaluation
 rank_counts="1 3"
+bad_value 65 'label.h5: /train/y: sample 417 .*label 10' label.h5 epochs=1 data.train.x=/test/x data.train.y=/test/y \
+    data.test.x=/train/x data.test.y=/train/y
+report_says phase evaluate
+
+# a learning rate that throws the parameters away
 bad_value 73 'diverged: loss or gradient have not been finite in steps [0-9]+ to [0-9]+ \(learning rate 1e\+30\)' good.h5 \
     epochs=20 optimizer.lr=1e30 schedule=constant
 report_says status diverged
