@@ -1,8 +1,16 @@
-/* test_base.c: the base layer: messages, allocation, digests, random numbers against published answers, text. */
+/* test_base.c: the base layer: messages, allocation, digests, random numbers against published answers, text,
+ * files that are written whole or not at all. */
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -143,8 +151,109 @@ static void log_and_types(void) {
     CHECK(dpt_clock_s() >= a);
 }
 
+static struct {
+    int calls, fail_at, fail_with; /* fail_at 0: none fails */
+    bool of_folder[4];
+    int64_t target_bytes[4]; /* at the time of the call */
+    const char *target;
+} syncs;
+
+static int64_t bytes_of(const char *path) {
+    struct stat about;
+    return stat(path, &about) == 0 ? (int64_t)about.st_size : -1;
+}
+
+/* Stands before the C library's. */
+int fsync(int file) {
+    struct stat about;
+    int call = syncs.calls++;
+    if (call < 4 && fstat(file, &about) == 0) {
+        syncs.of_folder[call] = S_ISDIR(about.st_mode);
+        syncs.target_bytes[call] = bytes_of(syncs.target);
+    }
+    if (syncs.calls != syncs.fail_at) return (int)syscall(SYS_fsync, file);
+    errno = syncs.fail_with;
+    return -1;
+}
+
+static const char *path_of(const char *name) {
+    static char path[4][400];
+    static int next;
+    next = (next + 1) % 4;
+    snprintf(path[next], sizeof path[next], "%s/%s", check_tmpdir(), name);
+    return path[next];
+}
+
+static void check_content(const char *path, const char *wanted, size_t bytes) {
+    char content[64];
+    FILE *in = fopen(path, "rb");
+    if (!CHECK(in != NULL)) return;
+    CHECK(fread(content, 1, sizeof content, in) == bytes && memcmp(content, wanted, bytes) == 0);
+    fclose(in);
+}
+
+static void files(void) {
+    const char *path = path_of("file"), *temporary = path_of("file.tmp");
+    CHECK_OK(dpt_file_write(path, "a\0b", 3));
+    check_content(path, "a\0b", 3);
+    memset(&syncs, 0, sizeof syncs);
+    syncs.target = path;
+    CHECK_OK(dpt_file_write(path, "longer", 6));
+    check_content(path, "longer", 6);
+    CHECK(syncs.calls == 2 && !syncs.of_folder[0] && syncs.of_folder[1]);
+    CHECK(syncs.target_bytes[0] == 3 && syncs.target_bytes[1] == 6); /* the rename stands between */
+    CHECK_OK(dpt_file_write(path, "", 0));
+    CHECK(bytes_of(path) == 0 && bytes_of(temporary) == -1);
+
+    char before[400];
+    if (!CHECK(getcwd(before, sizeof before) != NULL && chdir(check_tmpdir()) == 0)) return;
+    CHECK_OK(dpt_file_write("file", "here", 4));
+    CHECK(chdir(before) == 0);
+    check_content(path, "here", 4);
+}
+
+static void files_that_fail(void) {
+    const char *path = path_of("kept"), *temporary = path_of("kept.tmp");
+    CHECK_OK(dpt_file_write(path, "old", 3));
+    syncs.calls = 0, syncs.fail_at = 1, syncs.fail_with = EIO;
+    CHECK_FAILS(dpt_file_write(path, "new", 3), DPT_ERR_IO, "kept cannot be written: Input/output error");
+    check_content(path, "old", 3);
+    syncs.calls = 0, syncs.fail_at = 1, syncs.fail_with = EINVAL;
+    CHECK_FAILS(dpt_file_write(path, "new", 3), DPT_ERR_IO, "kept cannot be written: Invalid argument");
+    check_content(path, "old", 3);
+    syncs.calls = 0, syncs.fail_at = 2, syncs.fail_with = EINVAL;
+    CHECK_OK(dpt_file_write(path, "old", 3)); /* file systems that cannot sync a folder */
+    syncs.calls = 0, syncs.fail_at = 2, syncs.fail_with = EIO;
+    CHECK_FAILS(dpt_file_write(path, "old", 3), DPT_ERR_IO, "kept cannot be written: Input/output error");
+    syncs.fail_at = 0;
+
+    struct rlimit all, little;
+    CHECK(getrlimit(RLIMIT_FSIZE, &all) == 0);
+    little = all;
+    little.rlim_cur = 2;
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &little) == 0);
+    dpt_status status = dpt_file_write(path, "new", 3);
+    CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
+    CHECK_FAILS(status, DPT_ERR_IO, "kept cannot be written: File too large");
+    CHECK(bytes_of(temporary) == -1);
+    for (int n = 1; n <= 2; n++) {
+        dpt_alloc_fail_at(n);
+        CHECK_EQ_I64(dpt_file_write(path, "new", 3), DPT_ERR_MEMORY);
+    }
+    dpt_alloc_fail_at(0);
+    CHECK_FAILS(dpt_file_commit(temporary, path), DPT_ERR_IO, "kept cannot be written: No such file");
+    check_content(path, "old", 3);
+    CHECK(bytes_of(temporary) == -1);
+    CHECK_FAILS(dpt_file_write(path_of("none/x"), "new", 3), DPT_ERR_IO, "none/x cannot be written: No such file");
+    CHECK(mkdir(path_of("folder"), 0777) == 0);
+    CHECK_FAILS(dpt_file_write(path_of("folder"), "new", 3), DPT_ERR_IO, "folder cannot be written: Is a directory");
+    CHECK(bytes_of(path_of("folder.tmp")) == -1);
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "base", {"errors", errors}, {"errors_are_of_the_thread", errors_are_of_the_thread},
                       {"allocation", allocation}, {"philox_known_answers", philox_known_answers}, {"hashes", hashes},
-                      {"uniform_and_normal", uniform_and_normal}, {"text", text}, {"log_and_types", log_and_types});
+                      {"uniform_and_normal", uniform_and_normal}, {"text", text}, {"log_and_types", log_and_types},
+                      {"files", files}, {"files_that_fail", files_that_fail});
 }

@@ -226,7 +226,7 @@ static void output_of_every_type(void) {
     for (int k = 0; k < 12; k++)
         d[k] = k / 4.0, f[k] = (float)k / 8, i[k] = -k, l[k] = (int64_t)k << 40, u[k] = (uint8_t)k;
     const void *data[] = {f, d, u, i, l};
-    CHECK_OK(dpt_hdf5_output_open(&out, file_path("types.h5")));
+    CHECK_OK(dpt_hdf5_output_open(&out, file_path("types.h5"), file_path("types.h5.partial")));
     for (int t = 0; t < DPT_DTYPE_COUNT; t++) {
         size_t half = 6 * dpt_dtype_size((dpt_dtype)t);
         CHECK_OK(dpt_hdf5_output_dataset(&out, dpt_dtype_text((dpt_dtype)t), (dpt_dtype)t, 2, (int64_t[]){4, 3}));
@@ -248,7 +248,7 @@ static void output_of_every_type(void) {
         CHECK(memcmp(back, data[t], 12 * dpt_dtype_size((dpt_dtype)t)) == 0);
         dpt_dataset_close(&ds);
     }
-    CHECK_OK(dpt_hdf5_output_open(&out, file_path("dropped.h5")));
+    CHECK_OK(dpt_hdf5_output_open(&out, file_path("dropped.h5"), file_path("dropped.h5.partial")));
     dpt_hdf5_output_close(&out);
     CHECK(access(file_path("dropped.h5"), F_OK) != 0 && partial_files() == 0);
 }

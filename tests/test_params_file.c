@@ -317,16 +317,16 @@ static void other_program(void) {
         "(0): \"parameter\"",
         "(0): \"params\""};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "h5dump does not show %s", wanted[i]);
+        check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "h5dump does not show wanted[%zu]", i);
 }
 
-/* Whatever allocation fails, the status says so and nothing is left behind. */
-static void no_memory(void) {
-    CHECK_OK(dpt_params_file_write(at("m.h5"), "c", sample, SAMPLE_COUNT));
+/* Fails the n-th allocation of writing or opening "m.h5", for every n; what stood there stays. */
+static void sweep(bool write) {
     for (int64_t n = 1; n < 1000; n++) {
-        dpt_params_file *f;
+        dpt_params_file *f = NULL;
         dpt_alloc_fail_at(n);
-        dpt_status status = dpt_params_file_open(at("m.h5"), &f);
+        dpt_status status = write ? dpt_params_file_write(at("m.h5"), "new", sample, SAMPLE_COUNT)
+                                  : dpt_params_file_open(at("m.h5"), &f);
         dpt_alloc_fail_at(0);
         if (status == DPT_OK) {
             CHECK(n > SAMPLE_COUNT);
@@ -334,8 +334,17 @@ static void no_memory(void) {
             return;
         }
         if (!CHECK_EQ_I64(status, DPT_ERR_MEMORY)) return;
-        CHECK(f == NULL);
+        CHECK(f == NULL && access(at("m.h5.tmp"), F_OK) != 0);
+        if (CHECK_OK(dpt_params_file_open(at("m.h5"), &f))) CHECK_EQ_TEXT(dpt_params_file_config(f), "c");
+        dpt_params_file_close(&f);
     }
+}
+
+/* Whatever allocation fails, the status says so and nothing is left behind. */
+static void no_memory(void) {
+    CHECK_OK(dpt_params_file_write(at("m.h5"), "c", sample, SAMPLE_COUNT));
+    sweep(false);
+    sweep(true);
 }
 
 int main(int argc, char **argv) {

@@ -342,7 +342,7 @@ static void header(void) {
                             "60000 training samples, 10000 test",
                             "2345 steps of 128",
                             "runs/x\n"};
-    for (int i = 0; i < 6; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no %s", wanted[i]);
+    for (int i = 0; i < 6; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no wanted[%d]", i);
     free(text);
 }
 

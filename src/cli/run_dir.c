@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "cli/exit_code.h"
 #include "dptrain/types.h"
@@ -168,48 +169,11 @@ char *dpt_run_dir_file(const dpt_run_dir *run, const char *name) { return dpt_fo
 
 /* ---- files ---- */
 
-static int write_all(int fd, const char *text) {
-    for (size_t left = strlen(text); left > 0;) {
-        ssize_t n = write(fd, text, left);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -1;
-        text += n;
-        left -= (size_t)n;
-    }
-    return 0;
-}
-
-static int write_and_sync(const char *file, const char *text) {
-    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return -1;
-    int failed = write_all(fd, text) != 0 || fsync(fd) != 0 ? errno : 0;
-    if (close(fd) != 0 && !failed) failed = errno;
-    errno = failed;
-    return failed ? -1 : 0;
-}
-
-static int sync_folder(const char *path) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    int failed = fsync(fd) != 0 && errno != EINVAL ? errno : 0; /* EINVAL: a file system that cannot */
-    close(fd);
-    errno = failed;
-    return failed ? -1 : 0;
-}
-
 dpt_status dpt_run_dir_write(const dpt_run_dir *run, const char *name, const char *text) {
-    dpt_status status = DPT_OK;
-    char *file = dpt_format("%s/%s", run->path, name), *beside = dpt_format("%s/%s.tmp", run->path, name);
-    DPT_CHECK_ALLOC_GOTO(file, fail);
-    DPT_CHECK_ALLOC_GOTO(beside, fail);
-    bool written = write_and_sync(beside, text) == 0 && rename(beside, file) == 0 && sync_folder(run->path) == 0;
-    if (!written) {
-        status = dpt_error(DPT_ERR_IO, "%s cannot be written: %s", file, strerror(errno));
-        unlink(beside);
-    }
-fail:
+    char *file = dpt_run_dir_file(run, name);
+    DPT_CHECK_ALLOC(file);
+    dpt_status status = dpt_file_write(file, text, strlen(text));
     dpt_free(file);
-    dpt_free(beside);
     return status;
 }
 

@@ -3,7 +3,6 @@
 #include "data/digits.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/random.h"
@@ -116,23 +115,10 @@ fail:
     return status;
 }
 
-static dpt_status write_set(const char *target) {
-    dpt_hdf5_output out;
-    DPT_TRY(dpt_hdf5_output_open(&out, target));
-    dpt_status status;
-    DPT_TRY_GOTO(write_split(&out, "train", DPT_DIGITS_TRAIN), fail);
-    DPT_TRY_GOTO(write_split(&out, "test", DPT_DIGITS_TEST), fail);
-    DPT_TRY_GOTO(dpt_hdf5_output_commit(&out), fail);
-fail:
-    dpt_hdf5_output_close(&out);
-    return status;
+static dpt_status write_splits(dpt_hdf5_output *out, const void *unused) {
+    (void)unused;
+    DPT_TRY(write_split(out, "train", DPT_DIGITS_TRAIN));
+    return write_split(out, "test", DPT_DIGITS_TEST);
 }
 
-dpt_status dpt_digits_write(const char *target) {
-    int lock;
-    if (access(target, F_OK) == 0) return DPT_OK;
-    DPT_TRY(dpt_path_lock(target, &lock));
-    dpt_status status = access(target, F_OK) == 0 ? DPT_OK : write_set(target);
-    dpt_path_unlock(lock);
-    return status;
-}
+dpt_status dpt_digits_write(const char *target) { return dpt_hdf5_output_once(target, write_splits, NULL); }

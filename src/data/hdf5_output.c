@@ -1,5 +1,5 @@
-/* hdf5_output.c: see hdf5_output.h. HDF5 makes no fsync, so the file is synced by its name after it is closed. Times of
- * objects are not tracked and the format is fixed: both would change bytes. */
+/* hdf5_output.c: see hdf5_output.h. Times of objects are not tracked and the format is fixed: both would change bytes.
+ */
 #include "data/hdf5_output.h"
 
 #include <errno.h>
@@ -10,25 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "data/hdf5_util.h"
 
-/* Makes every folder on the way to a file. */
-static dpt_status make_folders(const char *path) {
-    char *folder = dpt_strdup(path);
-    DPT_CHECK_ALLOC(folder);
-    dpt_status status = DPT_OK;
-    for (char *slash = strchr(folder + 1, '/'); *folder && slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
-            status = dpt_error(DPT_ERR_IO, "%s: %s", folder, strerror(errno));
-            break;
-        }
-        *slash = '/';
-    }
-    dpt_free(folder);
-    return status;
+/* Says which file, and which dataset once there is one. */
+static dpt_status name_failure(const dpt_hdf5_output *output, dpt_status status) {
+    if (status == DPT_OK) return DPT_OK;
+    if (output->dataset_path) dpt_error_prefix(status, "%s: ", output->dataset_path);
+    return dpt_error_prefix(status, "%s cannot be written: ", output->path);
 }
 
 static dpt_status create_file(const char *path, int64_t *file) {
@@ -46,28 +36,18 @@ fail:
     return status;
 }
 
-dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path) {
+dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path, const char *temporary) {
     *output = (dpt_hdf5_output){.file = -1, .dataset = -1};
-    char host[65] = "host";
-    gethostname(host, sizeof host - 1);
     dpt_status status;
-    DPT_TRY(make_folders(path));
     output->path = dpt_strdup(path);
-    output->partial = dpt_format("%s.partial-%s-%ld", path, host, (long)getpid());
-    if (!output->path || !output->partial) {
-        status = DPT_ERR_MEMORY;
-        goto fail;
-    }
-    int descriptor =
-        open(output->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); /* for the system's reason */
-    DPT_CHECK_GOTO(descriptor >= 0, fail, DPT_ERR_IO, "%s: %s", output->partial, strerror(errno));
-    close(descriptor);
+    DPT_CHECK_ALLOC_GOTO(output->path, fail);
+    output->temporary = dpt_strdup(temporary);
+    DPT_CHECK_ALLOC_GOTO(output->temporary, fail);
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
-    status = create_file(output->partial, &output->file);
+    status = name_failure(output, create_file(temporary, &output->file));
     dpt_h5_leave(&scope);
     if (status == DPT_OK) return DPT_OK;
-    dpt_error_prefix(status, "%s: ", output->partial);
 fail:
     dpt_hdf5_output_close(output);
     return status;
@@ -94,7 +74,7 @@ static dpt_status create_groups(hid_t file, const char *path) {
     return status;
 }
 
-static hid_t disk_type(dpt_dtype dtype) {
+int64_t dpt_hdf5_output_type(dpt_dtype dtype) {
     switch (dtype) {
         case DPT_F32: return H5T_IEEE_F32LE;
         case DPT_F64: return H5T_IEEE_F64LE;
@@ -114,8 +94,8 @@ static dpt_status create_dataset(const dpt_hdf5_output *output, int64_t *dataset
     DPT_TRY_GOTO(DPT_H5(space = H5Screate_simple(output->ndim, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(creation = H5Pcreate(H5P_DATASET_CREATE)), fail);
     DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(creation, 0)), fail);
-    DPT_TRY_GOTO(DPT_H5(*dataset = H5Dcreate2(output->file, output->dataset_path, disk_type(output->dtype), space,
-                                              H5P_DEFAULT, creation, H5P_DEFAULT)),
+    DPT_TRY_GOTO(DPT_H5(*dataset = H5Dcreate2(output->file, output->dataset_path, dpt_hdf5_output_type(output->dtype),
+                                              space, H5P_DEFAULT, creation, H5P_DEFAULT)),
                  fail);
 fail:
     dpt_h5_close_properties(creation);
@@ -131,11 +111,12 @@ static dpt_status finish_dataset(dpt_hdf5_output *output) {
 
 dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
                                    const int64_t *dim) {
-    DPT_CHECK(ndim >= 1 && ndim <= DPT_MAX_NDIM + 1, DPT_ERR_UNSUPPORTED, "%s: %s: %d axes", output->path, path, ndim);
     char *copy = dpt_strdup(path);
     DPT_CHECK_ALLOC(copy);
     dpt_free(output->dataset_path);
     output->dataset_path = copy;
+    if (ndim < 0 || ndim > DPT_MAX_NDIM + 1)
+        return name_failure(output, dpt_error(DPT_ERR_UNSUPPORTED, "%d axes", ndim));
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
     dpt_status status = finish_dataset(output);
@@ -144,7 +125,7 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
     memcpy(output->dim, dim, (size_t)ndim * sizeof *dim);
     if (status == DPT_OK) status = create_dataset(output, &output->dataset);
     dpt_h5_leave(&scope);
-    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s: %s: ", output->partial, path);
+    return name_failure(output, status);
 }
 
 static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
@@ -154,7 +135,8 @@ static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64
     hid_t space = -1, memory = -1;
     dpt_status status;
     DPT_TRY_GOTO(DPT_H5(space = H5Dget_space(output->dataset)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL)), fail);
+    if (output->ndim > 0)
+        DPT_TRY_GOTO(DPT_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(memory = H5Screate_simple(output->ndim, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(H5Dwrite(output->dataset, dpt_h5_type(output->dtype), memory, space, H5P_DEFAULT, data)), fail);
 fail:
@@ -169,54 +151,73 @@ dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t 
     dpt_h5_enter(&scope);
     dpt_status status = write_rows(output, first, count, data);
     dpt_h5_leave(&scope);
-    return status == DPT_OK ? DPT_OK
-                            : dpt_error_prefix(status, "%s: %s: rows %lld to %lld: ", output->partial,
-                                               output->dataset_path, (long long)first, (long long)(first + count - 1));
+    if (status != DPT_OK)
+        dpt_error_prefix(status, "rows %lld to %lld: ", (long long)first, (long long)(first + count - 1));
+    return name_failure(output, status);
+}
+
+static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, const void *value) {
+    hid_t space = -1, attribute = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(space = H5Screate(H5S_SCALAR)), fail);
+    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
+fail:
+    if (attribute >= 0) H5Aclose(attribute);
+    dpt_h5_close_space(space);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "attribute %s: ", name);
+}
+
+static dpt_status write_text(hid_t object, const char *name, const char *text) {
+    hid_t type = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, strlen(text) + 1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
+    DPT_TRY_GOTO(write_attribute(object, name, type, type, text), fail);
+fail:
+    if (type >= 0) H5Tclose(type);
+    return status;
+}
+
+static hid_t attribute_owner(const dpt_hdf5_output *output) {
+    return output->dataset >= 0 ? output->dataset : output->file;
+}
+
+dpt_status dpt_hdf5_output_text(dpt_hdf5_output *output, const char *name, const char *text) {
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = write_text(attribute_owner(output), name, text);
+    dpt_h5_leave(&scope);
+    return name_failure(output, status);
+}
+
+dpt_status dpt_hdf5_output_i32(dpt_hdf5_output *output, const char *name, int32_t value) {
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = write_attribute(attribute_owner(output), name, H5T_STD_I32LE, H5T_NATIVE_INT32, &value);
+    dpt_h5_leave(&scope);
+    return name_failure(output, status);
 }
 
 static dpt_status close_file(dpt_hdf5_output *output) {
-    dpt_h5_scope scope;
-    dpt_h5_enter(&scope);
     dpt_status status = finish_dataset(output);
     hid_t file = output->file;
     output->file = -1;
-    if (status == DPT_OK)
-        status = DPT_H5(H5Fclose(file));
-    else
-        dpt_h5_close_file(file);
-    dpt_h5_leave(&scope);
-    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s: ", output->partial);
-}
-
-/* Syncs a file or a folder by name. */
-static dpt_status sync_path(const char *path, int flags) {
-    int descriptor = open(path, flags | O_CLOEXEC);
-    DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
-    int failed = fsync(descriptor) != 0 ? errno : 0;
-    close(descriptor);
-    if (failed == EINVAL && flags & O_DIRECTORY) return DPT_OK; /* file systems that cannot sync a folder */
-    DPT_CHECK(failed == 0, DPT_ERR_IO, "%s: fsync: %s", path, strerror(failed));
-    return DPT_OK;
-}
-
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? dpt_format("%.*s", slash == path ? 1 : (int)(slash - path), path) : dpt_strdup(".");
+    if (status == DPT_OK) return DPT_H5(H5Fclose(file));
+    dpt_h5_close_file(file);
+    return status;
 }
 
 dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output) {
-    char *folder = folder_of(output->path);
-    DPT_CHECK_ALLOC(folder);
-    dpt_status status;
-    DPT_TRY_GOTO(close_file(output), fail);
-    DPT_TRY_GOTO(sync_path(output->partial, O_RDONLY), fail);
-    DPT_CHECK_GOTO(rename(output->partial, output->path) == 0, fail, DPT_ERR_IO, "%s: rename: %s", output->path,
-                   strerror(errno));
-    dpt_free(output->partial);
-    output->partial = NULL;
-    DPT_TRY_GOTO(sync_path(folder, O_RDONLY | O_DIRECTORY), fail);
-fail:
-    dpt_free(folder);
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = close_file(output);
+    dpt_h5_leave(&scope);
+    if (status != DPT_OK) return name_failure(output, status);
+    status = dpt_file_commit(output->temporary, output->path);
+    dpt_free(output->temporary); /* gone either way */
+    output->temporary = NULL;
     return status;
 }
 
@@ -226,16 +227,35 @@ void dpt_hdf5_output_close(dpt_hdf5_output *output) {
     dpt_h5_close_dataset(output->dataset);
     dpt_h5_close_file(output->file);
     dpt_h5_leave(&scope);
-    if (output->partial) unlink(output->partial);
+    if (output->temporary) unlink(output->temporary);
     dpt_free(output->path);
-    dpt_free(output->partial);
+    dpt_free(output->temporary);
     dpt_free(output->dataset_path);
     *output = (dpt_hdf5_output){.file = -1, .dataset = -1};
 }
 
-dpt_status dpt_path_lock(const char *path, int *lock) {
+/* ---- once ---- */
+
+/* Makes every folder on the way to a file. */
+static dpt_status make_folders(const char *path) {
+    char *folder = dpt_strdup(path);
+    DPT_CHECK_ALLOC(folder);
+    dpt_status status = DPT_OK;
+    for (char *slash = strchr(folder + 1, '/'); *folder && slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+            status = dpt_error(DPT_ERR_IO, "%s: %s", folder, strerror(errno));
+            break;
+        }
+        *slash = '/';
+    }
+    dpt_free(folder);
+    return status;
+}
+
+/* *lock -1: a file system without locks. */
+static dpt_status take_lock(const char *path, int *lock) {
     *lock = -1;
-    DPT_TRY(make_folders(path));
     char *name = dpt_format("%s.lock", path);
     DPT_CHECK_ALLOC(name);
     dpt_status status = DPT_OK;
@@ -254,6 +274,29 @@ fail:
     return status;
 }
 
-void dpt_path_unlock(int lock) {
+/* A temporary name of this process alone, for where the lock does not hold. */
+static dpt_status write_whole(const char *path, dpt_hdf5_fill fill, const void *what) {
+    char host[65] = "host";
+    gethostname(host, sizeof host - 1);
+    char *temporary = dpt_format("%s.partial-%s-%ld", path, host, (long)getpid());
+    DPT_CHECK_ALLOC(temporary);
+    dpt_hdf5_output output;
+    dpt_status status = dpt_hdf5_output_open(&output, path, temporary);
+    dpt_free(temporary);
+    DPT_TRY(status);
+    DPT_TRY_GOTO(fill(&output, what), fail);
+    DPT_TRY_GOTO(dpt_hdf5_output_commit(&output), fail);
+fail:
+    dpt_hdf5_output_close(&output);
+    return status;
+}
+
+dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what) {
+    int lock;
+    if (access(path, F_OK) == 0) return DPT_OK;
+    DPT_TRY(make_folders(path));
+    DPT_TRY(take_lock(path, &lock));
+    dpt_status status = access(path, F_OK) == 0 ? DPT_OK : write_whole(path, fill, what);
     if (lock >= 0) close(lock);
+    return status;
 }

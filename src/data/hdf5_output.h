@@ -1,46 +1,58 @@
-/* hdf5_output.h: an HDF5 file that appears whole or not at all: written beside its name, synced, renamed, its folder
- * synced. The same datasets written in the same order give the same bytes, on any day.
+/* hdf5_output.h: an HDF5 file that appears whole or not at all (base/file.h). The same content written in the same
+ * order gives the same bytes, on any day.
  *
  *   dpt_hdf5_output out;
- *   DPT_TRY(dpt_hdf5_output_open(&out, path));
+ *   DPT_TRY(dpt_hdf5_output_open(&out, path, temporary));
+ *   DPT_TRY_GOTO(dpt_hdf5_output_text(&out, "format", "labels"), fail);
  *   DPT_TRY_GOTO(dpt_hdf5_output_dataset(&out, "/train/y", DPT_U8, 1, &rows), fail);
  *   DPT_TRY_GOTO(dpt_hdf5_output_rows(&out, first, count, labels), fail);
  *   DPT_TRY_GOTO(dpt_hdf5_output_commit(&out), fail);
- *   fail: dpt_hdf5_output_close(&out); */
+ *   fail: dpt_hdf5_output_close(&out);
+ *
+ * All functions are local and fail with DPT_ERR_IO, "<path> cannot be written: <dataset>: <reason>". */
 #ifndef DPT_DATA_HDF5_OUTPUT_H
 #define DPT_DATA_HDF5_OUTPUT_H
 
 #include <stdint.h>
 
+#include "base/error.h"
 #include "dptrain/types.h"
 
 typedef struct dpt_hdf5_output {
-    char *path, *partial;  /* the name, and the one it is written under */
-    int64_t file, dataset; /* HDF5 handles, -1: none */
-    char *dataset_path;    /* of the dataset last started */
+    char *path, *temporary; /* the name, and the one it is written under */
+    int64_t file, dataset;  /* HDF5 handles, -1: none */
+    char *dataset_path;     /* of the dataset last started */
     dpt_dtype dtype;
     int ndim;
     int64_t dim[DPT_MAX_NDIM + 1];
 } dpt_hdf5_output;
 
-/* Creates the file under its partial name, and the folder that it lies in. On failure nothing needs closing. Local.
- * DPT_ERR_IO: cannot be created (the system's reason). */
-dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path);
-/* Starts the next dataset: contiguous, dim[0] rows; its groups are made. Copies path. Local.
- * DPT_ERR_IO: also where the path exists already. */
+/* Creates the file under its temporary name, in the same folder. Copies both names. On failure nothing needs closing.
+ */
+dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path, const char *temporary);
+/* Starts the next dataset: contiguous, dim[0] rows; 0 axes: one value. Its groups are made. Copies path. Fails also
+ * where the path exists already. DPT_ERR_UNSUPPORTED: too many axes. */
 dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
                                    const int64_t *dim);
-/* Writes rows [first, first + count) of the dataset last started. Local. DPT_ERR_IO: not written. */
+/* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
-/* Makes it durable and gives it its name. Local. DPT_ERR_IO: not written, synced or renamed. */
+/* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length
+ * with its end, or a little-endian integer. */
+dpt_status dpt_hdf5_output_text(dpt_hdf5_output *output, const char *name, const char *text);
+dpt_status dpt_hdf5_output_i32(dpt_hdf5_output *output, const char *name, int32_t value);
+/* Makes it durable and gives it its name. */
 dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output);
-/* Removes what was not committed. Local. */
+/* Removes what was not committed. */
 void dpt_hdf5_output_close(dpt_hdf5_output *output);
 
-/* Lets one process of all at a time past, for the life of *lock (-1: none, on file systems without locks): a lock on
- * the file "<path>.lock", which is made, with its folder, and stays. Waits. Local.
- * DPT_ERR_IO: it cannot be made. */
-dpt_status dpt_path_lock(const char *path, int *lock);
-void dpt_path_unlock(int lock);
+/* Writes the content of a file. */
+typedef dpt_status (*dpt_hdf5_fill)(dpt_hdf5_output *output, const void *what);
+/* Makes a file that is not there, and the folder that it lies in. Of several processes that call at once one makes it
+ * and the others wait, for a lock on "<path>.lock", which stays; on file systems without locks each makes it.
+ * DPT_ERR_IO also for the folder and the lock, with their names; all of fill's. */
+dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what);
+
+/* The type in a file of a dtype. Inside a scope (hdf5_util.h). Borrowed from HDF5; -1: none. */
+int64_t dpt_hdf5_output_type(dpt_dtype dtype);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -128,25 +127,20 @@ static dpt_status import_source(const dpt_idx_source *source, dpt_hdf5_output *o
     return status;
 }
 
-static dpt_status import_sources(const dpt_idx_source *sources, int count, const char *target) {
-    dpt_hdf5_output out;
-    DPT_TRY(dpt_hdf5_output_open(&out, target));
-    dpt_status status;
-    for (int i = 0; i < count; i++) DPT_TRY_GOTO(import_source(&sources[i], &out), fail);
-    DPT_TRY_GOTO(dpt_hdf5_output_commit(&out), fail);
-fail:
-    dpt_hdf5_output_close(&out);
-    return status;
+typedef struct source_list {
+    const dpt_idx_source *source;
+    int count;
+} source_list;
+
+static dpt_status import_sources(dpt_hdf5_output *out, const void *sources) {
+    const source_list *list = sources;
+    for (int i = 0; i < list->count; i++) DPT_TRY(import_source(&list->source[i], out));
+    return DPT_OK;
 }
 
 dpt_status dpt_import_idx(const dpt_idx_source *sources, int count, const char *target) {
     DPT_CHECK(count > 0, DPT_ERR_ARG, "%s: an import of no files", target);
-    int lock;
-    if (access(target, F_OK) == 0) return DPT_OK;
-    DPT_TRY(dpt_path_lock(target, &lock));
-    dpt_status status = access(target, F_OK) == 0 ? DPT_OK : import_sources(sources, count, target);
-    dpt_path_unlock(lock);
-    return status;
+    return dpt_hdf5_output_once(target, import_sources, &(source_list){sources, count});
 }
 
 enum { FASHION_FILES = 4 };

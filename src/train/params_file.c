@@ -1,18 +1,15 @@
-/* params_file.c: see params_file.h. HDF5 never synchronises: the file is written beside its name, closed, synchronised,
- * renamed, and its folder synchronised. Times are off and the format is fixed, so the bytes depend on the content
- * alone. Every function that calls HDF5 runs inside a scope (hdf5_util.h) that the public functions enter and leave. */
+/* params_file.c: see params_file.h. Writing goes through hdf5_output.h. Every function of reading that calls HDF5 runs
+ * inside a scope (hdf5_util.h) that the public functions enter and leave. */
 #include "train/params_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/hdf5_output.h"
 #include "data/hdf5_util.h"
 
 enum { LARGEST_TEXT = 16 << 20 };
@@ -26,18 +23,6 @@ struct dpt_params_file {
     dpt_status status; /* of the walk through the links, which HDF5 calls back */
 };
 
-/* Borrowed from HDF5. */
-static hid_t stored_type(dpt_dtype dtype) {
-    switch (dtype) {
-        case DPT_F32: return H5T_IEEE_F32LE;
-        case DPT_F64: return H5T_IEEE_F64LE;
-        case DPT_U8: return H5T_STD_U8LE;
-        case DPT_I32: return H5T_STD_I32LE;
-        case DPT_I64: return H5T_STD_I64LE;
-    }
-    return -1;
-}
-
 static const char *kind_text(dpt_params_kind kind) { return kind == DPT_PARAMS_STATE ? "state" : "parameter"; }
 
 static void close_attribute(hid_t attribute) {
@@ -50,31 +35,6 @@ static void close_type(hid_t type) {
 
 /* ---- writing ---- */
 
-static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, const void *value) {
-    hid_t space = -1, attribute = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(space = H5Screate(H5S_SCALAR)), fail);
-    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
-fail:
-    close_attribute(attribute);
-    dpt_h5_close_space(space);
-    return status;
-}
-
-/* Fixed length with its end, UTF-8. */
-static dpt_status write_text(hid_t object, const char *name, const char *text) {
-    hid_t type = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, strlen(text) + 1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
-    DPT_TRY_GOTO(write_attribute(object, name, type, type, text), fail);
-fail:
-    close_type(type);
-    return status;
-}
-
 static dpt_status check_entry(const dpt_params_entry *e) {
     DPT_CHECK(e->name != NULL && e->name[0] != '\0' && strchr(e->name, '/') == NULL && strcmp(e->name, ".") != 0,
               DPT_ERR_ARG, "\"%s\" cannot be the name of a parameter", e->name ? e->name : "");
@@ -85,101 +45,45 @@ static dpt_status check_entry(const dpt_params_entry *e) {
     return DPT_OK;
 }
 
-static dpt_status write_entry(hid_t file, const dpt_params_entry *e) {
-    hid_t space = -1, properties = -1, dataset = -1;
-    hsize_t dim[DPT_MAX_NDIM];
-    dpt_status status;
-    DPT_TRY(check_entry(e));
-    DPT_CHECK(H5Lexists(file, e->name, H5P_DEFAULT) <= 0, DPT_ERR_ARG, "\"%s\" comes twice", e->name);
-    for (int i = 0; i < e->ndim; i++) dim[i] = (hsize_t)e->dim[i];
-    DPT_TRY_GOTO(DPT_H5(space = e->ndim ? H5Screate_simple(e->ndim, dim, NULL) : H5Screate(H5S_SCALAR)), fail);
-    DPT_TRY_GOTO(DPT_H5(properties = H5Pcreate(H5P_DATASET_CREATE)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(properties, 0)), fail);
-    DPT_TRY_GOTO(
-        DPT_H5(dataset = H5Dcreate2(file, e->name, stored_type(e->dtype), space, H5P_DEFAULT, properties, H5P_DEFAULT)),
-        fail);
-    DPT_TRY_GOTO(DPT_H5(H5Dwrite(dataset, dpt_h5_type(e->dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, e->data)), fail);
-    DPT_TRY_GOTO(write_text(dataset, "kind", kind_text(e->kind)), fail);
-fail:
-    if (status != DPT_OK) dpt_error_prefix(status, "\"%s\": ", e->name);
-    dpt_h5_close_dataset(dataset);
-    dpt_h5_close_properties(properties);
-    dpt_h5_close_space(space);
-    return status;
-}
-
-static dpt_status create(const char *path, hid_t *file) {
-    hid_t access = -1, properties = -1;
-    dpt_status status;
-    *file = -1;
-    DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_fclose_degree(access, H5F_CLOSE_STRONG)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_file_locking(access, 0, 1)), fail);
-    DPT_TRY_GOTO(DPT_H5(properties = H5Pcreate(H5P_FILE_CREATE)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(properties, 0)), fail);
-    DPT_TRY_GOTO(DPT_H5(*file = H5Fcreate(path, H5F_ACC_TRUNC, properties, access)), fail);
-fail:
-    dpt_h5_close_properties(properties);
-    dpt_h5_close_properties(access);
-    return status;
-}
-
-static dpt_status write_content(hid_t file, const char *config, const dpt_params_entry *entries, int64_t count) {
-    const int32_t version = DPT_PARAMS_FORMAT_VERSION;
-    DPT_TRY(write_text(file, "format", "params"));
-    DPT_TRY(write_attribute(file, "format_version", H5T_STD_I32LE, H5T_NATIVE_INT32, &version));
-    DPT_TRY(write_text(file, "dptrain_version", dpt_version()));
-    DPT_TRY(write_text(file, "config", config));
-    for (int64_t i = 0; i < count; i++) DPT_TRY(write_entry(file, &entries[i]));
+static dpt_status check_entries(const dpt_params_entry *entries, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        DPT_TRY(check_entry(&entries[i]));
+        for (int64_t k = 0; k < i; k++)
+            DPT_CHECK(strcmp(entries[k].name, entries[i].name) != 0, DPT_ERR_ARG, "\"%s\" comes twice",
+                      entries[i].name);
+    }
     return DPT_OK;
 }
 
-static dpt_status write_file(const char *path, const char *config, const dpt_params_entry *entries, int64_t count) {
-    hid_t file;
-    DPT_TRY(create(path, &file));
-    dpt_status status = write_content(file, config, entries, count);
-    if (status == DPT_OK) return DPT_H5(H5Fclose(file));
-    dpt_h5_close_file(file);
-    return status;
+static dpt_status write_entry(dpt_hdf5_output *out, const dpt_params_entry *e) {
+    DPT_TRY(dpt_hdf5_output_dataset(out, e->name, e->dtype, e->ndim, e->dim));
+    DPT_TRY(dpt_hdf5_output_rows(out, 0, e->ndim > 0 ? e->dim[0] : 1, e->data));
+    return dpt_hdf5_output_text(out, "kind", kind_text(e->kind));
 }
 
-static int sync_path(const char *path, int flags) {
-    int fd = open(path, flags | O_CLOEXEC);
-    if (fd < 0) return -1;
-    int failed = fsync(fd) != 0 && errno != EINVAL ? errno : 0; /* EINVAL: a file system that cannot */
-    close(fd);
-    errno = failed;
-    return failed ? -1 : 0;
-}
-
-static int sync_folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL) return sync_path(".", O_RDONLY | O_DIRECTORY);
-    char *folder = dpt_format("%.*s", slash == path ? 1 : (int)(slash - path), path);
-    if (folder == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    int result = sync_path(folder, O_RDONLY | O_DIRECTORY);
-    dpt_free(folder);
-    return result;
+static dpt_status write_content(dpt_hdf5_output *out, const char *config, const dpt_params_entry *entries,
+                                int64_t count) {
+    DPT_TRY(dpt_hdf5_output_text(out, "format", "params"));
+    DPT_TRY(dpt_hdf5_output_i32(out, "format_version", DPT_PARAMS_FORMAT_VERSION));
+    DPT_TRY(dpt_hdf5_output_text(out, "dptrain_version", dpt_version()));
+    DPT_TRY(dpt_hdf5_output_text(out, "config", config));
+    for (int64_t i = 0; i < count; i++) DPT_TRY(write_entry(out, &entries[i]));
+    return DPT_OK;
 }
 
 dpt_status dpt_params_file_write(const char *path, const char *config, const dpt_params_entry *entries, int64_t count) {
-    char *beside = dpt_format("%s.tmp", path);
-    DPT_CHECK_ALLOC(beside);
-    dpt_h5_scope scope;
-    dpt_h5_enter(&scope);
-    dpt_status status = write_file(beside, config, entries, count);
-    dpt_h5_leave(&scope);
-    if (status != DPT_OK) {
-        dpt_error_prefix(status, "%s cannot be written: ", path);
-    } else if (sync_path(beside, O_RDONLY) != 0 || rename(beside, path) != 0 || sync_folder_of(path) != 0) {
-        status = dpt_error(DPT_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-    }
-    if (status != DPT_OK) unlink(beside);
-    dpt_free(beside);
+    dpt_status status = check_entries(entries, count);
+    if (status != DPT_OK) return dpt_error_prefix(status, "%s cannot be written: ", path);
+    char *temporary = dpt_format("%s.tmp", path);
+    DPT_CHECK_ALLOC(temporary);
+    dpt_hdf5_output out;
+    status = dpt_hdf5_output_open(&out, path, temporary);
+    dpt_free(temporary);
+    DPT_TRY(status);
+    DPT_TRY_GOTO(write_content(&out, config, entries, count), fail);
+    DPT_TRY_GOTO(dpt_hdf5_output_commit(&out), fail);
+fail:
+    dpt_hdf5_output_close(&out);
     return status;
 }
 
@@ -264,7 +168,7 @@ static dpt_status read_dtype(hid_t dataset, dpt_dtype *dtype) {
     hid_t type = H5Dget_type(dataset);
     DPT_TRY(DPT_H5(type));
     int d = 0;
-    while (d < DPT_DTYPE_COUNT && H5Tequal(type, stored_type((dpt_dtype)d)) <= 0) d++;
+    while (d < DPT_DTYPE_COUNT && H5Tequal(type, dpt_hdf5_output_type((dpt_dtype)d)) <= 0) d++;
     close_type(type);
     DPT_CHECK(d < DPT_DTYPE_COUNT, DPT_ERR_UNSUPPORTED,
               "the element type is none of f32, f64, u8, i32, i64 (little-endian)");

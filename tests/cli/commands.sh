@@ -29,7 +29,7 @@ done
 for mode in train accumulate apply count gradient evaluate predict; do
     accepted '.' explain "$mode" "${job[@]}"
 done
-rank_counts="1 3"
+rank_counts=${RANK_COUNTS:-1 3}
 accepted 'fc1' explain "${job[@]}"
 [ ! -e run ] || failed "no run directory" "$(ls run)"
 accepted 'fc1' explain fuse evaluate "${job[@]}" model.batch_norm=sync

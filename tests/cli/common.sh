@@ -3,6 +3,7 @@
 # programs under test, and gives checks that say what was expected and what came.
 #
 # By hand, after a build in build/ (or in the folder that BUILD names): bash tests/cli/train.sh
+# RANK_COUNTS="2": at how many ranks each message is looked at, instead of 1 and 3.
 #
 # Invariant: no program runs longer than $limit_s, and every check goes through failed(), so that a script tells all
 # that is wrong before it ends with 1.
@@ -18,7 +19,7 @@ dptrain=$BUILD/dptrain
 make_data=$BUILD/tests/make_data order=$BUILD/tests/order
 [ -x "$dptrain" ] || { echo "no program $dptrain: build first, or name the build's folder with BUILD=" && exit 70; }
 limit_s=${limit_s:-60}
-rank_counts="1 3"
+rank_counts=${RANK_COUNTS:-1 3}
 failures=0 status=0 what=
 
 scratch=$(mktemp -d)

@@ -18,7 +18,7 @@ bad_value() {
     [ ! -e run/params.h5 ] || failed "no params.h5" "one"
 }
 
-rank_counts="1 4"
+rank_counts=${RANK_COUNTS:-1 4}
 "$make_data" label.h5 label=417:10
 bad_value 65 'label.h5: /train/y: sample 417 .*label 10 is outside \[0, 10\)' label.h5 epochs=1
 report_says status data
@@ -34,7 +34,7 @@ rank_counts=3
 bad_value 65 'label.h5: /train/y: sample 1017 \(row 417 of the file\)' good.h5,label.h5 epochs=1
 
 # a value of the test part: found in the evaluation
-rank_counts="1 3"
+rank_counts=${RANK_COUNTS:-1 3}
 bad_value 65 'label.h5: /train/y: sample 417 .*label 10' label.h5 epochs=1 data.train.x=/test/x data.train.y=/test/y \
     data.test.x=/train/x data.test.y=/train/y
 report_says phase evaluate

@@ -1,0 +1,19 @@
+/* file.h: files that appear under their name whole or not at all, and outlast a crash of the machine once they have:
+ * the content is written and synced under a temporary name in the same folder, renamed, and the folder synced.
+ *
+ * All functions are local and fail with DPT_ERR_IO, "<path> cannot be written: <the system's reason>"; what stood at
+ * path then still does, and the temporary file is gone. Only where the folder alone cannot be synced is the new file
+ * there already. */
+#ifndef DPT_BASE_FILE_H
+#define DPT_BASE_FILE_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* Gives a file that is written and closed its name. */
+dpt_status dpt_file_commit(const char *temporary, const char *path);
+/* Writes a file, "<path>.tmp" at first. */
+dpt_status dpt_file_write(const char *path, const void *content, size_t bytes);
+
+#endif
