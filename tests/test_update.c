@@ -361,7 +361,8 @@ static void loss_scale(void) {
 
 static void root_only(void) {
     double x[2] = {3, 4}, y[2] = {9, 9};
-    dpt_call call = {.op = DPT_OP_ROOT_ONLY, .n_in = 1, .n_out = 1, .world = 2, .rank = 1};
+    dpt_block block = {0};
+    dpt_call call = {.op = DPT_OP_ROOT_ONLY, .n_in = 1, .n_out = 1, .world = 2, .rank = 1, .block = &block};
     call.in[0] = kernel_vector(x, DPT_F64, 2);
     call.out[0] = kernel_vector(y, DPT_F64, 2);
     kernel_run(&call, 1);
@@ -369,6 +370,9 @@ static void root_only(void) {
     call.rank = 0;
     kernel_run(&call, 1);
     CHECK(y[0] == 3 && y[1] == 4);
+    block.micro_batch = 1; /* counted in the first one */
+    kernel_run(&call, 1);
+    CHECK(y[0] == 0 && y[1] == 0);
 }
 
 /* ---- shape rules ---- */

@@ -21,6 +21,7 @@ typedef enum dpt_layout { DPT_LAYOUT_CANONICAL = 0 } dpt_layout;
 /* What a program reads and writes besides its tensors; written by the host before a run, in device memory. */
 typedef struct dpt_block {
     int64_t step;                      /* optimiser steps made before this one */
+    int64_t micro_batch;               /* number of this one within the step, from 0 */
     double lr;                         /* learning rate of this step */
     int64_t rows[DPT_MAX_AXES];        /* valid rows of this rank, a batch axis each */
     int64_t first_row[DPT_MAX_AXES];   /* position of this rank's first row in the global batch */

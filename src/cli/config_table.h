@@ -73,7 +73,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(run.dir, NULL, NULL, NULL, "folder of the results; not set: runs/<model>-<Slurm job id or UTC time>") \
     X(run.overwrite, "false", NULL, NULL, "take a run.dir that is not empty and replace its files") \
-    X(comm.bucket_mb, NULL, "(0, 65536]", NULL, "MiB of gradients summed by one exchange; not set: by the speed of the exchange") \
+    X(comm.bucket_mb, NULL, "(0, 65536]", NULL, "MiB of gradients summed by one exchange; not set: 4") \
     X(comm.thread, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_THREAD_LIST), NULL, \
       "exchange gradients from a thread of its own; auto: where a rank has two cores or more") \
     X(log.every, "50", "[1, inf)", NULL, "steps between lines of the metrics file") \

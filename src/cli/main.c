@@ -166,25 +166,40 @@ static int run_with_mpi(dpt_cli *cli, const command *c) {
     return code;
 }
 
+/* What needs no ranks is said by the first of them. */
+static bool is_first_rank(void) {
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    return rank == NULL || strcmp(rank, "0") == 0;
+}
+
 int main(int argc, char **argv) {
     char started[32];
     dpt_clock_utc(started, sizeof started);
     dpt_cli cli = {.control = {.comm = MPI_COMM_NULL, .world = 1, .local_world = 1},
                    .report = {.started = started, .step = -1, .epoch = -1}};
     const char *word = argc > 1 ? argv[1] : NULL;
-    if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) return print_help(), 0;
-    if (word && strcmp(word, "--version") == 0) return printf("dptrain %s\n", dpt_version()), 0;
+    if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
+        if (is_first_rank()) print_help();
+        return 0;
+    }
+    if (word && strcmp(word, "--version") == 0) {
+        if (is_first_rank()) printf("dptrain %s\n", dpt_version());
+        return 0;
+    }
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow (ulimit -f) fails like one on a full disk */
     const command *c;
     if (find_command(word, &c) != DPT_OK) {
-        const char *rank = getenv("OMPI_COMM_WORLD_RANK");
-        if (rank == NULL || strcmp(rank, "0") == 0) print_failure(dpt_last_error());
+        if (is_first_rank()) print_failure(dpt_last_error());
         return DPT_EXIT_CONFIG;
     }
     bool named = word && strcmp(word, c->name) == 0;
     cli.argc = argc - 1 - named;
     cli.argv = argv + 1 + named;
     for (int i = 0; i < cli.argc; i++)
-        if (strcmp(cli.argv[i], "--help") == 0) return print_command_help(c), 0;
+        if (strcmp(cli.argv[i], "--help") == 0) {
+            if (is_first_rank()) print_command_help(c);
+            return 0;
+        }
+    if (!c->mpi && !is_first_rank()) return 0;
     return c->mpi ? run_with_mpi(&cli, c) : run_without_mpi(&cli, c);
 }

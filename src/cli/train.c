@@ -40,6 +40,7 @@ static dpt_status open_run(training *t) {
     DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
     char *path = dpt_run_dir_file(t->cli->run, "metrics.jsonl");
     DPT_CHECK_ALLOC(path);
+    remove(path); /* run.overwrite: what an earlier run left */
     dpt_status status = dpt_metrics_log_open(path, &t->log);
     dpt_free(path);
     return status;

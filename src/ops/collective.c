@@ -54,7 +54,7 @@ dpt_tensor *dpt_root_only_at(DPT_PLACE_ARGS, dpt_tensor *x) {
 static dpt_status root_only_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
     size_t bytes = (size_t)call->out[0].count * dpt_dtype_size(call->out[0].dtype);
-    if (call->rank == 0)
+    if (call->rank == 0 && call->block->micro_batch == 0)
         memcpy(call->out[0].data, call->in[0].data, bytes);
     else
         memset(call->out[0].data, 0, bytes);

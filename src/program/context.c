@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "dptrain/context.h"
@@ -49,10 +50,12 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     DPT_TRY_GOTO(dpt_control_open(&c->control, comm), fail);
     status = choose_backend(options->device ? options->device : "auto", &c->backend);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
-    DPT_TRY_GOTO(dpt_control_same(&c->control, "the backend", (uint64_t)c->backend->name[1]), fail);
+    DPT_TRY_GOTO(dpt_control_same(&c->control, "the backend", dpt_hash(c->backend->name, strlen(c->backend->name), 0)),
+                 fail);
     status = c->backend->device_open(&c->control, options->threads, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
-    DPT_TRY_GOTO(c->backend->comm_open(comm, &c->device, options->comm_thread, &c->comm), fail);
+    status = c->backend->comm_open(comm, &c->device, options->comm_thread, &c->comm);
+    DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
             c->comm.name);
     *context = c;

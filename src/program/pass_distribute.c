@@ -59,6 +59,13 @@ static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
     }
 }
 
+/* A replicated value as a share of a sum: rank 0 has it, in the first of accumulated micro-batches. */
+static dpt_tensor *once_over_ranks(const dpt_node *n, dpt_tensor *t) {
+    dpt_tensor *mine = dpt_root_only_at(DPT_AT(n), t);
+    if (!dpt_is_poison(mine)) mine->spread = DPT_SPREAD_PARTIAL;
+    return mine;
+}
+
 /* Makes the operands fit the op: sums what may not wait, makes replicated addends of partial ones rank 0's. */
 static void settle_operands(distribute *d, const dpt_node *n, dpt_tensor **in) {
     for (int k = 0; k < n->n_in; k++)
@@ -71,10 +78,7 @@ static void settle_operands(distribute *d, const dpt_node *n, dpt_tensor **in) {
     for (int k = 0; k < n->n_in; k++) partial |= in[k]->spread == DPT_SPREAD_PARTIAL;
     if (!partial || dpt_op_of(n)->linear != DPT_ADDITIVE) return;
     for (int k = 0; k < n->n_in; k++)
-        if (in[k]->spread == DPT_SPREAD_REPLICATED) {
-            in[k] = dpt_root_only_at(DPT_AT(n), in[k]);
-            in[k]->spread = DPT_SPREAD_PARTIAL;
-        }
+        if (in[k]->spread == DPT_SPREAD_REPLICATED) in[k] = once_over_ranks(n, in[k]);
 }
 
 static dpt_spread leaf_spread(const dpt_graph *g, const dpt_node *n) {
@@ -166,11 +170,8 @@ static void settle_assign(distribute *d, const dpt_node *n, dpt_tensor **in) {
                        "assign \"%s\": the state is replicated, but each rank has a value of its own", s->name);
 }
 
-static void settle_store(distribute *d, const dpt_node *n, dpt_tensor **in) {
-    (void)d;
-    if (in[0]->spread != DPT_SPREAD_REPLICATED) return;
-    in[0] = dpt_root_only_at(DPT_AT(n), in[0]);
-    in[0]->spread = DPT_SPREAD_PARTIAL;
+static void settle_store(const dpt_node *n, dpt_tensor **in) {
+    if (in[0]->spread == DPT_SPREAD_REPLICATED) in[0] = once_over_ranks(n, in[0]);
 }
 
 static void visit(distribute *d, const dpt_node *n, dpt_tensor **in) {
@@ -185,7 +186,7 @@ static void visit(distribute *d, const dpt_node *n, dpt_tensor **in) {
         return;
     }
     if (n->op == DPT_OP_GRAD_STORE)
-        settle_store(d, n, in);
+        settle_store(n, in);
     else if (n->op == DPT_OP_ASSIGN)
         settle_assign(d, n, in);
     else if (!(dpt_op_of(n)->flags & (DPT_IS_PARTIAL | DPT_IS_LOCAL)) || is_batch_norm(n))

@@ -177,6 +177,7 @@ static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, con
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, a, m, begin, &part);
         dpt_fill_block(t, &part, t->accumulate.session);
+        dpt_session_block(t->accumulate.session)->micro_batch = m;
         if (t->count.session) DPT_TRY(feed_counts(t));
         DPT_TRY(dpt_feed(t->accumulate.session, r->in, r->n_in, begin, part.rows));
         DPT_TRY(dpt_session_run(t->accumulate.session));
