@@ -3,23 +3,28 @@
 #include "backend/backend.h"
 #include "ops/cpu_backend.h"
 
-DPT_API const dpt_backend *dpt_backend_table(void);
+DPT_API const dpt_backend *dpt_backend_table(const dpt_host *host);
 DPT_API int dpt_something_else(void);
 
 int dpt_something_else(void) { return 1; }
 
 #if defined(FAKE_GOOD)
-const dpt_backend *dpt_backend_table(void) {
+const dpt_backend *dpt_backend_table(const dpt_host *host) {
+    (void)host;
     static dpt_backend table;
     table = *dpt_cpu_backend();
     table.name = "fake";
     return &table;
 }
 #elif defined(FAKE_ABI)
-const dpt_backend *dpt_backend_table(void) {
+const dpt_backend *dpt_backend_table(const dpt_host *host) {
+    (void)host;
     static const dpt_backend table = {.abi = DPT_BACKEND_ABI + 6};
     return &table;
 }
 #elif defined(FAKE_EMPTY)
-const dpt_backend *dpt_backend_table(void) { return NULL; }
+const dpt_backend *dpt_backend_table(const dpt_host *host) {
+    (void)host;
+    return NULL;
+}
 #endif

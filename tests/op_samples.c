@@ -418,7 +418,7 @@ static const op_cover covers[] = {
     BY(GUARD, "test_update"),
     BY(SGD, "test_update, test_golden"),
     BY(ADAMW, "test_update, test_golden"),
-    BY(ASSIGN, "test_update"),
+    BY(ASSIGN, "test_update"), BY(STATE_RESTORE, "test_update"),
     BY(ALL_REDUCE, "test_program"),
     BY(ALL_REDUCE_GRAD, "test_program"),
     BY(ROOT_ONLY, "test_program"),

@@ -271,7 +271,7 @@ static void converts(void) {
     double values[37];
     for (int i = 0; i < 37; i++) values[i] = i * 7 % 251;
     hid_t file = file_create("pairs.h5"), space = H5Screate_simple(1, (hsize_t[]){37}, NULL);
-    for (int t = 0; t < DPT_DTYPE_COUNT; t++) {
+    for (int t = 0; t < DPT_I64 + 1; t++) {
         hid_t set =
             H5Dcreate2(file, dpt_dtype_text((dpt_dtype)t), disk[t], space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
         H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values);
@@ -279,8 +279,8 @@ static void converts(void) {
     }
     H5Sclose(space);
     H5Fclose(file);
-    for (int from = 0; from < DPT_DTYPE_COUNT; from++)
-        for (int to = 0; to < DPT_DTYPE_COUNT; to++) {
+    for (int from = 0; from < DPT_I64 + 1; from++)
+        for (int to = 0; to < DPT_I64 + 1; to++) {
             if (to > DPT_F64 && from <= DPT_F64) continue;
             dpt_field_spec spec = {.name = "v", .path = dpt_dtype_text((dpt_dtype)from), .dtype = (dpt_dtype)to};
             dpt_dataset *ds = open_fields("pairs.h5", &spec, 1);

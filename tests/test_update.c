@@ -32,7 +32,7 @@ typedef struct arena {
 
 typedef struct training {
     arena p, g, m, v;
-    double guard[3];
+    double guard[4];
     dpt_block block;
 } training;
 
@@ -72,7 +72,7 @@ static dpt_call update_call(training *t, int op) {
     call.attr.update.segment = segments;
     call.attr.update.segments = 2;
     call.arenas = (dpt_arenas){.param = t->p.byte, .grad = t->g.byte, .moment1 = t->m.byte, .moment2 = t->v.byte};
-    call.in[0] = kernel_vector(t->guard, DPT_F64, 3);
+    call.in[0] = kernel_vector(t->guard, DPT_F64, 4);
     return call;
 }
 
@@ -240,17 +240,17 @@ static void square_norm(void) {
 }
 
 typedef struct guarded {
-    double factor, ok, norm;
+    double factor, ok, norm, loss;
 } guarded;
 
 static guarded guard_of(double square, float loss, double wide_loss, double max_norm) {
-    guarded out = {-1, -1, -1};
+    guarded out = {-1, -1, -1, -1};
     dpt_call call = {.op = DPT_OP_GUARD, .n_in = 3, .n_out = 1};
     call.attr.clip.max_norm = max_norm;
     call.in[0] = kernel_scalar(&square, DPT_F64);
     call.in[1] = kernel_scalar(&loss, DPT_F32);
     call.in[2] = kernel_scalar(&wide_loss, DPT_F64);
-    call.out[0] = kernel_vector(&out, DPT_F64, 3);
+    call.out[0] = kernel_vector(&out, DPT_F64, 4);
     kernel_run(&call, 1);
     return out;
 }
@@ -394,7 +394,7 @@ static void tokens(void) {
     dpt_tensor *square = &node_of(g, DPT_OP_SQUARE_NORM, 1, &token)->out[0];
     dpt_tensor *loss = dpt_scalar(g, DPT_F32, 1);
     dpt_tensor *guard = &node_of(g, DPT_OP_GUARD, 3, (dpt_tensor *[]){square, loss, token})->out[0];
-    CHECK_EQ_TEXT(dpt_shape_text(guard), "[3]");
+    CHECK_EQ_TEXT(dpt_shape_text(guard), "[4]");
     CHECK(node_of(g, DPT_OP_SGD, 2, (dpt_tensor *[]){guard, token})->out[0].token);
     CHECK(node_of(g, DPT_OP_ADAMW, 1, &guard)->out[0].token);
     dpt_tensor *next = &node_of(g, DPT_OP_ASSIGN, 2, (dpt_tensor *[]){w, guard})->out[0];

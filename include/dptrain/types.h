@@ -16,7 +16,9 @@ extern "C" {
     X(DPT_F64, 1, "f64", 8) \
     X(DPT_U8, 2, "u8", 1)   \
     X(DPT_I32, 3, "i32", 4) \
-    X(DPT_I64, 4, "i64", 8)
+    X(DPT_I64, 4, "i64", 8)   \
+    X(DPT_BF16, 5, "bf16", 2) \
+    X(DPT_F16, 6, "f16", 2)
 
 typedef enum dpt_dtype {
 #define DPT_DTYPE_ENUM(name, value, text, bytes) name = value,
@@ -24,7 +26,7 @@ typedef enum dpt_dtype {
 #undef DPT_DTYPE_ENUM
 } dpt_dtype;
 
-enum { DPT_DTYPE_COUNT = 5, DPT_MAX_NDIM = 8 };
+enum { DPT_DTYPE_COUNT = 7, DPT_MAX_NDIM = 8 };
 
 /* Bytes of one element; 0 for a value outside the list. Local. */
 DPT_API size_t dpt_dtype_size(dpt_dtype dtype);

@@ -8,7 +8,7 @@
 #include "backend/device.h"
 #include "backend/kernel.h"
 
-enum { DPT_BACKEND_ABI = 1 };
+enum { DPT_BACKEND_ABI = 2 };
 
 typedef struct dpt_backend {
     uint32_t abi;                     /* DPT_BACKEND_ABI */
@@ -17,13 +17,31 @@ typedef struct dpt_backend {
     const dpt_kernel *const *kernels; /* by op number */
     /* Collective: the choice of a device depends on the local ranks. */
     dpt_status (*device_open)(const dpt_control *control, int threads, dpt_device *device);
-    /* comm_thread as in dpt_context_options. Collective. */
+    /* comm_thread as in dpt_context_options. NULL: sums go through host memory and MPI. Collective. */
     dpt_status (*comm_open)(MPI_Comm parent, dpt_device *device, int comm_thread, dpt_comm *comm);
+    /* One line about versions and devices, for `dptrain info`: opens no device; says what is missing. */
+    dpt_status (*describe)(char *text, size_t bytes);
 } dpt_backend;
 
-/* The symbol that a plug-in exports: `const dpt_backend *dpt_backend_table(void)`. */
+/* What a plug-in may call of the library: it links none of it. */
+typedef struct dpt_host {
+    uint32_t abi; /* DPT_BACKEND_ABI */
+    dpt_status (*error)(dpt_status code, const char *message);
+    dpt_status (*error_prefix)(dpt_status code, const char *prefix);
+    const char *(*last_error)(void);
+    void (*log)(dpt_log_level level, const char *message);
+    void *(*alloc)(size_t bytes);
+    void (*release)(void *memory);
+    uint64_t (*random_key)(const char *name, uint64_t seed);
+    /* dpt_control_gather and dpt_control_broadcast. Collective. */
+    dpt_status (*gather)(const dpt_control *control, const void *mine, size_t bytes, void *all);
+    dpt_status (*broadcast)(const dpt_control *control, void *data, size_t bytes, int root);
+} dpt_host;
+
+/* The symbol that a plug-in exports: `const dpt_backend *dpt_backend_table(const dpt_host *host)`; host is borrowed
+ * until the process ends. NULL: the plug-in cannot work with this host. */
 #define DPT_BACKEND_SYMBOL "dpt_backend_table"
-typedef const dpt_backend *(*dpt_backend_table_fn)(void);
+typedef const dpt_backend *(*dpt_backend_table_fn)(const dpt_host *host);
 
 /* Opens a plug-in by file name and checks its table against n_kernels. DPT_ERR_DEVICE: not there, no table, another
  * ABI number (both are named). The object stays open until the process ends. Local. */

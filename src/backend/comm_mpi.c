@@ -43,6 +43,8 @@ static MPI_Datatype mpi_type(dpt_dtype dtype) {
         case DPT_U8: return MPI_UINT8_T;
         case DPT_I32: return MPI_INT32_T;
         case DPT_I64: return MPI_INT64_T;
+        case DPT_BF16:
+        case DPT_F16: break;
     }
     return MPI_DATATYPE_NULL;
 }

@@ -36,6 +36,11 @@ void dpt_control_close(dpt_control *control) {
     control->comm = MPI_COMM_NULL;
 }
 
+dpt_status dpt_control_gather(const dpt_control *control, const void *mine, size_t bytes, void *all) {
+    DPT_CHECK(bytes <= INT_MAX, DPT_ERR_ARG, "%zu bytes of a rank: more than MPI counts", bytes);
+    return DPT_MPI(MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, control->comm));
+}
+
 dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t bytes, int root) {
     char *p = data;
     while (bytes > 0) {

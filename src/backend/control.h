@@ -24,6 +24,8 @@ void dpt_control_close(dpt_control *control);
 dpt_status dpt_mpi_status(int code, const char *call);
 #define DPT_MPI(call) dpt_mpi_status((call), #call)
 
+/* Copies every rank's bytes to all, in the order of ranks. Collective. */
+dpt_status dpt_control_gather(const dpt_control *control, const void *mine, size_t bytes, void *all);
 /* Copies root's bytes to all ranks; any size. Collective. */
 dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t bytes, int root);
 /* Element-wise sums over ranks, in place. Collective. */

@@ -10,16 +10,19 @@
 
 typedef struct dpt_stream dpt_stream;
 typedef struct dpt_event dpt_event;
+typedef struct dpt_recording dpt_recording; /* a list of queued work that can be queued again: a CUDA graph */
 typedef struct dpt_device dpt_device;
 
 /* What memory is for; the device may place it accordingly (registered for the network, pinned). */
 typedef enum dpt_purpose {
     DPT_FOR_COMPUTE, /* activations, workspaces, constants, state */
     DPT_FOR_COMM,    /* gradients and what else collectives touch */
-    DPT_FOR_STAGING, /* host memory that copies to the device start from */
+    DPT_FOR_STAGING, /* host memory that copies to and from the device use: pinned */
     DPT_PURPOSE_COUNT
 } dpt_purpose;
 
+/* A stream of NULL means: after all work queued so far, and done when the call returns. With a stream, host memory
+ * belongs to the copy until the stream has passed it. */
 typedef struct dpt_device_ops {
     dpt_status (*alloc)(dpt_device *device, size_t bytes, dpt_purpose purpose, void **memory); /* zeroed */
     void (*release)(dpt_device *device, void *memory, size_t bytes, dpt_purpose purpose);
@@ -30,10 +33,20 @@ typedef struct dpt_device_ops {
     dpt_status (*event_create)(dpt_device *device, dpt_event **event);
     void (*event_destroy)(dpt_device *device, dpt_event *event);
     dpt_status (*event_record)(dpt_device *device, dpt_event *event, dpt_stream *stream);
+    /* Whether the stream has passed the event's last record; never waits. Reports what failed on the device before. */
+    dpt_status (*event_done)(dpt_device *device, dpt_event *event, bool *done);
     dpt_status (*copy_in)(dpt_device *device, void *to, const void *host, size_t bytes, dpt_stream *stream);
     dpt_status (*copy_out)(dpt_device *device, void *host, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*copy)(dpt_device *device, void *to, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*zero)(dpt_device *device, void *to, size_t bytes, dpt_stream *stream);
+    /* Bytes free and in all, of device memory. */
+    dpt_status (*memory_info)(dpt_device *device, size_t *available, size_t *total);
+    /* What is queued on the stream (and on streams that wait for its events and are waited for) between begin and end
+     * becomes a recording instead of being run; replay queues it whole. NULL where the device has no recordings. */
+    dpt_status (*record_begin)(dpt_device *device, dpt_stream *stream);
+    dpt_status (*record_end)(dpt_device *device, dpt_stream *stream, dpt_recording **recording);
+    dpt_status (*replay)(dpt_device *device, dpt_recording *recording, dpt_stream *stream);
+    void (*recording_destroy)(dpt_device *device, dpt_recording *recording);
     void (*close)(dpt_device *device);
 } dpt_device_ops;
 
@@ -41,7 +54,10 @@ struct dpt_device {
     const dpt_device_ops *ops;
     char name[128];                      /* "cpu (AVX-512, 1 thread)" */
     int threads;                         /* compute threads of this rank */
-    bool host_memory;                    /* the host may read device memory directly */
+    bool host_memory;                    /* the host may read device memory directly, work is done when queued */
+    bool record;                         /* programs are recorded after their first runs, where the device can */
+    bool sync_each;                      /* for debugging: wait after every operation, so that the one that failed is named */
+    bool deterministic;                  /* choose algorithms by rule, never by timing */
     size_t allocated[DPT_PURPOSE_COUNT]; /* bytes now allocated, by purpose */
     void *state;
 };

@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -56,6 +57,20 @@ static dpt_status cpu_event_record(dpt_device *device, dpt_event *event, dpt_str
     return DPT_OK;
 }
 
+static dpt_status cpu_event_done(dpt_device *device, dpt_event *event, bool *done) {
+    (void)device, (void)event;
+    *done = true;
+    return DPT_OK;
+}
+
+static dpt_status cpu_memory_info(dpt_device *device, size_t *available, size_t *total) {
+    (void)device;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    *available = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
+    *total = (size_t)sysconf(_SC_PHYS_PAGES) * page;
+    return DPT_OK;
+}
+
 static dpt_status cpu_copy(dpt_device *device, void *to, const void *from, size_t bytes, dpt_stream *stream) {
     (void)device, (void)stream;
     if (bytes) memcpy(to, from, bytes);
@@ -80,10 +95,12 @@ static const dpt_device_ops cpu_ops = {
     .event_create = cpu_event_create,
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_record,
+    .event_done = cpu_event_done,
     .copy_in = cpu_copy,
     .copy_out = cpu_copy,
     .copy = cpu_copy,
     .zero = cpu_zero,
+    .memory_info = cpu_memory_info,
     .close = cpu_close,
 };
 

@@ -1,7 +1,8 @@
 /* kernel.h: a kernel call: operands at fixed addresses, attributes, workspace. The same for every backend.
  *
- * Life of a call: prepare (shapes are known, pointers are not: choose an algorithm, set `plan` and `workspace_bytes`),
- * bind (pointers are known), run (any number of times), release. Invariants:
+ * Life of a call: prepare (shapes are known, pointers are not: choose an algorithm, set `plan`, `workspace_bytes` and
+ * `table_bytes`), bind (pointers are known), run (any number of times), release. run only queues work, and may be
+ * recorded: it neither waits nor allocates. Invariants:
  *  - Dimensions are concrete: a batch dimension stands at its capacity. How many rows are valid is in block->rows,
  * which changes from run to run; block lies in device memory.
  *  - Rows past the valid ones are padding: outputs there may hold anything finite or not, and no kernel that contracts
@@ -15,8 +16,15 @@
 
 enum { DPT_MAX_IN = 12, DPT_MAX_OUT = 4, DPT_MAX_AXES = 8, DPT_MAX_SPATIAL = 3 };
 
-/* Physical layout of an edge. Shapes are always logical; only the layout pass makes others than canonical (C order). */
-typedef enum dpt_layout { DPT_LAYOUT_CANONICAL = 0 } dpt_layout;
+/* Physical layout of an edge. Shapes are always logical: [N, C, spatial...]; only the layout pass makes others than
+ * canonical. In every layout rows come first and are row_count elements apart. */
+typedef enum dpt_layout {
+    DPT_LAYOUT_CANONICAL = 0, /* C order */
+    DPT_LAYOUT_CHANNELS_LAST, /* [N, spatial..., C] */
+    DPT_LAYOUT_BLOCKED_8,     /* [N, C/8, spatial..., 8]; C is a multiple of 8 */
+    DPT_LAYOUT_BLOCKED_16,    /* [N, C/16, spatial..., 16]; C is a multiple of 16 */
+    DPT_LAYOUT_COUNT
+} dpt_layout;
 
 /* What a program reads and writes besides its tensors; written by the host before a run, in device memory. */
 typedef struct dpt_block {
@@ -41,10 +49,10 @@ typedef struct dpt_operand {
 
 typedef enum dpt_activation { DPT_ACT_NONE, DPT_ACT_RELU, DPT_ACT_GELU, DPT_ACT_TANH } dpt_activation;
 
-/* One stretch of the arenas that an optimiser treats alike. Offsets in elements. */
+/* One stretch of the arenas that an optimiser treats alike. */
 typedef struct dpt_segment {
     int64_t param_offset, grad_offset, moment_offset; /* bytes into the arenas */
-    int64_t count;
+    int64_t count;                                    /* elements */
     dpt_dtype dtype;
     float lr_factor, decay; /* decay: weight decay of this stretch */
 } dpt_segment;
@@ -118,12 +126,15 @@ typedef union dpt_attr {
     } update;
     struct {
         double max_norm; /* 0: no clipping */
+        bool scaled;     /* the last operand is the f32 factor by which the gradients were scaled (fp16) */
     } clip;
 } dpt_attr;
 
 /* Arenas of a session; calls that work on whole stretches of them get these. */
 typedef struct dpt_arenas {
     char *param, *grad, *moment1, *moment2, *state;
+    char *saved_state; /* the state before the step, where micro-batches write state; else NULL */
+    int64_t state_bytes;
 } dpt_arenas;
 
 typedef struct dpt_call {
@@ -134,12 +145,15 @@ typedef struct dpt_call {
     dpt_attr attr;
     dpt_device *device;
     int rank, world;
+    bool tf32;     /* f32 products may round their operands to TF32 */
     uint64_t seed; /* of random ops; their key is dpt_random_key(name, seed) */
     const dpt_block *block;
     dpt_arenas arenas;
-    void *workspace;
+    void *workspace; /* shared with other calls: holds nothing between runs */
     size_t workspace_bytes;
-    void *plan; /* the kernel's own */
+    void *table; /* device memory of this call's own, from bind to release: filled in bind (copy_in without a stream) */
+    size_t table_bytes;
+    void *plan; /* the kernel's own, in host memory */
 } dpt_call;
 
 typedef struct dpt_kernel {

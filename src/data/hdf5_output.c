@@ -81,6 +81,8 @@ int64_t dpt_hdf5_output_type(dpt_dtype dtype) {
         case DPT_U8: return H5T_STD_U8LE;
         case DPT_I32: return H5T_STD_I32LE;
         case DPT_I64: return H5T_STD_I64LE;
+        case DPT_BF16:
+        case DPT_F16: break;
     }
     return -1;
 }

@@ -106,6 +106,8 @@ hid_t dpt_h5_type(dpt_dtype dtype) {
         case DPT_U8: return H5T_NATIVE_UINT8;
         case DPT_I32: return H5T_NATIVE_INT32;
         case DPT_I64: return H5T_NATIVE_INT64;
+        case DPT_BF16:
+        case DPT_F16: break;
     }
     return -1;
 }

@@ -73,6 +73,7 @@
     KERNEL(SGD, sgd)                               \
     KERNEL(ADAMW, adamw)                           \
     KERNEL(ASSIGN, assign)                         \
+    KERNEL(STATE_RESTORE, state_restore)           \
     /* ops/arena.c */                              \
     PLAIN(GRAD_READ, grad_read)                    \
     /* ops/collective.c */                         \

@@ -11,7 +11,7 @@
 #include "ops/internal.h"
 
 enum { LANES = 8, BLOCK = 4096, GRAIN = 16384 };
-enum { GUARD_FACTOR, GUARD_OK, GUARD_NORM, GUARD_VALUES };
+enum { GUARD_FACTOR, GUARD_OK, GUARD_NORM, GUARD_LOSS, GUARD_VALUES };
 
 /* ---- shapes ---- */
 
@@ -22,7 +22,7 @@ static dpt_status like_shape(dpt_node *node) {
     return DPT_OK;
 }
 
-/* Operands before tokens: square norm (f64), then losses. */
+/* Operands before tokens: square norm (f64), then losses, and where attr.clip.scaled the scale of the gradients (f32). */
 static dpt_status guard_shape(dpt_node *node) {
     int operands = 0;
     for (int i = 0; i < node->n_in; i++) {
@@ -105,6 +105,17 @@ static dpt_status assign_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
+/* ---- state_restore: all states as they were before the step, if the guard (in[0]) is not ok: micro-batches write state
+ * before anyone knows whether the step counts ---- */
+
+static dpt_status state_restore_run(dpt_call *call, dpt_stream *stream) {
+    (void)stream;
+    const dpt_arenas *a = &call->arenas;
+    if (a->saved_state && ((const double *)call->in[0].data)[GUARD_OK] == 0)
+        memcpy(a->state, a->saved_state, (size_t)a->state_bytes);
+    return DPT_OK;
+}
+
 /* ---- square_norm: sum of g^2 over all segments, by blocks of fixed size, so that threads do not change it ---- */
 
 typedef struct square_stretch {
@@ -157,8 +168,10 @@ static dpt_status square_norm_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-/* ---- guard: {factor, ok, norm} from the square norm (in[0]) and the losses. norm = sqrt(square); ok = 1 where all are
- * finite; factor = min(1, max_norm / (norm + 1e-6)) as PyTorch's clip_grad_norm_, 1 where max_norm is 0 ---- */
+/* ---- guard: {factor, ok, norm, loss} from the square norm (in[0]), the losses (the first is handed on) and the scale
+ * that the gradients carry (the last operand where attr.clip.scaled, else 1). norm = sqrt(square) / scale; ok = 1 where
+ * all are finite; factor = min(1, max_norm / (norm + 1e-6)) / scale as PyTorch's clip_grad_norm_, 1 / scale where
+ * max_norm is 0 ---- */
 
 static double scalar_of(const dpt_operand *o) {
     return o->dtype == DPT_F64 ? *(const double *)o->data : (double)*(const float *)o->data;
@@ -166,12 +179,14 @@ static double scalar_of(const dpt_operand *o) {
 
 static dpt_status guard_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
-    double norm = sqrt(scalar_of(&call->in[0])), max_norm = call->attr.clip.max_norm, *out = call->out[0].data;
+    double scale = call->attr.clip.scaled ? scalar_of(&call->in[call->n_in - 1]) : 1;
+    double norm = sqrt(scalar_of(&call->in[0])) / scale, max_norm = call->attr.clip.max_norm, *out = call->out[0].data;
     bool ok = true;
     for (int i = 0; i < call->n_in; i++) ok = ok && isfinite(scalar_of(&call->in[i]));
-    out[GUARD_FACTOR] = max_norm > 0 ? fmin(1, max_norm / (norm + 1e-6)) : 1;
+    out[GUARD_FACTOR] = (max_norm > 0 ? fmin(1, max_norm / (norm + 1e-6)) : 1) / scale;
     out[GUARD_OK] = ok;
     out[GUARD_NORM] = norm;
+    out[GUARD_LOSS] = call->n_in > 1 ? scalar_of(&call->in[1]) : 0;
     return DPT_OK;
 }
 
@@ -311,6 +326,8 @@ const dpt_op dpt_op_adamw = {.name = "adamw",
                              .flop = adamw_flop};
 const dpt_op dpt_op_assign = {
     .name = "assign", .flags = DPT_IS_TERMINAL | DPT_IS_EFFECT, .n_out = 1, .shape = assign_shape};
+const dpt_op dpt_op_state_restore = {
+    .name = "state_restore", .flags = DPT_IS_TERMINAL | DPT_IS_EFFECT, .n_out = 1, .shape = optimiser_shape};
 
 const dpt_kernel dpt_cpu_grad_store = {.run = grad_store_run};
 const dpt_kernel dpt_cpu_square_norm = {.prepare = square_norm_prepare, .run = square_norm_run};
@@ -318,3 +335,4 @@ const dpt_kernel dpt_cpu_guard = {.run = guard_run};
 const dpt_kernel dpt_cpu_sgd = {.run = sgd_run};
 const dpt_kernel dpt_cpu_adamw = {.run = adamw_run};
 const dpt_kernel dpt_cpu_assign = {.run = assign_run};
+const dpt_kernel dpt_cpu_state_restore = {.run = state_restore_run};

@@ -11,6 +11,8 @@ static double float_at(const void *p, dpt_dtype t, int64_t i) {
         case DPT_U8: return ((const uint8_t *)p)[i];
         case DPT_I32: return ((const int32_t *)p)[i];
         case DPT_I64: return (double)((const int64_t *)p)[i];
+        case DPT_BF16:
+        case DPT_F16: break;
     }
     return 0;
 }

@@ -60,6 +60,8 @@ static dpt_status append(update *u) {
         dpt_tensor *in[2] = {n->op == DPT_OP_ASSIGN ? dpt_rewrite_of(&u->rw, n->in[0]) : NULL, guard};
         if (n->op == DPT_OP_ASSIGN) dpt_rewrite_copy_with(&u->rw, n, 2, in);
     }
+    if (u->o->mode == DPT_MODE_APPLY && u->o->arenas->n_state > 0)
+        dpt_node_add(g, __FILE__, __LINE__, DPT_OP_STATE_RESTORE, NULL, NULL, 1, &guard);
     DPT_TRY(dpt_graph_status(g));
     DPT_TRY(dpt_graph_add_output(g, "loss", loss));
     return dpt_graph_add_output(g, "guard", guard);

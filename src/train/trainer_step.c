@@ -125,7 +125,7 @@ static dpt_status read_metrics(dpt_trainer *t, dpt_session *s, const dpt_agreeme
     t->last = (dpt_metrics){.step = t->step, .rows = a->global_rows[0], .lr = t->lr};
     DPT_TRY(read_loss(s, &t->last.loss));
     if (dpt_session_output(s, "guard") == NULL) return DPT_OK;
-    double guard[3];
+    double guard[4];
     DPT_TRY(dpt_session_read(s, "guard", 0, guard));
     t->last.grad_norm = guard[2];
     t->last.skipped = guard[1] == 0;
