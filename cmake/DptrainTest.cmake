@@ -2,7 +2,7 @@
 #
 # Builds tests/test_<name>.c (or SOURCES) with the whole library, private symbols included, and adds a test a rank count:
 # <name> for one process, <name>_np<n> under mpirun for each n > 1. A test that exits 77 shows as skipped.
-add_library(dptrain_test_helper OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/check.c)
+add_library(dptrain_test_helper OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/check.c ${CMAKE_CURRENT_SOURCE_DIR}/kernel_call.c)
 target_include_directories(dptrain_test_helper PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(dptrain_test_helper PUBLIC dptrain_objects PkgConfig::CUNIT)
 

@@ -9,9 +9,24 @@
 
 static int rank, world = 1;
 static char folder[256];
+static void (*at_end)(void);
 
 int check_rank(void) { return rank; }
 int check_world(void) { return world; }
+void check_at_end(void (*fn)(void)) { at_end = fn; }
+
+const char *check_device(void) {
+    const char *device = getenv("DPT_TEST_DEVICE");
+    return device ? device : "cpu";
+}
+
+dpt_status check_context(MPI_Comm comm, int threads, dpt_context **context) {
+    dpt_context_options o;
+    dpt_context_options_init(&o);
+    o.device = check_device();
+    o.threads = threads;
+    return dpt_context_create(comm, &o, context);
+}
 
 bool check_that(bool ok, const char *file, int line, const char *format, ...) {
     if (!ok) {
@@ -113,6 +128,7 @@ int check_main(int argc, char **argv, const char *suite, const check_case *cases
     CU_cleanup_registry();
     MPI_Allreduce(&failed, &all, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     remove_folder();
+    if (at_end) at_end();
     MPI_Finalize();
     return all == 0 && run > 0 ? 0 : 1;
 }

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "dptrain/status.h"
+#include "dptrain/context.h"
 
 typedef struct check_case {
     const char *name;
@@ -28,6 +28,13 @@ int check_main(int argc, char **argv, const char *suite, const check_case *cases
 
 int check_rank(void);
 int check_world(void);
+
+/* The device that tests run on: the environment's DPT_TEST_DEVICE, "cpu" by default. */
+const char *check_device(void);
+/* A context on that device; 0 threads: the default. Collective over comm. */
+dpt_status check_context(MPI_Comm comm, int threads, dpt_context **context);
+/* Called once before MPI ends, for what a helper keeps. */
+void check_at_end(void (*fn)(void));
 
 bool check_that(bool ok, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
 

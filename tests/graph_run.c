@@ -8,11 +8,15 @@ static dpt_status open_session(graph_run *r, dpt_context *ctx, int64_t rows) {
                             dpt_align((size_t)r->plan.state_bytes)};
     const size_t arenas = arena[0] + arena[1] + arena[2] + DPT_ALIGNMENT;
     const size_t activations = (size_t)(r->program->activation_bytes + r->program->workspace_bytes) + DPT_ALIGNMENT;
-    char *memory = dpt_alloc_aligned(arenas + activations, DPT_ALIGNMENT);
-    DPT_CHECK_ALLOC(memory);
-    r->memory = memory;
-    memset(memory, 0, arenas);
-    memset(memory + arenas, 0xff, activations);
+    r->device = &ctx->device;
+    r->bytes = arenas + activations;
+    DPT_TRY(r->device->ops->alloc(r->device, r->bytes, DPT_FOR_COMPUTE, &r->memory));
+    char *memory = r->memory, *fill = dpt_alloc(activations);
+    DPT_CHECK_ALLOC(fill);
+    memset(fill, 0xff, activations);
+    dpt_status status = r->device->ops->copy_in(r->device, memory + arenas, fill, activations, NULL);
+    dpt_free(fill);
+    DPT_TRY(status);
     const dpt_session_options options = {
         .program = r->program,
         .comm = &ctx->comm,
@@ -46,7 +50,7 @@ void graph_run_close(graph_run *r) {
     dpt_session_destroy(&r->session);
     dpt_program_destroy(&r->program);
     dpt_arena_plan_free(&r->plan);
-    dpt_free(r->memory);
+    if (r->memory) r->device->ops->release(r->device, r->memory, r->bytes, DPT_FOR_COMPUTE);
     *r = (graph_run){0};
 }
 

@@ -11,7 +11,9 @@ typedef struct graph_run {
     dpt_arena_plan plan;
     dpt_program *program;
     dpt_session *session;
-    void *memory; /* arenas, then activations and workspace */
+    dpt_device *device;
+    void *memory; /* of the device: arenas, then activations and workspace */
+    size_t bytes;
 } graph_run;
 
 /* Capacity is of every batch axis; rows are what a run then uses. fused: with the fuse pass. */

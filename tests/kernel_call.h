@@ -1,4 +1,4 @@
-/* kernel_call.h: runs one CPU kernel on arrays of a test, as the executor would, without graph or program. */
+/* kernel_call.h: runs one kernel on arrays of a test, as the executor would, without graph or program. */
 #ifndef DPT_TESTS_KERNEL_CALL_H
 #define DPT_TESTS_KERNEL_CALL_H
 
@@ -25,21 +25,9 @@ static inline dpt_operand kernel_scalar(const void *data, dpt_dtype dtype) {
     return kernel_operand(data, dtype, false, 0, NULL);
 }
 
-/* call has op, operands, attributes and block; this adds a device of `threads` threads and a workspace filled with
- * 0xff bytes (NaN), runs the kernel once and releases it. */
-static inline void kernel_run(dpt_call *call, int threads) {
-    const dpt_kernel *kernel = dpt_cpu_kernels[call->op];
-    dpt_device device = {.threads = threads, .host_memory = true};
-    call->device = &device;
-    call->name = "test";
-    if (kernel->prepare) CHECK_OK(kernel->prepare(call));
-    call->workspace = dpt_alloc_aligned(call->workspace_bytes + DPT_ALIGNMENT, DPT_ALIGNMENT);
-    memset(call->workspace, 0xff, call->workspace_bytes);
-    if (kernel->bind) CHECK_OK(kernel->bind(call));
-    CHECK_OK(kernel->run(call, NULL));
-    if (kernel->release) kernel->release(call);
-    dpt_free(call->workspace);
-    call->workspace = NULL;
-}
+/* Runs a kernel once on the device that tests run on. call has op, operands on host memory, attributes, block and
+ * arenas; this adds a device of `threads` threads, a workspace filled with 0xff bytes (NaN) and a table, runs and
+ * releases. On a GPU every operand gets memory of its own, so that a store out of bounds shows, and is copied back. */
+void kernel_run(dpt_call *call, int threads);
 
 #endif

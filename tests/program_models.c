@@ -193,11 +193,7 @@ static bool open_session(program_run *r) {
 
 bool program_open(program_run *r, const program_model *model, const program_choice *choice) {
     *r = (program_run){0};
-    dpt_context_options o;
-    dpt_context_options_init(&o);
-    o.device = "cpu";
-    o.threads = 1;
-    if (!CHECK_OK(dpt_context_create(MPI_COMM_SELF, &o, &r->ctx))) return false;
+    if (!CHECK_OK(check_context(MPI_COMM_SELF, 1, &r->ctx))) return false;
     r->graph = dpt_graph_create(r->ctx);
     model->build(r->graph);
     if (choice->frozen_bias) dpt_param_group(r->graph, "*.bias", (dpt_group){.lr_factor = 1, .frozen = 1});

@@ -17,7 +17,7 @@ enum { INPUTS = 3, VALUES = 400 };
 static dpt_context *ctx;
 
 static void in_context(void (*test)(void)) {
-    if (!CHECK_OK(dpt_context_create(MPI_COMM_SELF, NULL, &ctx))) return;
+    if (!CHECK_OK(check_context(MPI_COMM_SELF, 0, &ctx))) return;
     test();
     dpt_context_destroy(&ctx);
 }

@@ -213,11 +213,7 @@ static void groups(void) {
 /* ---- gradients ---- */
 
 static bool open_alone(dpt_context **ctx) {
-    dpt_context_options o;
-    dpt_context_options_init(&o);
-    o.device = "cpu";
-    o.threads = 1;
-    return CHECK_OK(dpt_context_create(MPI_COMM_SELF, &o, ctx));
+    return CHECK_OK(check_context(MPI_COMM_SELF, 1, ctx));
 }
 
 /* y = sum of x^3: dy/dx = 3x^2, then 6x, then 6, then nothing; nothing flows to z. */

@@ -7,7 +7,7 @@ enum { LENGTH = 5, IN = 4, HIDDEN = 8, OUT = 2, ROWS = 3 };
 
 static dpt_context *context(void) {
     dpt_context *ctx;
-    CHECK_OK(dpt_context_create(MPI_COMM_SELF, NULL, &ctx));
+    CHECK_OK(check_context(MPI_COMM_SELF, 0, &ctx));
     return ctx;
 }
 

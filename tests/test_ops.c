@@ -279,7 +279,7 @@ static void terminal_is_named(void) {
 /* ---- cases ---- */
 
 static void in_context(void (*test)(void)) {
-    if (!CHECK_OK(dpt_context_create(MPI_COMM_SELF, NULL, &ctx))) return;
+    if (!CHECK_OK(check_context(MPI_COMM_SELF, 0, &ctx))) return;
     test();
     dpt_context_destroy(&ctx);
 }

@@ -296,12 +296,9 @@ static void build_relative(dpt_graph *g) {
 
 static void accumulated_norm(void) {
     trainer_side s;
-    dpt_context_options c;
-    dpt_context_options_init(&c);
-    c.device = "cpu";
     dpt_trainer_options o = options_of(ROWS);
     o.accumulate = 2;
-    if (!CHECK_OK(dpt_context_create(MPI_COMM_WORLD, &c, &s.ctx))) return;
+    if (!CHECK_OK(check_context(MPI_COMM_WORLD, 0, &s.ctx))) return;
     s.graph = dpt_graph_create(s.ctx);
     build_relative(s.graph);
     CHECK_FAILS(dpt_trainer_create(s.graph, &o, &s.trainer), DPT_ERR_UNSUPPORTED, "accumulated micro-batches");

@@ -246,11 +246,8 @@ static void build_broken(dpt_graph *g) {
 
 static void create_fails(trainer_build_fn wrong, dpt_status code, const char *text) {
     trainer_side s = {0};
-    dpt_context_options c;
-    dpt_context_options_init(&c);
-    c.device = "cpu";
     dpt_trainer_options o = options_of();
-    if (!CHECK_OK(dpt_context_create(MPI_COMM_WORLD, &c, &s.ctx))) return;
+    if (!CHECK_OK(check_context(MPI_COMM_WORLD, 0, &s.ctx))) return;
     s.graph = dpt_graph_create(s.ctx);
     wrong(s.graph);
     CHECK_FAILS(dpt_trainer_create(s.graph, &o, &s.trainer), code, text);

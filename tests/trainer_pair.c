@@ -46,11 +46,7 @@ void share_arrays(const trainer_side *s, const dpt_array *whole, int n, int turn
 bool trainer_side_open(trainer_side *s, MPI_Comm comm, int threads, trainer_build_fn build,
                        const dpt_trainer_options *options) {
     *s = (trainer_side){0};
-    dpt_context_options c;
-    dpt_context_options_init(&c);
-    c.device = "cpu";
-    c.threads = threads;
-    if (!CHECK_OK(dpt_context_create(comm, &c, &s->ctx))) return false;
+    if (!CHECK_OK(check_context(comm, threads, &s->ctx))) return false;
     s->graph = dpt_graph_create(s->ctx);
     build(s->graph);
     if (CHECK_OK(dpt_trainer_create(s->graph, options, &s->trainer))) return true;
