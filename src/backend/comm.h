@@ -28,6 +28,7 @@ struct dpt_comm {
     const dpt_comm_ops *ops;
     int rank, world;
     bool overlaps;     /* start returns before the sum is made */
+    bool host_staged;  /* goes through host memory: waits, so it cannot be recorded */
     char name[64];     /* "mpi, inline" */
     uint64_t sequence; /* collectives started so far, for reports */
     void *state;

@@ -1,8 +1,9 @@
 /* pass_memory.c: where every tensor lies. Leaves and what ends in an arena are placed there; a gradient whose only use
  * is its store is written straight into the arena. The rest share the activation arena: each group of aliases (views,
- * in-place results) is an interval of the execution order, and intervals that overlap get disjoint bytes. Groups are
- * placed largest first, each at the lowest offset that is free. Invariant: a tensor's bytes are not written between the
- * node that makes it and the last one that reads it. */
+ * in-place results) is an interval of the execution order, and intervals that overlap get disjoint bytes. The block and
+ * after it the inputs stand at the front, side by side, so that one copy fills them; the other groups are placed largest
+ * first, each at the lowest offset that is free. Invariant: a tensor's bytes are not written between the node that makes
+ * it and the last one that reads it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,10 @@ static int larger_first(const void *a, const void *b) {
     return x->root < y->root ? -1 : x->root > y->root;
 }
 
+static bool is_input(const plan *m, const group *one) {
+    return tensor_of(m->g, one->root)->node->op == DPT_OP_INPUT;
+}
+
 static void make_groups(plan *m) {
     const dpt_graph *g = m->g;
     int64_t *where = m->last; /* reused: lifetimes move into the groups */
@@ -129,9 +134,9 @@ static void make_groups(plan *m) {
         }
 }
 
-/* Lowest offset where the group fits beside those placed before it that live at the same time. */
+/* Lowest offset behind the block where the group fits beside those placed before it that live at the same time. */
 static int64_t lowest_offset(const group *groups, int64_t n, const group *one) {
-    int64_t offset = 0;
+    int64_t offset = (int64_t)dpt_align(sizeof(dpt_block));
     for (bool moved = true; moved;) {
         moved = false;
         for (int64_t i = 0; i < n; i++) {
@@ -145,15 +150,33 @@ static int64_t lowest_offset(const group *groups, int64_t n, const group *one) {
     return offset;
 }
 
+static void place_group(plan *m, group *one, int64_t offset) {
+    one->offset = offset;
+    if (offset + one->bytes > m->p->activation_bytes) m->p->activation_bytes = offset + one->bytes;
+    fixed(m, tensor_of(m->g, one->root), DPT_IN_ACTIVATIONS, offset);
+}
+
+/* Inputs, in their order, behind the block; they come first in the list of groups. */
+static void place_inputs(plan *m) {
+    m->p->input_bytes = (int64_t)dpt_align(sizeof(dpt_block));
+    m->p->activation_bytes = m->p->input_bytes;
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_group; i++) {
+        group one = m->groups[i];
+        if (!is_input(m, &one)) continue;
+        place_group(m, &one, m->p->input_bytes);
+        m->p->input_bytes += one.bytes;
+        m->groups[i] = m->groups[n];
+        m->groups[n++] = one;
+    }
+    qsort(m->groups + n, (size_t)(m->n_group - n), sizeof *m->groups, larger_first);
+}
+
 static void place_groups(plan *m) {
     for (int64_t i = 0; i < m->n_group; i++) m->groups[i].bytes = (int64_t)dpt_align((size_t)m->groups[i].bytes);
-    qsort(m->groups, (size_t)m->n_group, sizeof *m->groups, larger_first);
-    for (int64_t i = 0; i < m->n_group; i++) {
-        group *one = &m->groups[i];
-        one->offset = lowest_offset(m->groups, i, one);
-        if (one->offset + one->bytes > m->p->activation_bytes) m->p->activation_bytes = one->offset + one->bytes;
-        fixed(m, tensor_of(m->g, one->root), DPT_IN_ACTIVATIONS, one->offset);
-    }
+    place_inputs(m);
+    for (int64_t i = 0; i < m->n_group; i++)
+        if (!is_input(m, &m->groups[i])) place_group(m, &m->groups[i], lowest_offset(m->groups, i, &m->groups[i]));
 }
 
 static void place_aliases(plan *m) {

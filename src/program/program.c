@@ -73,7 +73,7 @@ void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call 
         if (!node->out[k].token) dpt_operand_fill(o->capacity, &node->out[k], &call->out[call->n_out++]);
 }
 
-/* The largest workspace that a kernel of the program asks for. */
+/* The largest workspace that a kernel of the program asks for, and the tables of all. */
 static dpt_status measure_workspace(dpt_program *p) {
     for (int64_t i = 0; i < p->graph->n_node; i++) {
         const dpt_node *node = p->graph->node[i];
@@ -85,6 +85,7 @@ static dpt_status measure_workspace(dpt_program *p) {
         dpt_status status = kernel->prepare(&call);
         if (status == DPT_OK && (int64_t)call.workspace_bytes > p->workspace_bytes)
             p->workspace_bytes = (int64_t)dpt_align(call.workspace_bytes);
+        if (status == DPT_OK) p->table_bytes += (int64_t)dpt_align(call.table_bytes);
         if (kernel->release) kernel->release(&call);
         if (status != DPT_OK) return dpt_error_prefix(status, "%s \"%s\": ", dpt_op_of(node)->name, node->name);
     }

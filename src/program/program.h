@@ -67,7 +67,8 @@ typedef struct dpt_program {
     dpt_graph *graph;     /* after the last pass; nodes stand in the order of execution */
     dpt_storage *storage; /* by node id * DPT_MAX_OUT + output */
     bool *elided;         /* by node: computes nothing here (its work is done by placement) */
-    int64_t activation_bytes, workspace_bytes, constant_bytes;
+    int64_t activation_bytes, workspace_bytes, constant_bytes, table_bytes;
+    int64_t input_bytes; /* the block, then the inputs: the first bytes of the activations, written before every run */
     bool draws; /* takes random numbers: needs the rows' global positions */
 } dpt_program;
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "ops/op_list.h"
 #include "program/array_convert.h"
 
@@ -21,16 +22,18 @@ typedef struct step {
 struct dpt_session {
     dpt_session_options o;
     dpt_device *device;
-    dpt_stream *stream;
-    dpt_block block; /* the host's copy */
-    dpt_block *device_block;
-    char *constants;
-    void *staging;
-    size_t staging_bytes;
+    dpt_stream *stream, *own_stream;
+    dpt_inbox *inbox, *own_inbox; /* NULL where the host writes the device's memory */
+    dpt_block block;              /* the host's copy */
+    char *constants, *tables;
+    size_t table_end; /* bytes of tables handed out */
     step *steps;
     int64_t n_step;
     uint64_t *tickets; /* by node */
     dpt_operand *inputs, *outputs;
+    bool records; /* runs may be recorded */
+    int eager;    /* runs made call by call so far */
+    dpt_recording *recording;
     bool profiling;
     dpt_profile profile;
 };
@@ -51,7 +54,7 @@ static void fill_operand(const dpt_session *s, const dpt_tensor *t, dpt_operand 
     o->data = address(s, dpt_storage_of(s->o.program, t));
 }
 
-static void fill_addresses(const dpt_session *s, step *st) {
+static void fill_addresses(dpt_session *s, step *st) {
     int in = 0, out = 0;
     for (int k = 0; k < st->node->n_in && in < DPT_MAX_IN; k++)
         if (!st->node->in[k]->token) st->call.in[in++].data = address(s, dpt_storage_of(s->o.program, st->node->in[k]));
@@ -59,12 +62,22 @@ static void fill_addresses(const dpt_session *s, step *st) {
         if (!st->node->out[k].token)
             st->call.out[out++].data = address(s, dpt_storage_of(s->o.program, &st->node->out[k]));
     st->call.arenas = s->o.arenas;
-    st->call.block = s->device_block;
+    st->call.block = s->o.activations;
     st->call.workspace = (char *)s->o.activations + s->o.program->activation_bytes;
+    st->call.table = s->tables + s->table_end;
+    s->table_end += dpt_align(st->call.table_bytes);
 }
 
+/* "matmul "fc1" ([64,784] f32, [512,784] f32): ..." */
 static dpt_status name_failure(const dpt_node *node, dpt_status status) {
-    return dpt_error_prefix(status, "%s \"%s\": ", dpt_op_of(node)->name, node->name);
+    char text[256];
+    size_t n = 0;
+    text[0] = 0;
+    for (int k = 0; k < node->n_in && k < DPT_MAX_IN; k++)
+        if (!node->in[k]->token)
+            n = dpt_append(text, sizeof text, n, "%s%s %s", n ? ", " : "", dpt_shape_text(node->in[k]),
+                           dpt_dtype_text(node->in[k]->dtype));
+    return dpt_error_prefix(status, "%s \"%s\" (%s): ", dpt_op_of(node)->name, node->name, text);
 }
 
 static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
@@ -97,20 +110,37 @@ static dpt_status load_constants(dpt_session *s) {
         const dpt_node *n = p->graph->node[i];
         if (n->op != DPT_OP_CONSTANT) continue;
         const dpt_storage *at = dpt_storage_of(p, &n->out[0]);
-        DPT_TRY(s->device->ops->copy_in(s->device, s->constants + at->offset, n->data, (size_t)at->bytes, s->stream));
+        DPT_TRY(s->device->ops->copy_in(s->device, s->constants + at->offset, n->data, (size_t)at->bytes, NULL));
     }
     return DPT_OK;
 }
 
-/* Staging for inputs whose type must be converted, where the host cannot write device memory. */
-static dpt_status make_staging(dpt_session *s) {
-    const dpt_graph *g = s->o.program->graph;
-    if (s->device->host_memory) return DPT_OK;
-    for (int64_t i = 0; i < g->n_input; i++) {
-        size_t bytes = (size_t)dpt_storage_of(s->o.program, g->input[i])->bytes;
-        if (bytes > s->staging_bytes) s->staging_bytes = bytes;
+/* The stream and the inbox, where none were handed over. */
+static dpt_status make_ways(dpt_session *s) {
+    s->stream = s->o.stream;
+    s->inbox = s->o.inbox;
+    if (s->stream == NULL) {
+        DPT_TRY(s->device->ops->stream_create(s->device, 0, &s->own_stream));
+        s->stream = s->own_stream;
     }
-    return s->device->ops->alloc(s->device, s->staging_bytes, DPT_FOR_STAGING, &s->staging);
+    if (s->inbox || s->device->host_memory) return DPT_OK;
+    DPT_TRY(dpt_inbox_create(s->device, (size_t)s->o.program->input_bytes, s->stream, &s->own_inbox));
+    s->inbox = s->own_inbox;
+    return DPT_OK;
+}
+
+static bool has_collectives(const dpt_program *p) {
+    for (int64_t i = 0; i < p->graph->n_node; i++)
+        if (p->options.world > 1 && (dpt_op_of(p->graph->node[i])->flags & DPT_IS_COLLECTIVE)) return true;
+    return false;
+}
+
+static dpt_status make_tables(dpt_session *s) {
+    void *memory;
+    if (s->o.program->table_bytes == 0) return DPT_OK;
+    DPT_TRY(s->device->ops->alloc(s->device, (size_t)s->o.program->table_bytes, DPT_FOR_COMPUTE, &memory));
+    s->tables = memory;
+    return DPT_OK;
 }
 
 static dpt_status build(dpt_session *s) {
@@ -121,12 +151,12 @@ static dpt_status build(dpt_session *s) {
     s->inputs = dpt_alloc_zero((size_t)g->n_input + 1, sizeof *s->inputs);
     s->outputs = dpt_alloc_zero((size_t)g->n_output + 1, sizeof *s->outputs);
     if (!s->steps || !s->tickets || !s->inputs || !s->outputs) return DPT_ERR_MEMORY;
-    DPT_TRY(s->device->ops->stream_create(s->device, 0, &s->stream));
-    void *block;
-    DPT_TRY(s->device->ops->alloc(s->device, sizeof *s->device_block, DPT_FOR_COMPUTE, &block));
-    s->device_block = block;
+    DPT_TRY(make_ways(s));
     DPT_TRY(load_constants(s));
-    DPT_TRY(make_staging(s));
+    DPT_TRY(make_tables(s));
+    const dpt_device *d = s->device;
+    s->records = d->record && d->ops->record_begin && !d->sync_each &&
+                 !(has_collectives(s->o.program) && s->o.comm->host_staged);
     for (int64_t i = 0; i < g->n_input; i++) fill_operand(s, g->input[i], &s->inputs[i]);
     for (int64_t i = 0; i < g->n_output; i++) fill_operand(s, g->output[i].tensor, &s->outputs[i]);
     for (int64_t i = 0; i < g->n_node; i++) DPT_TRY(prepare_step(s, g->node[i]));
@@ -153,9 +183,10 @@ void dpt_session_destroy(dpt_session **session) {
         if (s->steps[i].kernel && s->steps[i].kernel->release) s->steps[i].kernel->release(&s->steps[i].call);
     const dpt_device_ops *ops = s->device->ops;
     ops->release(s->device, s->constants, (size_t)s->o.program->constant_bytes, DPT_FOR_COMPUTE);
-    ops->release(s->device, s->device_block, sizeof *s->device_block, DPT_FOR_COMPUTE);
-    ops->release(s->device, s->staging, s->staging_bytes, DPT_FOR_STAGING);
-    if (s->stream) ops->stream_destroy(s->device, s->stream);
+    ops->release(s->device, s->tables, (size_t)s->o.program->table_bytes, DPT_FOR_COMPUTE);
+    if (s->recording) ops->recording_destroy(s->device, s->recording);
+    dpt_inbox_destroy(&s->own_inbox);
+    if (s->own_stream) ops->stream_destroy(s->device, s->own_stream);
     dpt_free(s->steps);
     dpt_free(s->tickets);
     dpt_free(s->inputs);
@@ -187,12 +218,28 @@ dpt_status dpt_session_set_input(dpt_session *s, int input, const dpt_array *a) 
     DPT_CHECK(count == 0 || a->data != NULL, DPT_ERR_ARG, "input \"%s\": data is NULL", name);
     DPT_CHECK(a->place == DPT_HOST || s->device->host_memory, DPT_ERR_UNSUPPORTED,
               "input \"%s\": arrays on the device are not supported by this backend", name);
-    size_t bytes = (size_t)count * dpt_dtype_size(o->dtype);
-    if (a->dtype == o->dtype) return s->device->ops->copy_in(s->device, o->data, a->data, bytes, s->stream);
-    void *to = s->device->host_memory ? o->data : s->staging;
+    char *to = o->data;
+    size_t bytes = (size_t)count * dpt_dtype_size(o->dtype), offset = (size_t)(to - (char *)s->o.activations);
+    if (s->inbox) {
+        DPT_TRY(dpt_inbox_open(s->inbox, &to));
+        to += offset;
+    }
     dpt_status status = dpt_array_convert(a->data, a->dtype, to, o->dtype, count);
     if (status != DPT_OK) return dpt_error_prefix(status, "input \"%s\": ", name);
-    return to == o->data ? DPT_OK : s->device->ops->copy_in(s->device, o->data, to, bytes, s->stream);
+    return s->inbox ? dpt_inbox_send(s->inbox, offset, bytes) : DPT_OK;
+}
+
+/* Brings the block, and the inputs that were set, to their place. */
+static dpt_status deliver(dpt_session *s) {
+    if (s->inbox == NULL) {
+        memcpy(s->o.activations, &s->block, sizeof s->block);
+        return DPT_OK;
+    }
+    char *slot;
+    DPT_TRY(dpt_inbox_open(s->inbox, &slot));
+    memcpy(slot, &s->block, sizeof s->block);
+    DPT_TRY(dpt_inbox_send(s->inbox, 0, sizeof s->block));
+    return dpt_inbox_deliver(s->inbox, s->o.activations, (size_t)s->o.program->input_bytes);
 }
 
 static dpt_status run_collective(dpt_session *s, step *st) {
@@ -237,16 +284,47 @@ static dpt_status run_profiled(dpt_session *s) {
 static dpt_status run_plain(dpt_session *s) {
     for (int64_t i = 0; i < s->n_step; i++) {
         dpt_status status = run_step(s, &s->steps[i]);
+        if (status == DPT_OK && s->device->sync_each) status = s->device->ops->stream_sync(s->device, s->stream);
         if (status != DPT_OK) return name_failure(s->steps[i].node, status);
     }
     return DPT_OK;
 }
 
+/* Libraries connect and choose in their first calls; then the list is recorded once. */
+static dpt_status run_recorded(dpt_session *s) {
+    enum { FIRST_RUNS = 2 };
+    const dpt_device_ops *ops = s->device->ops;
+    if (s->recording == NULL) {
+        if (s->eager < FIRST_RUNS) {
+            s->eager++;
+            return run_plain(s);
+        }
+        DPT_TRY(ops->record_begin(s->device, s->stream));
+        dpt_status status = run_plain(s);
+        dpt_status ended = ops->record_end(s->device, s->stream, &s->recording);
+        if (status == DPT_OK) status = ended;
+        if (status != DPT_OK && s->recording) {
+            ops->recording_destroy(s->device, s->recording);
+            s->recording = NULL;
+        }
+        DPT_TRY(status);
+    }
+    return ops->replay(s->device, s->recording, s->stream);
+}
+
+bool dpt_session_recorded(const dpt_session *s) { return s->recording != NULL; }
+
+static dpt_status run_once(dpt_session *s) {
+    if (s->profiling) return run_profiled(s);
+    return s->records ? run_recorded(s) : run_plain(s);
+}
+
 dpt_status dpt_session_run(dpt_session *s) {
+    DPT_TRY(deliver(s));
+    if (!s->device->host_memory) return run_once(s);
     int threads = omp_get_max_threads();
     if (threads != s->device->threads) omp_set_num_threads(s->device->threads);
-    dpt_status status = s->device->ops->copy_in(s->device, s->device_block, &s->block, sizeof s->block, s->stream);
-    if (status == DPT_OK) status = s->profiling ? run_profiled(s) : run_plain(s);
+    dpt_status status = run_once(s);
     if (threads != s->device->threads) omp_set_num_threads(threads);
     return status;
 }

@@ -1,10 +1,12 @@
 /* session.h: the executor. A session runs one program on memory of its own (activations, workspace, constants) and on
- * arenas that programs share; one thread at a time. A run is a walk over a list of calls whose addresses are fixed.
- * Invariant: running allocates nothing. */
+ * arenas that programs share; one thread at a time. A run is a walk over a list of calls whose addresses are fixed;
+ * where the device can record, the walk is recorded after its first runs and from then on queued as a whole. Invariant:
+ * running allocates nothing and, on a device with memory of its own, waits for nothing but the slot that it fills. */
 #ifndef DPT_PROGRAM_SESSION_H
 #define DPT_PROGRAM_SESSION_H
 
 #include "program/program.h"
+#include "program/staging.h"
 
 typedef struct dpt_session dpt_session;
 
@@ -14,6 +16,9 @@ typedef struct dpt_session_options {
     dpt_arenas arenas;          /* borrowed memory */
     void *activations;          /* borrowed: at least program->activation_bytes + program->workspace_bytes, shared by
                                    sessions that do not run at the same time */
+    dpt_stream *stream;         /* borrowed; NULL: one of its own. Sessions that share memory share it */
+    dpt_inbox *inbox;           /* borrowed, on that stream, slots of program->input_bytes at least; NULL: one of its own
+                                   where the host cannot write the device's memory */
 } dpt_session_options;
 
 dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session);
@@ -30,6 +35,8 @@ void dpt_session_input_shape(const dpt_session *session, int input, int *axis, i
 dpt_status dpt_session_set_input(dpt_session *session, int input, const dpt_array *array);
 /* Queues one run. Collective where the program has collectives. */
 dpt_status dpt_session_run(dpt_session *session);
+/* Whether runs are now replayed from a recording. */
+bool dpt_session_recorded(const dpt_session *session);
 /* Waits for the run and copies an output to host memory: rows (0: all of it) of it. */
 dpt_status dpt_session_read(dpt_session *session, const char *output, int64_t rows, void *data);
 /* The output as an operand (address, dtype, dims); NULL if there is none of that name. */

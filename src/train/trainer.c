@@ -87,69 +87,23 @@ static dpt_status compile_all(dpt_trainer *t) {
     return t->graph->n_output ? compile(t, DPT_MODE_PREDICT, &t->predict) : DPT_OK;
 }
 
-static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char **memory) {
-    void *p;
-    DPT_TRY(t->ctx->device.ops->alloc(&t->ctx->device, (size_t)bytes, purpose, &p));
-    *memory = p;
-    return DPT_OK;
-}
-
-static bool needs_second_moment(const dpt_trainer *t) { return t->o.optimizer == DPT_ADAMW; }
-static bool needs_first_moment(const dpt_trainer *t) { return needs_second_moment(t) || t->o.momentum != 0; }
-
-static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t->plan.state_bytes > 0; }
-
-static dpt_compiled *const *all_compiled(dpt_trainer *t, dpt_compiled *list[8]) {
+dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]) {
     dpt_compiled *c[] = {&t->train,    &t->count,    &t->accumulate, &t->apply,
                          &t->gradient, &t->evaluate, &t->predict,    NULL};
     memcpy(list, c, sizeof c);
     return list;
 }
 
-/* The sum of everything below is what the trainer says that it needs, before it takes any of it. */
-static void plan_memory(dpt_trainer *t) {
-    dpt_memory *m = &t->memory;
-    m->parameters = (size_t)t->plan.param_bytes;
-    m->gradients = (size_t)t->plan.grad_bytes;
-    m->moments = (size_t)t->plan.grad_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
-    m->state = (size_t)t->plan.state_bytes * (1U + t->has_local_state + saves_state(t));
-    dpt_compiled *list[8];
-    int64_t most_workspace = 0;
-    for (dpt_compiled *const *c = all_compiled(t, list); *c; c++) {
-        if ((*c)->program == NULL) continue;
-        m->constants += (size_t)(*c)->program->constant_bytes;
-        m->control += sizeof(dpt_block);
-        if ((*c)->program->workspace_bytes > most_workspace) most_workspace = (*c)->program->workspace_bytes;
-    }
-    m->workspace = (size_t)most_workspace < t->activation_bytes ? (size_t)most_workspace : t->activation_bytes;
-    m->activations = t->activation_bytes - m->workspace;
-    m->total = m->parameters + m->gradients + m->moments + m->state + m->activations + m->workspace + m->constants +
-               m->control + m->staging;
-}
-
-static dpt_status take_memory(dpt_trainer *t) {
-    t->allocated_before = 0;
-    for (int i = 0; i < DPT_PURPOSE_COUNT; i++) t->allocated_before += t->ctx->device.allocated[i];
-    DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.param));
-    DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMM, &t->arenas.grad));
-    if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
-    if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
-    DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->arenas.state));
-    t->merged_state = t->arenas.state;
-    if (t->has_local_state) DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->merged_state));
-    if (saves_state(t)) DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->saved_state));
-    char *activations;
-    DPT_TRY(alloc(t, (int64_t)t->activation_bytes, DPT_FOR_COMPUTE, &activations));
-    t->activations = activations;
-    return DPT_OK;
-}
-
 static dpt_status open_sessions(dpt_trainer *t) {
-    dpt_compiled *list[8];
-    for (dpt_compiled *const *c = all_compiled(t, list); *c; c++) {
+    dpt_compiled *list[DPT_COMPILED_MAX];
+    for (dpt_compiled *const *c = dpt_trainer_compiled(t, list); *c; c++) {
         if ((*c)->program == NULL) continue;
-        dpt_session_options o = {
-            .program = (*c)->program, .comm = &t->ctx->comm, .arenas = t->arenas, .activations = t->activations};
+        dpt_session_options o = {.program = (*c)->program,
+                                 .comm = &t->ctx->comm,
+                                 .arenas = t->arenas,
+                                 .activations = t->activations,
+                                 .stream = t->stream,
+                                 .inbox = t->inbox};
         if (*c == &t->evaluate || *c == &t->predict) o.arenas.state = t->merged_state;
         DPT_TRY(dpt_session_create(&o, &(*c)->session));
     }
@@ -222,8 +176,7 @@ static dpt_status build_local(dpt_trainer *t) {
     int64_t bucket_bytes = t->o.bucket_bytes > 0 ? t->o.bucket_bytes : default_bucket_bytes;
     DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, bucket_bytes, &t->plan));
     DPT_TRY(compile_all(t));
-    plan_memory(t);
-    DPT_TRY(take_memory(t));
+    DPT_TRY(dpt_trainer_take_memory(t));
     DPT_TRY(open_sessions(t));
     DPT_TRY(start_params(t));
     DPT_TRY(start_states(t));
@@ -286,34 +239,18 @@ void dpt_trainer_destroy(dpt_trainer **trainer) {
     dpt_trainer *t = trainer ? *trainer : NULL;
     if (t == NULL) return;
     *trainer = NULL;
-    dpt_compiled *list[8];
-    for (dpt_compiled *const *c = all_compiled(t, list); *c; c++) {
+    dpt_compiled *list[DPT_COMPILED_MAX];
+    for (dpt_compiled *const *c = dpt_trainer_compiled(t, list); *c; c++) {
         dpt_session_destroy(&(*c)->session);
         dpt_program_destroy(&(*c)->program);
     }
-    dpt_device *d = &t->ctx->device;
-    if (t->merged_state != t->arenas.state)
-        d->ops->release(d, t->merged_state, (size_t)t->plan.state_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.grad, (size_t)t->plan.grad_bytes, DPT_FOR_COMM);
-    d->ops->release(d, t->arenas.moment1, (size_t)t->plan.grad_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.moment2, (size_t)t->plan.grad_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.state, (size_t)t->plan.state_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->saved_state, (size_t)t->plan.state_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->activations, t->activation_bytes, DPT_FOR_COMPUTE);
+    dpt_trainer_release_memory(t);
     dpt_arena_plan_free(&t->plan);
     dpt_free(t->mask_count);
     dpt_free(t->loss_sum);
     dpt_free(t->loss_count);
     dpt_free(t->mean_sum);
     dpt_free(t);
-}
-
-dpt_memory dpt_trainer_memory(const dpt_trainer *t) {
-    dpt_memory m = t->memory;
-    for (int i = 0; i < DPT_PURPOSE_COUNT; i++) m.allocated += t->ctx->device.allocated[i];
-    m.allocated -= t->allocated_before;
-    return m;
 }
 
 int64_t dpt_trainer_parameters(const dpt_trainer *t) {

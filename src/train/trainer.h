@@ -1,12 +1,17 @@
 /* trainer.h: the trainer as the command line uses it, and how its files share it.
  *
- * trainer.c makes programs, arenas and sessions; trainer_step.c runs steps; trainer_eval.c evaluates and predicts;
+ * trainer.c makes programs and sessions; trainer_memory.c takes the memory; trainer_step.c runs steps; trainer_eval.c evaluates and predicts;
  * trainer_store.c reads and writes values and files. Invariant: between calls, parameters are equal on all ranks. */
 #ifndef DPT_TRAIN_TRAINER_H
 #define DPT_TRAIN_TRAINER_H
 
 #include "dptrain/trainer.h"
 #include "program/session.h"
+
+enum {
+    DPT_COMPILED_MAX = 8,     /* programs of a trainer, and the NULL that ends their list */
+    DPT_RESULT_BYTES = 256    /* of a slot of the outbox: a guard fits */
+};
 
 typedef struct dpt_compiled {
     dpt_program *program;
@@ -22,13 +27,17 @@ struct dpt_trainer {
     dpt_arenas arenas;
     char *merged_state; /* what evaluation reads; arenas.state itself where no state is local */
     bool has_local_state, merged;
-    char *saved_state; /* from before the step, where micro-batches write state; else NULL */
     void *activations;
     size_t activation_bytes;
     dpt_compiled train;                    /* accumulate = 1 */
     dpt_compiled count, accumulate, apply; /* accumulate > 1; count only with masked losses */
     dpt_compiled gradient, evaluate, predict;
     double *mask_count; /* by loss, over micro-batches */
+    dpt_stream *stream; /* everything of a step is queued here */
+    dpt_inbox *inbox;   /* NULL where the host writes the device's memory */
+    dpt_outbox *outbox; /* guards of the last steps, on their way to the host */
+    dpt_metrics pending[DPT_STAGING_SLOTS]; /* of these steps, what the host knows; by step */
+    int64_t posted, collected;              /* steps whose guards were sent, and have arrived */
     int64_t step;
     double lr;
     dpt_metrics last;
@@ -55,7 +64,17 @@ dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *reques
 /* Digest of the graph, the order of the arenas and the options: equal on all ranks. Local. */
 uint64_t dpt_trainer_digest(const dpt_trainer *t);
 
+/* Metrics of the oldest step that were not handed out yet, waiting for them; false when there are none. Steps hand out
+ * those of the step before the last one but one where results take time; this gets the rest. Local. */
+dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *any);
+
 /* ---- shared by the trainer's files ---- */
+
+/* All programs, ended by NULL. */
+dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
+/* trainer_memory.c: plans and takes; releases. Local. */
+dpt_status dpt_trainer_take_memory(dpt_trainer *t);
+void dpt_trainer_release_memory(dpt_trainer *t);
 
 /* Checks arrays against the program's inputs; finds the rows of each batch axis. needed: every input must be there. */
 dpt_status dpt_check_arrays(const dpt_trainer *t, const dpt_array *in, int n_in, bool needed,

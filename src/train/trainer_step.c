@@ -121,14 +121,28 @@ static dpt_status read_loss(dpt_session *s, double *loss) {
     return DPT_OK;
 }
 
-static dpt_status read_metrics(dpt_trainer *t, dpt_session *s, const dpt_agreement *a) {
-    t->last = (dpt_metrics){.step = t->step, .rows = a->global_rows[0], .lr = t->lr};
-    DPT_TRY(read_loss(s, &t->last.loss));
-    if (dpt_session_output(s, "guard") == NULL) return DPT_OK;
-    double guard[4];
-    DPT_TRY(dpt_session_read(s, "guard", 0, guard));
-    t->last.grad_norm = guard[2];
-    t->last.skipped = guard[1] == 0;
+/* Steps whose metrics may be under way when a step returns. Always as many, so that all ranks see the same. */
+static int64_t most_pending(const dpt_trainer *t) { return t->ctx->device.host_memory ? 0 : DPT_STAGING_SLOTS - 1; }
+
+/* Sends the guard on its way: {factor, ok, norm, loss}. */
+static dpt_status post_metrics(dpt_trainer *t, dpt_session *s, const dpt_agreement *a) {
+    const dpt_operand *guard = dpt_session_output(s, "guard");
+    t->pending[t->posted++ % DPT_STAGING_SLOTS] =
+        (dpt_metrics){.step = t->step, .rows = a->global_rows[0], .lr = t->lr};
+    return dpt_outbox_post(t->outbox, guard->data, (size_t)guard->count * sizeof(double));
+}
+
+dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *any) {
+    *any = t->collected < t->posted;
+    if (!*any) return DPT_OK;
+    const void *guard;
+    DPT_TRY(dpt_outbox_collect(t->outbox, &guard));
+    const double *value = guard;
+    t->last = t->pending[t->collected++ % DPT_STAGING_SLOTS];
+    t->last.loss = value[3];
+    t->last.grad_norm = value[2];
+    t->last.skipped = value[1] == 0;
+    if (metrics) *metrics = t->last;
     return DPT_OK;
 }
 
@@ -165,15 +179,16 @@ static dpt_status feed_counts(dpt_trainer *t) {
     return DPT_OK;
 }
 
-/* Micro-batches move state as they go, before anyone knows whether the step counts: a skipped one takes it back. */
+/* Micro-batches move state as they go, before anyone knows whether the step counts: the last program takes it back
+ * where it does not (state_restore). */
 static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, const dpt_agreement *a) {
     int64_t begin[DPT_MAX_AXES];
     dpt_agreement part;
     dpt_device *d = &t->ctx->device;
-    size_t state_bytes = t->saved_state ? (size_t)t->plan.state_bytes : 0;
     if (t->count.session) DPT_TRY(count_masks(t, r, a));
-    if (state_bytes) DPT_TRY(d->ops->copy(d, t->saved_state, t->arenas.state, state_bytes, NULL));
-    DPT_TRY(d->ops->zero(d, t->arenas.grad, (size_t)t->plan.grad_bytes, NULL));
+    if (t->arenas.saved_state)
+        DPT_TRY(d->ops->copy(d, t->arenas.saved_state, t->arenas.state, (size_t)t->plan.state_bytes, t->stream));
+    DPT_TRY(d->ops->zero(d, t->arenas.grad, (size_t)t->plan.grad_bytes, t->stream));
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, a, m, begin, &part);
         dpt_fill_block(t, &part, t->accumulate.session);
@@ -183,18 +198,14 @@ static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, con
         DPT_TRY(dpt_session_run(t->accumulate.session));
     }
     dpt_fill_block(t, a, t->apply.session);
-    DPT_TRY(dpt_session_run(t->apply.session));
-    DPT_TRY(read_metrics(t, t->apply.session, a));
-    if (t->last.skipped && state_bytes) return d->ops->copy(d, t->arenas.state, t->saved_state, state_bytes, NULL);
-    return DPT_OK;
+    return dpt_session_run(t->apply.session);
 }
 
 static dpt_status run_whole(dpt_trainer *t, dpt_session *s, const dpt_step_request *r, const dpt_agreement *a) {
     static const int64_t zero[DPT_MAX_AXES];
     dpt_fill_block(t, a, s);
     DPT_TRY(dpt_feed(s, r->in, r->n_in, zero, a->rows));
-    DPT_TRY(dpt_session_run(s));
-    return read_metrics(t, s, a);
+    return dpt_session_run(s);
 }
 
 static bool draws(const dpt_trainer *t) {
@@ -203,6 +214,8 @@ static bool draws(const dpt_trainer *t) {
 
 dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_metrics *metrics) {
     dpt_agreement a = {0};
+    bool any;
+    if (metrics) metrics->step = -1;
     if (r->mine == DPT_OK && t->graph->n_loss == 0) r->mine = dpt_error(DPT_ERR_ARG, "the graph has no loss");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
@@ -210,10 +223,10 @@ dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_met
         DPT_TRY(run_whole(t, t->train.session, r, &a));
     else
         DPT_TRY(run_accumulated(t, r, &a));
+    DPT_TRY(post_metrics(t, t->train.session ? t->train.session : t->apply.session, &a));
     t->step++;
     t->merged = false;
-    if (metrics) *metrics = t->last;
-    return DPT_OK;
+    return t->posted - t->collected > most_pending(t) ? dpt_trainer_take_metrics(t, metrics, &any) : DPT_OK;
 }
 
 dpt_status dpt_trainer_step(dpt_trainer *t, const dpt_array *in, int n_in, dpt_metrics *metrics) {
@@ -229,12 +242,14 @@ dpt_status dpt_trainer_gradient(dpt_trainer *t, const dpt_array *in, int n_in, d
     if (r.mine == DPT_OK) r.mine = dpt_check_arrays(t, in, n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, &r, draws(t), &a));
     DPT_TRY(run_whole(t, t->gradient.session, &r, &a));
-    if (metrics) *metrics = t->last;
-    return DPT_OK;
+    if (metrics == NULL) return DPT_OK;
+    *metrics = (dpt_metrics){.step = t->step, .rows = a.global_rows[0], .lr = t->lr};
+    return read_loss(t->gradient.session, &metrics->loss);
 }
 
 dpt_status dpt_trainer_sync(dpt_trainer *t, dpt_metrics *metrics) {
     DPT_TRY(t->ctx->device.ops->stream_sync(&t->ctx->device, NULL));
+    for (bool any = true; any;) DPT_TRY(dpt_trainer_take_metrics(t, NULL, &any));
     if (metrics) *metrics = t->last;
     return DPT_OK;
 }
