@@ -58,6 +58,7 @@ struct dpt_device {
     bool record;                         /* programs are recorded after their first runs, where the device can */
     bool sync_each;                      /* for debugging: wait after every operation, so that the one that failed is named */
     bool deterministic;                  /* choose algorithms by rule, never by timing */
+    size_t memory_limit;                 /* bytes of device memory that may be allocated here; 0: what there is */
     size_t allocated[DPT_PURPOSE_COUNT]; /* bytes now allocated, by purpose */
     void *state;
 };

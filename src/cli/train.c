@@ -135,6 +135,25 @@ static dpt_status check_finite(training *t, const dpt_metrics *m) {
     return DPT_OK;
 }
 
+/* What follows from the metrics of a step; on a device they belong to an earlier one, at first to none. */
+static dpt_status account(training *t, const dpt_metrics *m, dpt_status *mine) {
+    if (m->step < 0) return DPT_OK;
+    int64_t epoch = m->step / t->per_epoch + 1;
+    if (is_root(t)) dpt_progress_step(&t->progress, m->step + 1, epoch, m->loss, m->rows, dpt_clock_s());
+    if (*mine == DPT_OK) *mine = log_step(t, epoch, m);
+    return check_finite(t, m);
+}
+
+/* The metrics that are still under way. */
+static dpt_status account_rest(training *t, dpt_status *mine) {
+    dpt_metrics m;
+    for (bool any = true; any;) {
+        DPT_TRY(dpt_trainer_take_metrics(t->job.trainer, &m, &any));
+        if (any) DPT_TRY(account(t, &m, mine));
+    }
+    return DPT_OK;
+}
+
 /* mine: a failure of the last step's bookkeeping, agreed on here. */
 static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     const dpt_batch *batch = NULL;
@@ -145,13 +164,10 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
         .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? 2 : 0, .first_row = first_row};
     dpt_metrics m;
     DPT_TRY(dpt_trainer_step_request(t->job.trainer, &r, &m));
-    int64_t epoch = (int64_t)batch->epoch + 1;
-    dpt_loader_release(t->loader);
     t->cli->report.step = step + 1;
-    t->cli->report.epoch = epoch;
-    if (is_root(t)) dpt_progress_step(&t->progress, step + 1, epoch, m.loss, m.rows, dpt_clock_s());
-    *mine = log_step(t, epoch, &m);
-    return check_finite(t, &m);
+    t->cli->report.epoch = (int64_t)batch->epoch + 1;
+    dpt_loader_release(t->loader);
+    return account(t, &m, mine);
 }
 
 static double accuracy_of(const dpt_evaluation *e) {
@@ -163,6 +179,7 @@ static double accuracy_of(const dpt_evaluation *e) {
 static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *shown, dpt_status *mine) {
     dpt_evaluation e;
     double begin = dpt_clock_s();
+    DPT_TRY(account_rest(t, mine));
     t->cli->report.phase = "evaluate";
     DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
     DPT_TRY(dpt_job_evaluate(&t->job, &e));
