@@ -1,7 +1,7 @@
 /* bench.c: dptrain bench NAME... [seconds=S] [batch=B] [profile=true]: steps a second of the zoo's models on random
  * data in memory: forward, backward, exchange and update, a line a workload in the format of tests/peers/torch_ddp.py.
- * batch is per rank. samples/s is the sum over ranks, from the median step of rank 0. profile adds where the time went.
- */
+ * batch is per rank. samples/s is the sum over ranks, from the median step of rank 0. On a device the data lie there,
+ * as the peer's do, and steps are queued in blocks, each timed as a whole. profile adds where the time went. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "cli/job.h"
 
-enum { WARM_UP = 5, MIN_STEPS = 5 };
+enum { WARM_UP = 5, MIN_TIMES = 5, DEVICE_BLOCK = 20 };
 
 typedef struct bench {
     dpt_cli *cli;
@@ -19,9 +19,11 @@ typedef struct bench {
     double seconds;
     int64_t batch; /* 0: the model's own */
     bool profile;
+    int block; /* steps timed together */
     dpt_graph *graph;
     dpt_trainer *trainer;
     dpt_array in[2];
+    size_t in_bytes[2];
     double *times;
     int64_t n_time, time_capacity;
 } bench;
@@ -41,6 +43,8 @@ static dpt_status read_option(bench *b, const char *word) {
         return dpt_error(DPT_ERR_CONFIG, "bench: \"%s\": seconds=S, batch=B or profile=true", word);
     return DPT_OK;
 }
+
+static bool on_device(const bench *b) { return !b->ctx->device.host_memory; }
 
 /* Random rows for an input: normal floats, classes 0 to 9. */
 static dpt_status fill(const dpt_tensor *t, int64_t rows, dpt_array *a) {
@@ -65,6 +69,30 @@ static dpt_status fill(const dpt_tensor *t, int64_t rows, dpt_array *a) {
     return DPT_OK;
 }
 
+/* Moves an input's rows to the device. */
+static dpt_status move_in(bench *b, int i) {
+    dpt_device *d = &b->ctx->device;
+    dpt_array *a = &b->in[i];
+    void *memory;
+    b->in_bytes[i] = (size_t)(a->rows * dpt_row_count(b->graph->input[i])) * dpt_dtype_size(a->dtype);
+    DPT_TRY(d->ops->alloc(d, b->in_bytes[i], DPT_FOR_COMPUTE, &memory));
+    dpt_status status = d->ops->copy_in(d, memory, a->data, b->in_bytes[i], NULL);
+    dpt_free((void *)(uintptr_t)a->data);
+    a->data = memory;
+    a->place = DPT_DEVICE;
+    return status;
+}
+
+static void drop_input(bench *b, int i) {
+    dpt_device *d = &b->ctx->device;
+    void *memory = (void *)(uintptr_t)b->in[i].data;
+    if (b->in[i].place == DPT_DEVICE)
+        d->ops->release(d, memory, b->in_bytes[i], DPT_FOR_COMPUTE);
+    else
+        dpt_free(memory);
+    b->in[i] = (dpt_array){0};
+}
+
 static dpt_status prepare(bench *b, const char *name, int64_t *batch) {
     const dpt_model *model;
     DPT_TRY(dpt_model_find(name, &model));
@@ -73,7 +101,10 @@ static dpt_status prepare(bench *b, const char *name, int64_t *batch) {
     DPT_TRY(model->build(b->graph, &model->defaults));
     DPT_TRY(dpt_graph_status(b->graph));
     DPT_CHECK(b->graph->n_input == 2, DPT_ERR_INTERNAL, "model %s has %lld inputs", name, (long long)b->graph->n_input);
-    for (int i = 0; i < 2; i++) DPT_TRY(fill(b->graph->input[i], *batch, &b->in[i]));
+    for (int i = 0; i < 2; i++) {
+        DPT_TRY(fill(b->graph->input[i], *batch, &b->in[i]));
+        if (on_device(b)) DPT_TRY(move_in(b, i));
+    }
     return DPT_OK;
 }
 
@@ -91,13 +122,15 @@ static dpt_status create_trainer(bench *b, const char *name, int64_t batch) {
     return dpt_trainer_create(b->graph, &o, &b->trainer);
 }
 
+/* A step, or a block of queued ones; all ranks stop at the same. */
 static dpt_status timed_step(bench *b, double end, bool *go) {
     double begin = dpt_clock_s();
     dpt_step_request r = {.in = b->in, .n_in = 2};
-    r.stop = b->cli->control.rank == 0 && begin >= end && b->n_time + 1 >= MIN_STEPS;
-    DPT_TRY(dpt_trainer_step_request(b->trainer, &r, NULL)); /* on a device it returns when an earlier one is done */
+    r.stop = b->cli->control.rank == 0 && begin >= end && b->n_time + 1 >= MIN_TIMES;
+    for (int i = 0; i < b->block; i++) DPT_TRY(dpt_trainer_step_request(b->trainer, &r, NULL));
+    if (b->block > 1) DPT_TRY(dpt_trainer_sync(b->trainer, NULL));
     DPT_GROW(b->times, b->n_time, b->time_capacity);
-    b->times[b->n_time++] = dpt_clock_s() - begin;
+    b->times[b->n_time++] = (dpt_clock_s() - begin) / b->block;
     *go = !r.stop;
     return DPT_OK;
 }
@@ -117,7 +150,7 @@ static void show_profile(const bench *b) {
     dpt_profile p = dpt_session_profile_read(b->trainer->train.session);
     double runs = (double)p.runs, whole = 0;
     dpt_session_profile_each(b->trainer->train.session, show_call, &runs);
-    for (int64_t i = 0; i < b->n_time; i++) whole += b->times[i];
+    for (int64_t i = 0; i < b->n_time; i++) whole += b->times[i] * b->block;
     printf("  kernels %.2f us, collectives %.2f us, step %.2f us, outside both %.2f %%\n", 1e6 * p.kernels_s / runs,
            1e6 * p.collectives_s / runs, 1e6 * whole / runs, 100 * (whole - p.kernels_s - p.collectives_s) / whole);
 }
@@ -125,6 +158,7 @@ static void show_profile(const bench *b) {
 static dpt_status run(bench *b, const char *name, int64_t batch) {
     bool go = true;
     b->n_time = 0;
+    b->block = on_device(b) && !b->profile ? DEVICE_BLOCK : 1;
     for (int i = 0; i < WARM_UP; i++) DPT_TRY(dpt_trainer_step(b->trainer, b->in, 2, NULL));
     DPT_TRY(dpt_session_profile(b->trainer->train.session, b->profile, NULL));
     for (double end = dpt_clock_s() + b->seconds; go;) DPT_TRY(timed_step(b, end, &go));
@@ -134,7 +168,7 @@ static dpt_status run(bench *b, const char *name, int64_t batch) {
     double median = b->times[b->n_time / 2];
     int world = b->cli->control.world;
     printf("%-10s ranks %d batch %lld steps %6lld samples/s %12.1f step_ms %9.3f\n", name, world, (long long)batch,
-           (long long)b->n_time, (double)(world * batch) / median, 1e3 * median);
+           (long long)b->n_time * b->block, (double)(world * batch) / median, 1e3 * median);
     fflush(stdout);
     return DPT_OK;
 }
@@ -142,10 +176,7 @@ static dpt_status run(bench *b, const char *name, int64_t batch) {
 static void clear(bench *b) {
     dpt_trainer_destroy(&b->trainer);
     dpt_graph_destroy(&b->graph);
-    for (int i = 0; i < 2; i++) {
-        dpt_free((void *)(uintptr_t)b->in[i].data);
-        b->in[i].data = NULL;
-    }
+    for (int i = 0; i < 2 && b->ctx; i++) drop_input(b, i);
 }
 
 static dpt_status run_one(bench *b, const char *name) {

@@ -57,8 +57,7 @@ static dpt_status queue_product(const bench *b, void *context) {
 }
 
 static void square(dpt_operand *o, dpt_dtype dtype, int64_t n) {
-    *o = (dpt_operand){
-        .dtype = dtype, .ndim = 2, .dim = {n, n}, .axis = -1, .count = n * n, .row_count = n * n};
+    *o = (dpt_operand){.dtype = dtype, .ndim = 2, .dim = {n, n}, .axis = -1, .count = n * n, .row_count = n * n};
 }
 
 static dpt_status measure_product(const bench *b, dpt_dtype dtype, bool tf32, double *flop_per_s) {

@@ -69,7 +69,7 @@ typedef struct dpt_program {
     bool *elided;         /* by node: computes nothing here (its work is done by placement) */
     int64_t activation_bytes, workspace_bytes, constant_bytes, table_bytes;
     int64_t input_bytes; /* the block, then the inputs: the first bytes of the activations, written before every run */
-    bool draws; /* takes random numbers: needs the rows' global positions */
+    bool draws;          /* takes random numbers: needs the rows' global positions */
 } dpt_program;
 
 /* Compiles. Local; every rank must call it with the same graph. */
