@@ -69,11 +69,22 @@ static inline void dpt_layouts_alike(const dpt_call *call, dpt_layout_choice *ch
     choice->alike_out = out;
 }
 
-/* One operand by itself, best in `best`; in others the kernel converts it, which reads and writes it once more. */
+/* One operand by itself, best in `best` (DPT_LAYOUT_COUNT: in one that is none of these); in others the kernel converts
+ * it, which reads and writes it once more. */
 static inline void dpt_layouts_convert(int64_t cost[DPT_LAYOUT_COUNT], const dpt_operand *o, dpt_layout best) {
     dpt_layouts_take(cost, o, DPT_LAYOUTS_ALL);
-    for (int l = 0; l < DPT_LAYOUT_COUNT; l++)
-        if (l != (int)best && !dpt_layout_is_plain(o, best)) cost[l] += 2 * dpt_operand_bytes(o);
+    for (int l = 0; l < DPT_LAYOUT_COUNT; l++) {
+        const bool plain = dpt_layout_is_plain(o, (dpt_layout)l);
+        const bool same = l == (int)best || (best < DPT_LAYOUT_COUNT && plain && dpt_layout_is_plain(o, best));
+        if (!same) cost[l] += 2 * dpt_operand_bytes(o);
+    }
+}
+
+/* Of the reorder kernels: as the node says; what stands in a graph before the layout pass keeps its layouts. */
+static inline dpt_status dpt_layouts_of_reorder(const dpt_call *call, dpt_layout_choice *choice) {
+    dpt_layouts_take(choice->in[0], &call->in[0], 1u << call->in[0].layout);
+    dpt_layouts_take(choice->out[0], &call->out[0], 1u << call->attr.reorder.to);
+    return DPT_OK;
 }
 
 #endif

@@ -27,13 +27,6 @@ static void reorder_gradient(dpt_node *node, dpt_tensor *const *gout, const bool
     if (want[0]) gin[0] = dpt_reorder_at(DPT_AT(node), gout[0], node->in[0]->layout);
 }
 
-/* As it is: what stands in the graph before the layout pass keeps its layouts. */
-static dpt_status reorder_layouts(const dpt_call *call, dpt_layout_choice *choice) {
-    dpt_layouts_take(choice->in[0], &call->in[0], 1u << call->in[0].layout);
-    dpt_layouts_take(choice->out[0], &call->out[0], 1u << call->attr.reorder.to);
-    return DPT_OK;
-}
-
 enum { TILE = 16 };
 
 /* A tile: element (channel c, position p) is at c*channel + p*position on either side. */
@@ -44,29 +37,30 @@ typedef struct tile {
     int64_t from_channel, from_position, to_channel, to_position;
 } tile;
 
-#define MOVE_TILE(name, T)                                                                                         \
-    DPT_MULTIVERSION static void name##_gather(const T *restrict from, T *restrict to, const tile *t) {            \
-        const int64_t n = t->positions, fc = t->from_channel, tp = t->to_position;                                 \
-        for (int64_t p = 0; p < n; p++)                                                                            \
-            for (int c = 0; c < TILE; c++) to[p * tp + c] = from[c * fc + p];                                      \
-    }                                                                                                              \
-    DPT_MULTIVERSION static void name##_spread(const T *restrict from, T *restrict to, const tile *t) {            \
-        const int64_t n = t->positions, fp = t->from_position, tc = t->to_channel;                                 \
-        for (int64_t p = 0; p < n; p++)                                                                            \
-            for (int c = 0; c < TILE; c++) to[c * tc + p] = from[p * fp + c];                                      \
-    }                                                                                                              \
-    static void name(const tile *t) {                                                                              \
-        const T *from = t->from;                                                                                   \
-        T *to = t->to;                                                                                             \
-        if (t->channels == TILE && t->from_position == 1 && t->to_channel == 1) {                                  \
-            name##_gather(from, to, t);                                                                            \
-        } else if (t->channels == TILE && t->from_channel == 1 && t->to_position == 1) {                           \
-            name##_spread(from, to, t);                                                                            \
-        } else {                                                                                                   \
-            for (int64_t p = 0; p < t->positions; p++)                                                             \
-                for (int64_t c = 0; c < t->channels; c++)                                                          \
-                    to[c * t->to_channel + p * t->to_position] = from[c * t->from_channel + p * t->from_position]; \
-        }                                                                                                          \
+/* Tiles of 16 and 8 channels with the number known to the compiler, which then moves them in registers. */
+#define MOVE_TILE(name, T)                                                                                  \
+    static inline __attribute__((always_inline)) void name##_of(const tile *t, const int n) {               \
+        const T *restrict from = t->from;                                                                   \
+        T *restrict to = t->to;                                                                             \
+        const int64_t fc = t->from_channel, fp = t->from_position, tc = t->to_channel, tp = t->to_position; \
+        if (fc == 1 && tc == 1) {                                                                           \
+            for (int64_t p = 0; p < t->positions; p++)                                                      \
+                for (int c = 0; c < n; c++) to[p * tp + c] = from[p * fp + c];                              \
+        } else if (tc == 1) {                                                                               \
+            for (int64_t p = 0; p < t->positions; p++)                                                      \
+                for (int c = 0; c < n; c++) to[p * tp + c] = from[c * fc + p];                              \
+        } else {                                                                                            \
+            for (int64_t p = 0; p < t->positions; p++)                                                      \
+                for (int c = 0; c < n; c++) to[c * tc + p] = from[p * fp + c];                              \
+        }                                                                                                   \
+    }                                                                                                       \
+    DPT_MULTIVERSION static void name(const tile *t) {                                                      \
+        if (t->channels == 16)                                                                              \
+            name##_of(t, 16);                                                                               \
+        else if (t->channels == 8)                                                                          \
+            name##_of(t, 8);                                                                                \
+        else                                                                                                \
+            name##_of(t, (int)t->channels);                                                                 \
     }
 MOVE_TILE(move_1, uint8_t)
 MOVE_TILE(move_2, uint16_t)
@@ -109,14 +103,15 @@ static dpt_status reorder_run_kernel(dpt_call *call, dpt_stream *stream) {
     (void)stream;
     const dpt_operand *x = &call->in[0], *y = &call->out[0];
     const int64_t channels = dpt_channels_of(x), spatial = dpt_spatial_of(x);
+    const bool same = x->layout == y->layout; /* copied in order, whatever the layout */
     reorder_run r = {.from = x->data,
                      .to = y->data,
                      .channels = channels,
                      .spatial = spatial,
                      .size = (int64_t)dpt_dtype_size(x->dtype),
                      .tile = x->layout == DPT_LAYOUT_BLOCKED_8 || y->layout == DPT_LAYOUT_BLOCKED_8 ? 8 : TILE,
-                     .from_lanes = dpt_layout_lanes(x->layout, channels),
-                     .to_lanes = dpt_layout_lanes(y->layout, channels)};
+                     .from_lanes = same ? channels : dpt_layout_lanes(x->layout, channels),
+                     .to_lanes = same ? channels : dpt_layout_lanes(y->layout, channels)};
     r.move = r.size == 1 ? move_1 : r.size == 2 ? move_2 : r.size == 4 ? move_4 : move_8;
     const int64_t tiles = (channels + r.tile - 1) / r.tile;
     dpt_parallel(call->device->threads, dpt_valid_rows(call, x) * tiles, DPT_MAP_GRAIN / (r.tile * spatial) + 1,
@@ -136,4 +131,4 @@ const dpt_op dpt_op_reorder = {.name = "reorder",
                                .shape = reorder_shape,
                                .gradient = reorder_gradient,
                                .flop = no_flop};
-const dpt_kernel dpt_cpu_reorder = {.run = reorder_run_kernel, .layouts = reorder_layouts};
+const dpt_kernel dpt_cpu_reorder = {.run = reorder_run_kernel, .layouts = dpt_layouts_of_reorder};
