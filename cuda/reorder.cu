@@ -1,7 +1,7 @@
 /* reorder.cu: the same values in another layout (backend/layout.h). Twin of src/ops/reorder.c.
  *
  * Between canonical [C, S] and channels-last [S, C] each row of the batch is a matrix that is transposed: a block takes
- * tiles of 64 x 64 elements through shared memory, so that both sides are read and written along their rows, several
+ * a tile of 64 x 64 elements through shared memory, so that both sides are read and written along their rows, several
  * elements at once where the row length allows. A matrix with a side of at most 8 needs no tile: a thread takes the
  * elements across it, neighbours being neighbours along the other side. Blocked layouts, which no kernel here asks for,
  * go element by element. Elements are moved by their size, so any type does. */
@@ -23,40 +23,38 @@ __global__ void __launch_bounds__(THREADS) transpose(const T *from, T *to, const
                                                      int64_t height, int64_t width) {
     __shared__ T tile[TILE][TILE + (sizeof(T) < 4 ? 4 / sizeof(T) : 1)];
     const int64_t down = (height + TILE - 1) / TILE, across = (width + TILE - 1) / TILE;
-    const int64_t items = dpt_rows(block, axis) * down * across;
+    const int64_t item = blockIdx.x;
     const bool wide_in = width % V == 0, wide_out = height % V == 0;
     const int slot = (int)threadIdx.x;
-    for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-        const int64_t base = item / (down * across) * height * width;
-        const int64_t r0 = item / across % down * TILE, q0 = item % across * TILE;
-        const int step_in = wide_in ? V : 1, step_out = wide_out ? V : 1;
-        for (int i = slot; i < TILE * (TILE / step_in); i += THREADS) {
-            const int r = i / (TILE / step_in), q = i % (TILE / step_in) * step_in;
-            if (r0 + r >= height || q0 + q >= width) continue;
-            const T *at = from + base + (r0 + r) * width + q0 + q;
-            if (wide_in) {
-                const bundle<T, V> b = *(const bundle<T, V> *)at;
+    if (item >= dpt_rows(block, axis) * down * across) return; /* the whole block: padding */
+    const int64_t base = item / (down * across) * height * width;
+    const int64_t r0 = item / across % down * TILE, q0 = item % across * TILE;
+    const int step_in = wide_in ? V : 1, step_out = wide_out ? V : 1;
+    for (int i = slot; i < TILE * (TILE / step_in); i += THREADS) {
+        const int r = i / (TILE / step_in), q = i % (TILE / step_in) * step_in;
+        if (r0 + r >= height || q0 + q >= width) continue;
+        const T *at = from + base + (r0 + r) * width + q0 + q;
+        if (wide_in) {
+            const bundle<T, V> b = *(const bundle<T, V> *)at;
 #pragma unroll
-                for (int k = 0; k < V; k++) tile[r][q + k] = b.v[k];
-            } else {
-                tile[r][q] = *at;
-            }
+            for (int k = 0; k < V; k++) tile[r][q + k] = b.v[k];
+        } else {
+            tile[r][q] = *at;
         }
-        __syncthreads();
-        for (int i = slot; i < TILE * (TILE / step_out); i += THREADS) {
-            const int q = i / (TILE / step_out), r = i % (TILE / step_out) * step_out;
-            if (r0 + r >= height || q0 + q >= width) continue;
-            T *at = to + base + (q0 + q) * height + r0 + r;
-            if (wide_out) {
-                bundle<T, V> b;
+    }
+    __syncthreads();
+    for (int i = slot; i < TILE * (TILE / step_out); i += THREADS) {
+        const int q = i / (TILE / step_out), r = i % (TILE / step_out) * step_out;
+        if (r0 + r >= height || q0 + q >= width) continue;
+        T *at = to + base + (q0 + q) * height + r0 + r;
+        if (wide_out) {
+            bundle<T, V> b;
 #pragma unroll
-                for (int k = 0; k < V; k++) b.v[k] = tile[r + k][q];
-                *(bundle<T, V> *)at = b;
-            } else {
-                *at = tile[r][q];
-            }
+            for (int k = 0; k < V; k++) b.v[k] = tile[r + k][q];
+            *(bundle<T, V> *)at = b;
+        } else {
+            *at = tile[r][q];
         }
-        __syncthreads();
     }
 }
 
@@ -101,8 +99,7 @@ static dpt_status run_transpose(const dpt_call *call, dpt_stream *stream, int64_
                           call->block, x->axis, height, width);
     }
     const int64_t items = rows * ((height + TILE - 1) / TILE) * ((width + TILE - 1) / TILE);
-    const unsigned blocks = (unsigned)(items < INT32_MAX ? items : INT32_MAX);
-    return DPT_LAUNCH((transpose<T, V>), blocks, THREADS, 0, stream, from, to, call->block, x->axis, height, width);
+    return DPT_LAUNCH((transpose<T, V>), (unsigned)items, THREADS, 0, stream, from, to, call->block, x->axis, height, width);
 }
 
 /* V: elements of at most 8 bytes together, 16 where an element has 4 or more: wider ones would meet in the banks. */

@@ -268,8 +268,8 @@ typedef struct pool_case {
     int64_t channels, height, width, kernel, stride, pad;
 } pool_case;
 
-static const pool_case pools[] = {{16, 8, 6, 2, 2, 0}, {32, 9, 7, 2, 2, 0}, {24, 7, 7, 3, 2, 1},
-                                  {48, 6, 6, 3, 1, 1}, {20, 5, 4, 2, 1, 0}, {16, 2, 2, 2, 2, 0}};
+static const pool_case pools[] = {{16, 8, 6, 2, 2, 0}, {32, 9, 7, 2, 2, 0}, {24, 7, 7, 3, 2, 1}, {48, 6, 6, 3, 1, 1},
+                                  {20, 5, 4, 2, 1, 0}, {16, 2, 2, 2, 2, 0}, {16, 7, 6, 2, 2, 0}, {16, 6, 7, 2, 2, 0}};
 
 static void begin_pool(twin *t, int op, const pool_case *c, dpt_dtype dtype) {
     dpt_conv_attr a = {.spatial = 2, .groups = 1, .in_dim = {DPT_BATCH, c->channels, c->height, c->width}};
@@ -414,8 +414,23 @@ static void shapes(void) {
         }
 }
 
+/* A kernel that converts by itself: free in its best layout, and in canonical where that has the same bytes. */
+static void conversions(void) {
+    const dpt_operand wide = kernel_operand(NULL, DPT_F32, true, 4, (int64_t[]){4, 16, 5, 5});
+    const dpt_operand points = kernel_operand(NULL, DPT_F32, true, 4, (int64_t[]){4, 16, 1, 1});
+    const int64_t twice = 2 * dpt_operand_bytes(&wide);
+    for (int best = 0; best <= DPT_LAYOUT_COUNT; best++) {
+        int64_t cost[DPT_LAYOUT_COUNT];
+        dpt_layouts_convert(cost, &wide, (dpt_layout)best);
+        for (int l = 0; l < DPT_LAYOUT_COUNT; l++) CHECK_EQ_I64(cost[l], l == best ? 0 : twice);
+        dpt_layouts_convert(cost, &points, (dpt_layout)best);
+        CHECK_EQ_I64(cost[DPT_LAYOUT_CANONICAL], best == DPT_LAYOUT_COUNT ? 2 * dpt_operand_bytes(&points) : 0);
+    }
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "layout_kernels", {"reorders", reorders}, {"convolutions", convolutions},
                       {"convolution_costs", convolution_costs}, {"poolings", poolings}, {"pooling_ties", pooling_ties},
-                      {"batch_norms", batch_norms}, {"elementwise", elementwise}, {"shapes", shapes});
+                      {"batch_norms", batch_norms}, {"elementwise", elementwise}, {"shapes", shapes},
+                      {"conversions", conversions});
 }

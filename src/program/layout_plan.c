@@ -250,7 +250,7 @@ static dpt_status try_move(dpt_layout_plan *p, dpt_layout to, bool *moved) {
 }
 
 /* Every move lowers the cost, so a round without one comes. */
-static dpt_status improve(dpt_layout_plan *p) {
+dpt_status dpt_layout_plan_improve(dpt_layout_plan *p) {
     for (bool any = true; any;) {
         any = false;
         for (int l = 0; l < DPT_LAYOUT_COUNT; l++) {
@@ -265,7 +265,7 @@ static dpt_status improve(dpt_layout_plan *p) {
 dpt_status dpt_layout_plan_make(dpt_layout_plan *plan, const dpt_graph *g, const dpt_program_options *o) {
     *plan = (dpt_layout_plan){.g = g, .o = o};
     dpt_status status = collect(plan);
-    if (status == DPT_OK && !o->canonical) status = improve(plan);
+    if (status == DPT_OK && !o->canonical) status = dpt_layout_plan_improve(plan);
     if (status != DPT_OK) dpt_layout_plan_free(plan);
     return status;
 }

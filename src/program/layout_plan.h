@@ -36,6 +36,8 @@ typedef struct dpt_layout_plan {
 /* Finds the layouts; on failure there is nothing to free. The graph and options are borrowed. */
 dpt_status dpt_layout_plan_make(dpt_layout_plan *plan, const dpt_graph *g, const dpt_program_options *o);
 void dpt_layout_plan_free(dpt_layout_plan *plan);
+/* Makes moves until none pays, from whatever layouts the variables have. */
+dpt_status dpt_layout_plan_improve(dpt_layout_plan *plan);
 /* Of a graph as it came out of the layout pass. */
 dpt_status dpt_layout_cost_of(const dpt_graph *g, const dpt_program_options *o, dpt_layout_cost *cost);
 
