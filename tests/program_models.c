@@ -29,6 +29,21 @@ static void build_cnn(dpt_graph *g) {
     dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
 }
 
+/* Wide enough for layouts of their own: a residual block with batch norm between convolutions, pooling, dropout. */
+static void build_blocks(dpt_graph *g) {
+    const dpt_conv_options same = {.pad = 1};
+    const dpt_batch_norm_options norm = {0};
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, pixels), *t = dpt_input(g, "class", DPT_I64, 1, rows);
+    dpt_tensor *h = dpt_relu(dpt_conv2d(x, 16, 3, 1, same, "conv1"));
+    dpt_tensor *r = dpt_relu(dpt_batch_norm(dpt_conv2d(h, 16, 3, 0, same, "conv2"), norm, "bn2"));
+    h = dpt_relu(dpt_add(dpt_batch_norm(dpt_conv2d(r, 16, 3, 0, same, "conv3"), norm, "bn3"), h));
+    h = dpt_dropout(dpt_max_pool2d(h, 2, 2, 0), 0.25, "drop");
+    h = dpt_max_pool2d(dpt_relu(dpt_conv2d(h, 32, 3, 1, same, "conv4")), 4, 4, 0);
+    dpt_tensor *y = dpt_linear(dpt_flatten(h), 4, "fc");
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
+}
+
 /* Values that patterns need and that others need too: nothing may be lost. */
 static void build_shared(dpt_graph *g) {
     dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, rows_8);
@@ -126,6 +141,7 @@ static void build_moving(dpt_graph *g) {
 
 const program_model program_models[] = {{"mlp", build_mlp},
                                         {"cnn", build_cnn},
+                                        {"blocks", build_blocks},
                                         {"shared", build_shared},
                                         {"norm_sync", build_norm_sync},
                                         {"norm_local", build_norm_local},
@@ -150,11 +166,12 @@ static bool compile(program_run *r, const program_choice *c) {
     dpt_program_options o = {.mode = c->mode,
                              .world = c->world,
                              .rank = 0,
-                             .backend = r->ctx->backend,
+                             .backend = c->backend ? c->backend : r->ctx->backend,
                              .device = &r->ctx->device,
                              .arenas = &r->plan,
                              .update = {.kind = DPT_UPDATE_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
                              .unfused = c->unfused,
+                             .canonical = c->canonical,
                              .after_pass = c->after_pass,
                              .user = c->user};
     for (int i = 0; i < DPT_MAX_AXES; i++) o.capacity[i] = PROGRAM_CAPACITY;

@@ -36,6 +36,8 @@ typedef struct program_choice {
     int64_t bucket_bytes; /* 0: 256 */
     dpt_pass_fn after_pass;
     void *user;
+    bool canonical;             /* the layout pass chooses nothing */
+    const dpt_backend *backend; /* NULL: the context's */
 } program_choice;
 
 /* Builds and compiles; with world 1 also opens a session on memory of its own, with first values of the parameters. */

@@ -20,5 +20,7 @@ dpt_tensor *dpt_loss_scale_at(DPT_PLACE_ARGS, dpt_tensor *count, double weight, 
 dpt_tensor *dpt_root_only_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* shape.c */
 dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
+/* reorder.c: the same values in another layout. */
+dpt_tensor *dpt_reorder_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_layout to);
 
 #endif

@@ -24,8 +24,8 @@ static const pass_entry passes[] = {
     {"precision", dpt_pass_precision, ALL_MODES},
     {"distribute", dpt_pass_distribute, ALL_MODES},
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
-    {"layout", dpt_pass_layout, ALL_MODES},
     {"fuse", dpt_pass_fuse, ALL_MODES},
+    {"layout", dpt_pass_layout, ALL_MODES},
     {"schedule", dpt_pass_schedule, ALL_MODES},
 };
 

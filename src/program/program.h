@@ -1,7 +1,7 @@
 /* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
  * lead from the user's graph to it:
  *
- *   lower → gradient → precision → distribute → update → layout → fuse → schedule → memory
+ *   lower → gradient → precision → distribute → update → fuse → layout → schedule → memory
  *
  * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
 #ifndef DPT_PROGRAM_PROGRAM_H
@@ -42,7 +42,8 @@ typedef struct dpt_program_options {
     const dpt_arena_plan *arenas; /* borrowed until the program is destroyed */
     dpt_update_rule update;
     uint64_t seed;
-    bool unfused; /* skip the fuse pass: tests compare both */
+    bool unfused;   /* skip the fuse pass: tests compare both */
+    bool canonical; /* the layout pass chooses nothing: tests compare both */
     dpt_pass_fn after_pass;
     void *user;
 } dpt_program_options;
@@ -99,10 +100,10 @@ dpt_status dpt_pass_precision(const dpt_graph *from, const dpt_program_options *
 dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Appends gradient norm, guard, optimiser; hangs assignments on the guard. */
 dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* A seam: every edge is canonical, changes nothing yet. */
-dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Merges nodes into fused ones. */
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Gives every tensor the layout in which the kernels together move least; inserts reorders. */
+dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Order of execution: as built, but stores and starts of collectives as soon as they can. */
 dpt_status dpt_pass_schedule(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Lifetimes to offsets; fills the program's storage. */
