@@ -69,7 +69,8 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
-    X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, "of the computation") \
+    X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
+      "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(run.dir, NULL, NULL, NULL, "folder of the results; not set: runs/<model>-<Slurm job id or UTC time>") \
     X(run.overwrite, "false", NULL, NULL, "take a run.dir that is not empty and replace its files") \
