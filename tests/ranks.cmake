@@ -2,6 +2,7 @@
 dpt_add_test(graph SOURCES test_graph.c graph_run.c)
 dpt_add_test(program SOURCES test_program.c program_models.c trainer_pair.c)
 dpt_add_test(program_memory SOURCES test_program_memory.c program_models.c trainer_pair.c)
+dpt_add_test(timeline SOURCES test_timeline.c graph_run.c)
 dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8)
 dpt_add_test(rank_values SOURCES test_rank_values.c trainer_pair.c RANKS 1 2 4 8)
 dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4)

@@ -142,10 +142,24 @@ static void bad_keys(void) {
     const char *useless[] = {"optimizer.beta1=0.5"};
     CHECK_FAILS(parse_with(NULL, useless, 1, &c), DPT_ERR_CONFIG,
                 "override: optimizer.beta1 does nothing without optimizer.name=adamw");
+    refuse("device: cpu\ncuda: {graph: off}\n", "c.yaml:2: cuda.graph does nothing without device!=cpu");
     refuse("epochs: null\n", "neither epochs nor steps is set");
     const char *twice[] = {"batch=1", "batch=2"}, *both[] = {"epochs=1", "steps=2"};
     CHECK_FAILS(parse_with(NULL, twice, 2, &c), DPT_ERR_CONFIG, "override \"batch=2\": batch is given twice");
     CHECK_FAILS(parse_with(NULL, both, 2, &c), DPT_ERR_CONFIG, "both given");
+}
+
+/* A key that a word makes useless is put back, whether it has a default or none. */
+static void useless_below(void) {
+    const char *cpu[] = {"device=cpu"}, *share[] = {"cuda.memory=0.5", "cuda.graph=off", "cuda.sync=op"};
+    const char *file = "cuda:\n  memory: 0.5\n  graph: off\n";
+    dpt_config *c;
+    if (CHECK_OK(parse_with(file, NULL, 0, &c))) CHECK(c->cuda.memory == 0.5 && c->cuda.graph == DPT_CONFIG_SWITCH_OFF);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse_with(file, cpu, 1, &c))) CHECK(c->cuda.memory == 0 && c->cuda.graph == DPT_CONFIG_SWITCH_ON);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse_with(NULL, share, 3, &c))) CHECK_EQ_I64(c->cuda.sync, DPT_CONFIG_CUDA_SYNC_OP);
+    dpt_config_destroy(&c);
 }
 
 static void bad_values(void) {
@@ -277,9 +291,8 @@ static void table(void) {
                          key->kind == DPT_CONFIG_FLOATS;
         if (is_number) check_that(strpbrk(key->range, "[(") == key->range, __FILE__, __LINE__, "%s", key->name);
         if (key->condition == NULL) continue;
-        CHECK(key->initial != NULL);
         char name[64];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(key->condition, "="), key->condition);
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(key->condition, "!="), key->condition);
         if (!CHECK(dpt_config_find(name) != NULL)) continue;
         CHECK_EQ_I64(dpt_config_find(name)->kind, DPT_CONFIG_CHOICE);
     }
@@ -375,7 +388,8 @@ static void no_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"every_type", every_type},
-                      {"precedence", precedence}, {"bad_keys", bad_keys}, {"bad_values", bad_values},
+                      {"precedence", precedence}, {"bad_keys", bad_keys}, {"useless_below", useless_below},
+                      {"bad_values", bad_values},
                       {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
                       {"round_trip_unset", round_trip_unset}, {"table", table}, {"reference", reference},
                       {"words", words}, {"globs", globs}, {"no_memory", no_memory});

@@ -180,7 +180,7 @@ static void all_reduce(void) {
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_PARAMETER, "q", q, sizeof q));
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_PARAMETER, "r", r, sizeof r));
     share_arrays(&s, &whole, 1, SHARE_ONE_EMPTY, mine);
-    CHECK_OK(dpt_trainer_step(s.trainer, mine, 1, &m));
+    CHECK_OK(trainer_step_now(s.trainer, mine, 1, &m));
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_GRADIENT, "p", dp, sizeof dp));
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_GRADIENT, "q", dq, sizeof dq));
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_GRADIENT, "r", dr, sizeof dr));

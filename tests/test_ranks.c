@@ -246,7 +246,7 @@ static void masked_with(int accumulate) {
     if (!trainer_side_open(&s, MPI_COMM_WORLD, 1, build_masked, &o)) return;
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_PARAMETER, "w", w, sizeof w));
     share_axes(&s, &b, mine);
-    CHECK_OK(dpt_trainer_step(s.trainer, mine, 4, &m));
+    CHECK_OK(trainer_step_now(s.trainer, mine, 4, &m));
     CHECK_OK(dpt_trainer_get(s.trainer, DPT_GRADIENT, "w", got, sizeof got));
     const double loss = masked_formula(&b, w, dw);
     CHECK_NEAR(m.loss, loss, 1e-12);

@@ -81,11 +81,16 @@ bool trainer_pair_gradient(trainer_pair *p, const dpt_array *whole, int n, int t
     return CHECK_OK(dpt_trainer_gradient(p->alone.trainer, whole, n, alone)) && ok;
 }
 
+dpt_status trainer_step_now(dpt_trainer *t, const dpt_array *in, int n_in, dpt_metrics *metrics) {
+    dpt_status status = dpt_trainer_step(t, in, n_in, NULL);
+    return status == DPT_OK && metrics ? dpt_trainer_sync(t, metrics) : status;
+}
+
 bool trainer_pair_step(trainer_pair *p, const dpt_array *whole, int n, int turn, dpt_metrics *all, dpt_metrics *alone) {
     dpt_array mine[MAX_ARRAYS];
     share_arrays(&p->all, whole, n, turn, mine);
-    bool ok = CHECK_OK(dpt_trainer_step(p->all.trainer, mine, n, all));
-    return CHECK_OK(dpt_trainer_step(p->alone.trainer, whole, n, alone)) && ok;
+    bool ok = CHECK_OK(trainer_step_now(p->all.trainer, mine, n, all));
+    return CHECK_OK(trainer_step_now(p->alone.trainer, whole, n, alone)) && ok;
 }
 
 static const dpt_tensor *tensor_of(const dpt_graph *g, dpt_what what, const char *name) {

@@ -38,6 +38,8 @@ void share_arrays(const trainer_side *s, const dpt_array *whole, int n, int turn
 bool trainer_pair_open(trainer_pair *p, trainer_build_fn build, const dpt_trainer_options *options);
 void trainer_pair_close(trainer_pair *p);
 
+/* dpt_trainer_step that waits for its own metrics, which a device hands out later. Collective. */
+dpt_status trainer_step_now(dpt_trainer *t, const dpt_array *in, int n_in, dpt_metrics *metrics);
 /* dpt_trainer_gradient, or dpt_trainer_step, on both sides; metrics may be NULL. */
 bool trainer_pair_gradient(trainer_pair *p, const dpt_array *whole, int n, int turn, dpt_metrics *all,
                            dpt_metrics *alone);

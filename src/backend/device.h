@@ -47,6 +47,13 @@ typedef struct dpt_device_ops {
     dpt_status (*record_end)(dpt_device *device, dpt_stream *stream, dpt_recording **recording);
     dpt_status (*replay)(dpt_device *device, dpt_recording *recording, dpt_stream *stream);
     void (*recording_destroy)(dpt_device *device, dpt_recording *recording);
+    /* For profiles: an event that also takes the time; the seconds between two that the stream has passed. NULL: what is
+     * queued is done at once, and the host's clock serves. */
+    dpt_status (*timer_create)(dpt_device *device, dpt_event **timer);
+    dpt_status (*timer_elapsed)(dpt_device *device, dpt_event *begin, dpt_event *end, double *seconds);
+    /* Names what the host does until mark_end, for a profiler of the vendor's (NVTX). NULL: there is none. */
+    void (*mark_begin)(dpt_device *device, const char *name);
+    void (*mark_end)(dpt_device *device);
     void (*close)(dpt_device *device);
 } dpt_device_ops;
 
@@ -62,6 +69,13 @@ struct dpt_device {
     size_t allocated[DPT_PURPOSE_COUNT]; /* bytes now allocated, by purpose */
     void *state;
 };
+
+static inline void dpt_mark_begin(dpt_device *device, const char *name) {
+    if (device->ops->mark_begin) device->ops->mark_begin(device, name);
+}
+static inline void dpt_mark_end(dpt_device *device) {
+    if (device->ops->mark_end) device->ops->mark_end(device);
+}
 
 /* Arena slots start at multiples of this many bytes, on every device. */
 enum { DPT_ALIGNMENT = 256 };

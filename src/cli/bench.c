@@ -139,7 +139,7 @@ static dpt_status run(bench *b, const char *name, int64_t batch) {
     bool go = true;
     b->n_time = 0;
     for (int i = 0; i < WARM_UP; i++) DPT_TRY(dpt_trainer_step(b->trainer, b->in, 2, NULL));
-    dpt_session_profile(b->trainer->train.session, b->profile);
+    DPT_TRY(dpt_session_profile(b->trainer->train.session, b->profile, NULL));
     for (double end = dpt_clock_s() + b->seconds; go;) DPT_TRY(timed_step(b, end, &go));
     if (b->cli->control.rank != 0) return DPT_OK;
     if (b->profile) show_profile(b);

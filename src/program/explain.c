@@ -50,20 +50,10 @@ void dpt_explain_graph(FILE *out, const char *pass, const dpt_graph *g) {
     }
 }
 
-/* Operations and bytes of a call at capacity. */
 static dpt_cost cost_of(const dpt_program *p, const dpt_node *n) {
     dpt_call call;
-    dpt_cost cost = {0};
     dpt_call_fill(&p->options, n, &call);
-    for (int k = 0; k < call.n_in; k++)
-        cost.bytes += (double)call.in[k].count * (double)dpt_dtype_size(call.in[k].dtype);
-    for (int k = 0; k < call.n_out; k++)
-        cost.bytes += (double)call.out[k].count * (double)dpt_dtype_size(call.out[k].dtype);
-    if (dpt_op_of(n)->flop)
-        cost.flop = dpt_op_of(n)->flop(&call);
-    else if (call.n_out)
-        cost.flop = (double)call.out[0].count;
-    return cost;
+    return dpt_call_cost(&call);
 }
 
 void dpt_explain_program(FILE *out, const dpt_program *p) {

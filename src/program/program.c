@@ -74,6 +74,20 @@ void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call 
         if (!node->out[k].token) dpt_operand_fill(o->capacity, &node->out[k], &call->out[call->n_out++]);
 }
 
+dpt_cost dpt_call_cost(const dpt_call *call) {
+    const dpt_op *op = dpt_ops[call->op];
+    dpt_cost cost = {0};
+    for (int k = 0; k < call->n_in; k++)
+        cost.bytes += (double)call->in[k].count * (double)dpt_dtype_size(call->in[k].dtype);
+    for (int k = 0; k < call->n_out; k++)
+        cost.bytes += (double)call->out[k].count * (double)dpt_dtype_size(call->out[k].dtype);
+    if (op->flop)
+        cost.flop = op->flop(call);
+    else if (call->n_out)
+        cost.flop = (double)call->out[0].count;
+    return cost;
+}
+
 /* The largest workspace that a kernel of the program asks for, and the tables of all. */
 static dpt_status measure_workspace(dpt_program *p) {
     for (int64_t i = 0; i < p->graph->n_node; i++) {

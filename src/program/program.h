@@ -82,6 +82,8 @@ static inline const dpt_storage *dpt_storage_of(const dpt_program *p, const dpt_
 }
 /* Fills an operand's shape, with batch dimensions at capacity; data stays NULL. */
 void dpt_operand_fill(const int64_t *capacity, const dpt_tensor *t, dpt_operand *o);
+/* Operations and bytes of a call at capacity. */
+dpt_cost dpt_call_cost(const dpt_call *call);
 /* Fills a call from a node: operands without addresses. */
 void dpt_call_fill(const dpt_program_options *options, const dpt_node *node, dpt_call *call);
 

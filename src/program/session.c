@@ -36,6 +36,9 @@ struct dpt_session {
     dpt_recording *recording;
     bool profiling;
     dpt_profile profile;
+    dpt_timeline *timeline;
+    dpt_event **timer; /* one before each call and one after the last; NULL where the host's clock serves */
+    double *passed_s;  /* when each was passed, since the run began */
 };
 
 static void *address(const dpt_session *s, const dpt_storage *at) {
@@ -175,6 +178,15 @@ dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **
     return status;
 }
 
+static void drop_timers(dpt_session *s) {
+    for (int64_t i = 0; s->timer && i <= s->n_step; i++)
+        if (s->timer[i]) s->device->ops->event_destroy(s->device, s->timer[i]);
+    dpt_free(s->timer);
+    dpt_free(s->passed_s);
+    s->timer = NULL;
+    s->passed_s = NULL;
+}
+
 void dpt_session_destroy(dpt_session **session) {
     dpt_session *s = session ? *session : NULL;
     if (s == NULL) return;
@@ -184,6 +196,7 @@ void dpt_session_destroy(dpt_session **session) {
     const dpt_device_ops *ops = s->device->ops;
     ops->release(s->device, s->constants, (size_t)s->o.program->constant_bytes, DPT_FOR_COMPUTE);
     ops->release(s->device, s->tables, (size_t)s->o.program->table_bytes, DPT_FOR_COMPUTE);
+    drop_timers(s);
     if (s->recording) ops->recording_destroy(s->device, s->recording);
     dpt_inbox_destroy(&s->own_inbox);
     if (s->own_stream) ops->stream_destroy(s->device, s->own_stream);
@@ -262,22 +275,48 @@ static dpt_status run_step(dpt_session *s, step *st) {
     return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
 }
 
-static dpt_status run_profiled(dpt_session *s) {
-    double begin = dpt_clock_s(), last = begin;
+static dpt_status take_time(dpt_session *s, int64_t i, double begin_s) {
+    if (s->timer) return s->device->ops->event_record(s->device, s->timer[i], s->stream);
+    s->passed_s[i] = dpt_clock_s() - begin_s;
+    return DPT_OK;
+}
+
+static dpt_status read_timers(dpt_session *s) {
+    if (s->timer == NULL) return DPT_OK;
+    DPT_TRY(s->device->ops->stream_sync(s->device, s->stream));
+    for (int64_t i = 0; i <= s->n_step; i++)
+        DPT_TRY(s->device->ops->timer_elapsed(s->device, s->timer[0], s->timer[i], &s->passed_s[i]));
+    return DPT_OK;
+}
+
+static void account_profile(dpt_session *s, double begin_s) {
     for (int64_t i = 0; i < s->n_step; i++) {
         step *st = &s->steps[i];
-        dpt_status status = run_step(s, st);
-        if (status != DPT_OK) return name_failure(st->node, status);
-        double now = dpt_clock_s();
-        st->seconds += now - last;
-        if (st->kernel)
-            s->profile.kernels_s += now - last;
-        else
-            s->profile.collectives_s += now - last;
-        last = dpt_clock_s();
+        double took_s = s->passed_s[i + 1] - s->passed_s[i];
+        st->seconds += took_s;
+        *(st->kernel ? &s->profile.kernels_s : &s->profile.collectives_s) += took_s;
+        if (s->timeline == NULL) continue;
+        dpt_cost cost = dpt_call_cost(&st->call);
+        dpt_timeline_add(s->timeline, st->kernel ? DPT_TRACK_OPS : DPT_TRACK_EXCHANGE, st->node->name,
+                         dpt_op_of(st->node)->name, begin_s + s->passed_s[i], begin_s + s->passed_s[i + 1], &cost);
     }
     s->profile.runs++;
-    s->profile.runs_s += dpt_clock_s() - begin;
+}
+
+static dpt_status run_profiled(dpt_session *s) {
+    double begin_s = dpt_clock_s();
+    DPT_TRY(take_time(s, 0, begin_s));
+    for (int64_t i = 0; i < s->n_step; i++) {
+        step *st = &s->steps[i];
+        dpt_mark_begin(s->device, st->node->name);
+        dpt_status status = run_step(s, st);
+        dpt_mark_end(s->device);
+        if (status != DPT_OK) return name_failure(st->node, status);
+        DPT_TRY(take_time(s, i + 1, begin_s));
+    }
+    DPT_TRY(read_timers(s));
+    s->profile.runs_s += dpt_clock_s() - begin_s;
+    account_profile(s, begin_s);
     return DPT_OK;
 }
 
@@ -312,6 +351,14 @@ static dpt_status run_recorded(dpt_session *s) {
     return ops->replay(s->device, s->recording, s->stream);
 }
 
+static const char *mode_text(dpt_mode mode) {
+    static const char *const text[] = {[DPT_MODE_TRAIN] = "train",       [DPT_MODE_ACCUMULATE] = "accumulate",
+                                       [DPT_MODE_APPLY] = "apply",       [DPT_MODE_COUNT] = "count",
+                                       [DPT_MODE_GRADIENT] = "gradient", [DPT_MODE_EVALUATE] = "evaluate",
+                                       [DPT_MODE_PREDICT] = "predict"};
+    return text[mode];
+}
+
 bool dpt_session_recorded(const dpt_session *s) { return s->recording != NULL; }
 
 static dpt_status run_once(dpt_session *s) {
@@ -321,7 +368,12 @@ static dpt_status run_once(dpt_session *s) {
 
 dpt_status dpt_session_run(dpt_session *s) {
     DPT_TRY(deliver(s));
-    if (!s->device->host_memory) return run_once(s);
+    if (!s->device->host_memory) {
+        dpt_mark_begin(s->device, mode_text(s->o.program->options.mode));
+        dpt_status status = run_once(s);
+        dpt_mark_end(s->device);
+        return status;
+    }
     int threads = omp_get_max_threads();
     if (threads != s->device->threads) omp_set_num_threads(s->device->threads);
     dpt_status status = run_once(s);
@@ -344,10 +396,24 @@ dpt_status dpt_session_read(dpt_session *s, const char *output, int64_t rows, vo
     return s->device->ops->stream_sync(s->device, s->stream);
 }
 
-void dpt_session_profile(dpt_session *s, bool on) {
+static dpt_status make_timers(dpt_session *s) {
+    size_t n = (size_t)s->n_step + 1;
+    s->passed_s = dpt_alloc_zero(n, sizeof *s->passed_s);
+    DPT_CHECK_ALLOC(s->passed_s);
+    if (s->device->ops->timer_create == NULL) return DPT_OK;
+    s->timer = dpt_alloc_zero(n, sizeof(dpt_event *));
+    DPT_CHECK_ALLOC(s->timer);
+    for (size_t i = 0; i < n; i++) DPT_TRY(s->device->ops->timer_create(s->device, &s->timer[i]));
+    return DPT_OK;
+}
+
+dpt_status dpt_session_profile(dpt_session *s, bool on, dpt_timeline *timeline) {
+    drop_timers(s);
     s->profiling = on;
+    s->timeline = on ? timeline : NULL;
     s->profile = (dpt_profile){0};
     for (int64_t i = 0; i < s->n_step; i++) s->steps[i].seconds = 0;
+    return on ? make_timers(s) : DPT_OK;
 }
 
 dpt_profile dpt_session_profile_read(const dpt_session *s) { return s->profile; }

@@ -7,6 +7,7 @@
 
 #include "program/program.h"
 #include "program/staging.h"
+#include "program/timeline.h"
 
 typedef struct dpt_session dpt_session;
 
@@ -42,8 +43,9 @@ dpt_status dpt_session_read(dpt_session *session, const char *output, int64_t ro
 /* The output as an operand (address, dtype, dims); NULL if there is none of that name. */
 const dpt_operand *dpt_session_output(const dpt_session *session, const char *name);
 
-/* Time by call. Switched on, every call is timed. */
-void dpt_session_profile(dpt_session *session, bool on);
+/* Time by call. Switched on, runs are made call by call and every call is timed; where timeline is not NULL (borrowed
+ * until it is switched off) each becomes a span of it. On a device a run then waits for its end. */
+dpt_status dpt_session_profile(dpt_session *session, bool on, dpt_timeline *timeline);
 /* Seconds inside kernels and inside collectives, and of whole runs, since the profile was switched on. */
 typedef struct dpt_profile {
     double kernels_s, collectives_s, runs_s;
