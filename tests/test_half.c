@@ -2,6 +2,7 @@
  * 16-bit operands against rounding by hand, and every op of the table of samples in bf16 and f16 against f64. */
 #include "base/numbers.h"
 
+#include <float.h>
 #include <stdio.h>
 
 #include "base/memory.h"
@@ -73,6 +74,9 @@ static void rounds_to_nearest_even(void) {
                      rounds(f, s * nextafterf(middle, INFINITY), (half + 1) | bit);
             }
         }
+        rounds(f, FLT_MAX, infinity);
+        for (int e = k == 0 ? 128 : 16; e < 128; e++) rounds(f, ldexpf(1.5F, e), infinity);
+        for (int e = -26; k == 1 && e >= -149; e--) rounds(f, ldexpf(1.5F, e), 0); /* less than half of the smallest */
         rounds(f, INFINITY, infinity);
         rounds(f, -INFINITY, infinity | 0x8000U);
         CHECK(isnan((double)f->widen(f->narrow(NAN))));
@@ -193,6 +197,30 @@ static void weight_gradients_are_wide(void) {
     }
 }
 
+/* Through a wider type and back nothing changes, and nothing is computed; through a narrower one values are rounded. */
+static void casts_back(void) {
+    dpt_context *ctx;
+    if (!CHECK_OK(check_context(MPI_COMM_SELF, 1, &ctx))) return;
+    for (int k = 0; k < 2; k++) {
+        const format *f = &formats[k];
+        const float x[] = {1.003F, -2.7182818F, 3e-6F, 65519.0F};
+        double got[4];
+        graph_run run;
+        dpt_graph *g = dpt_graph_create(ctx);
+        dpt_tensor *t = dpt_input(g, "x", DPT_F32, 1, ((int64_t[]){DPT_BATCH})), *half = dpt_cast(t, f->dtype);
+        CHECK(dpt_cast(dpt_cast(half, DPT_F32), f->dtype) == half);
+        CHECK(dpt_cast(dpt_cast(half, DPT_F64), f->dtype) == half);
+        CHECK(dpt_cast(dpt_cast(t, DPT_F64), DPT_F32) == t);
+        dpt_output(g, "y", dpt_cast(half, DPT_F32));
+        if (CHECK_OK(graph_run_open(&run, ctx, g, 4, 4, true)) && CHECK_OK(graph_run_set(&run, "x", DPT_F32, x, 4)) &&
+            CHECK_OK(graph_run_forward(&run)) && CHECK_EQ_I64(graph_run_read(&run, "y", 4, got, 4), 4))
+            for (int i = 0; i < 4; i++) CHECK(got[i] == (double)f->widen(f->narrow(x[i])) && got[i] != (double)x[i]);
+        graph_run_close(&run);
+        dpt_graph_destroy(&g);
+    }
+    dpt_context_destroy(&ctx);
+}
+
 /* ---- every op ---- */
 
 typedef struct fixture {
@@ -294,6 +322,6 @@ int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "half", {"widens_all_values", widens_all_values},
                       {"rounds_to_nearest_even", rounds_to_nearest_even}, {"converts_arrays", converts_arrays},
                       {"rounds_once", rounds_once}, {"sums_are_wide", sums_are_wide},
-                      {"weight_gradients_are_wide", weight_gradients_are_wide}, {"samples_unfused", samples_unfused},
-                      {"samples_fused", samples_fused});
+                      {"weight_gradients_are_wide", weight_gradients_are_wide}, {"casts_back", casts_back},
+                      {"samples_unfused", samples_unfused}, {"samples_fused", samples_fused});
 }
