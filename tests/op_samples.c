@@ -44,6 +44,14 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 }
 
 static dpt_tensor *any(sample_build *b, int ndim, const int64_t *dim) { return sample_float(b, ndim, dim, -1, 1); }
+/* What a sum or a loss of 16-bit values is multiplied by: f32. */
+static dpt_tensor *wide(sample_build *b, int ndim, const int64_t *dim) {
+    const dpt_dtype dtype = b->dtype;
+    b->dtype = dpt_wide_dtype(dtype);
+    dpt_tensor *t = any(b, ndim, dim);
+    b->dtype = dtype;
+    return t;
+}
 static dpt_tensor *positive(sample_build *b, int ndim, const int64_t *dim) {
     return sample_float(b, ndim, dim, 0.5, 2);
 }
@@ -275,7 +283,7 @@ static dpt_tensor *cross_entropy_i64(sample_build *b) {
     return dpt_cross_entropy(sample_float(b, DIMS(B, 5), -20, 20), sample_integer(b, DPT_I64, DIMS(B), 5));
 }
 static dpt_tensor *cross_entropy_grad(sample_build *b) {
-    dpt_tensor *in[] = {any(b, DIMS(B, 20)), sample_integer(b, DPT_I32, DIMS(B), 20), any(b, DIMS(B))};
+    dpt_tensor *in[] = {any(b, DIMS(B, 20)), sample_integer(b, DPT_I32, DIMS(B), 20), wide(b, DIMS(B))};
     return dpt_apply(DPT_HERE, DPT_OP_CROSS_ENTROPY_GRAD, NULL, NULL, 3, in);
 }
 static dpt_tensor *cross_entropy_grad_same(sample_build *b) {
@@ -284,7 +292,7 @@ static dpt_tensor *cross_entropy_grad_same(sample_build *b) {
     return dpt_mul(dpt_reshape_at(DPT_HERE, g, DIMS(B, 1)), dpt_sub(p, dpt_one_hot(t, 20, b->dtype)));
 }
 static dpt_tensor *accuracy(sample_build *b) {
-    return dpt_mul(any(b, DIMS(B)), dpt_accuracy(any(b, DIMS(B, 3)), sample_integer(b, DPT_U8, DIMS(B), 3)));
+    return dpt_mul(wide(b, DIMS(B)), dpt_accuracy(any(b, DIMS(B, 3)), sample_integer(b, DPT_U8, DIMS(B), 3)));
 }
 static dpt_tensor *mse(sample_build *b) { return dpt_mse(any(b, DIMS(B, 2, 3)), any(b, DIMS(B, 2, 3))); }
 static dpt_tensor *mse_same(sample_build *b) {
@@ -434,7 +442,9 @@ static const op_cover covers[] = {
     BY(GUARD, "test_update"),
     BY(SGD, "test_update, test_golden"),
     BY(ADAMW, "test_update, test_golden"),
-    BY(ASSIGN, "test_update"), BY(STATE_RESTORE, "test_update"),
+    BY(ASSIGN, "test_update"),
+    BY(STATE_RESTORE, "test_update"),
+    BY(SCALE_UPDATE, "test_precision"),
     BY(ALL_REDUCE, "test_program"),
     BY(ALL_REDUCE_GRAD, "test_program"),
     BY(ROOT_ONLY, "test_program"),

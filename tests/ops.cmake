@@ -3,3 +3,5 @@ dpt_add_test(ops SOURCES test_ops.c op_samples.c graph_run.c)
 dpt_add_test(op_kernels)
 dpt_add_test(op_errors)
 dpt_add_test(golden SOURCES test_golden.c graph_run.c)
+# 16-bit floats: formats, kernels, every op.
+dpt_add_test(half SOURCES test_half.c op_samples.c graph_run.c)

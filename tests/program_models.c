@@ -170,6 +170,7 @@ static bool compile(program_run *r, const program_choice *c) {
                              .device = &r->ctx->device,
                              .arenas = &r->plan,
                              .update = {.kind = DPT_UPDATE_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
+                             .precision = c->precision,
                              .unfused = c->unfused,
                              .canonical = c->canonical,
                              .after_pass = c->after_pass,
@@ -213,6 +214,7 @@ bool program_open(program_run *r, const program_model *model, const program_choi
     if (!CHECK_OK(check_context(MPI_COMM_SELF, 1, &r->ctx))) return false;
     r->graph = dpt_graph_create(r->ctx);
     model->build(r->graph);
+    CHECK_OK(dpt_precision_declare(r->graph, choice->precision));
     if (choice->frozen_bias) dpt_param_group(r->graph, "*.bias", (dpt_group){.lr_factor = 1, .frozen = 1});
     dpt_graph_resolve_groups(r->graph);
     bool ok = CHECK_OK(dpt_graph_status(r->graph));

@@ -31,6 +31,7 @@ typedef struct program_run {
 typedef struct program_choice {
     dpt_mode mode;
     int world;
+    dpt_precision precision;
     bool unfused;
     bool frozen_bias;     /* parameters "*.bias" are frozen */
     int64_t bucket_bytes; /* 0: 256 */

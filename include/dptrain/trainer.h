@@ -40,6 +40,7 @@ typedef struct dpt_trainer_options {
     double weight_decay;      /* 0 */
     double clip_norm;         /* gradients with a larger norm are scaled down to it; 0: no clipping */
     int accumulate;           /* micro-batches a step, whose gradients are added before the exchange; 1 */
+    dpt_precision precision;  /* DPT_PRECISION_FP32; 16-bit ones for graphs of f32 */
     uint64_t seed;            /* of initial parameters and random operations; equal on all ranks; 0 */
     int64_t bucket_bytes;     /* gradients exchanged at once; 0: chosen */
     int no_evaluation;        /* 1: evaluation and prediction are not planned, their memory not taken */
@@ -97,7 +98,8 @@ DPT_API dpt_status dpt_trainer_predict(dpt_trainer *trainer, const dpt_array *in
                                        void *out, size_t out_bytes);
 
 typedef enum dpt_what { DPT_PARAMETER, DPT_GRADIENT, DPT_STATE } dpt_what;
-/* Copies a parameter, its gradient after the last exchange, or a state to data; bytes must be its size. Local. */
+/* Copies a parameter, its gradient after the last exchange, or a state to data; bytes must be its size. In fp16 a step
+ * leaves gradients that are multiplied by its loss scale; dpt_trainer_gradient leaves plain ones. Local. */
 DPT_API dpt_status dpt_trainer_get(dpt_trainer *trainer, dpt_what what, const char *name, void *data, size_t bytes);
 /* The other way; the same values on all ranks. Local. */
 DPT_API dpt_status dpt_trainer_set(dpt_trainer *trainer, dpt_what what, const char *name, const void *data,
@@ -106,7 +108,8 @@ DPT_API dpt_status dpt_trainer_set(dpt_trainer *trainer, dpt_what what, const ch
 /* Writes all parameters and states (running statistics merged) to an HDF5 file, atomically; config is kept in it as
  * text and may be NULL. Collective. DPT_ERR_IO. */
 DPT_API dpt_status dpt_trainer_save(dpt_trainer *trainer, const char *path, const char *config);
-/* Reads them back; every parameter must be there with its shape. Collective. DPT_ERR_IO, DPT_ERR_SHAPE. */
+/* Reads them back; every parameter must be there with its shape; a loss scale that is not there keeps its value.
+ * Collective. DPT_ERR_IO, DPT_ERR_SHAPE. */
 DPT_API dpt_status dpt_trainer_load(dpt_trainer *trainer, const char *path);
 
 /* Bytes of one rank. */

@@ -33,12 +33,23 @@ DPT_API size_t dpt_dtype_size(dpt_dtype dtype);
 /* "f32", "u8", ...; "?" for a value outside the list. Local. */
 DPT_API const char *dpt_dtype_text(dpt_dtype dtype);
 
+/* What a graph of f32 is computed in. Parameters, their gradients and the optimiser are f32 in all. */
+typedef enum dpt_precision {
+    DPT_PRECISION_FP32 = 0,
+    DPT_PRECISION_TF32 = 1, /* f32; products may round their operands to TF32 (11 bits), where the device can */
+    DPT_PRECISION_BF16 = 2, /* products and what lies between them in bf16; statistics, sums and losses in f32 */
+    DPT_PRECISION_FP16 = 3  /* the same in fp16; the loss is scaled by a factor that follows what fits */
+} dpt_precision;
+enum { DPT_PRECISION_COUNT = 4 };
+/* "fp32", "tf32", "bf16", "fp16"; "?" for a value outside the list. Local. */
+DPT_API const char *dpt_precision_text(dpt_precision precision);
+
 /* Where an array lies. */
 typedef enum dpt_place { DPT_HOST = 0, DPT_DEVICE = 1 } dpt_place;
 
 /* Rows of one graph input, handed to a trainer or session: data is (rows, the input's other dimensions), C order.
- * Host arrays are copied before the call returns. dtype may differ from the input's: f64 becomes f32 and integers
- * become floats; integers stay exact. stream is NULL for host arrays. */
+ * Host arrays are copied before the call returns. dtype may differ from the input's: floats become floats of another
+ * width, integers become floats; integers stay exact. 16-bit floats are their bits. stream is NULL for host arrays. */
 typedef struct dpt_array {
     const char *name;
     const void *data;

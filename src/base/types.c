@@ -1,4 +1,4 @@
-/* types.c: sizes and names of element types; the version. */
+/* types.c: sizes and names of element types, names of precisions; the version. */
 #include "dptrain/types.h"
 
 #include "base/error.h"
@@ -29,6 +29,11 @@ const char *dpt_dtype_text(dpt_dtype dtype) {
 #undef CASE
     }
     return "?";
+}
+
+const char *dpt_precision_text(dpt_precision precision) {
+    static const char *const text[] = {"fp32", "tf32", "bf16", "fp16"};
+    return (unsigned)precision < (unsigned)DPT_PRECISION_COUNT ? text[precision] : "?";
 }
 
 const char *dpt_version(void) { return DPTRAIN_VERSION; }

@@ -1,7 +1,8 @@
-/* bench.c: dptrain bench NAME... [seconds=S] [batch=B] [profile=true]: steps a second of the zoo's models on random
- * data in memory: forward, backward, exchange and update, a line a workload in the format of tests/peers/torch_ddp.py.
- * batch is per rank. samples/s is the sum over ranks, from the median step of rank 0. On a device the data lie there,
- * as the peer's do, and steps are queued in blocks, each timed as a whole. profile adds where the time went. */
+/* bench.c: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [profile=true]: steps a second of
+ * the zoo's models on random data in memory: forward, backward, exchange and update, a line a workload in the format of
+ * tests/peers/torch_ddp.py. batch is per rank. samples/s is the sum over ranks, from the median step of rank 0. On a
+ * device the data lie there, as the peer's do, and steps are queued in blocks, each timed as a whole. profile adds
+ * where the time went. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,10 @@ typedef struct bench {
     dpt_context *ctx;
     double seconds;
     int64_t batch; /* 0: the model's own */
+    dpt_precision precision;
     bool profile;
-    int block; /* steps timed together */
+    const char *device; /* NULL: auto */
+    int block;          /* steps timed together */
     dpt_graph *graph;
     dpt_trainer *trainer;
     dpt_array in[2];
@@ -27,6 +30,16 @@ typedef struct bench {
     double *times;
     int64_t n_time, time_capacity;
 } bench;
+
+static dpt_status read_precision(bench *b, const char *word) {
+    for (int i = 0; i < DPT_PRECISION_COUNT; i++)
+        if (strncmp(word, "precision=", 10) == 0 && strcmp(word + 10, dpt_precision_text((dpt_precision)i)) == 0) {
+            b->precision = (dpt_precision)i;
+            return DPT_OK;
+        }
+    return dpt_error(DPT_ERR_CONFIG, "bench: \"%s\": seconds=S, batch=B, precision=fp32|tf32|bf16|fp16 or profile=true",
+                     word);
+}
 
 static dpt_status read_option(bench *b, const char *word) {
     const char *value = strchr(word, '=') + 1;
@@ -37,10 +50,12 @@ static dpt_status read_option(bench *b, const char *word) {
         b->seconds = number;
     else if (strncmp(word, "batch=", 6) == 0 && numeric && number <= 1 << 24)
         b->batch = (int64_t)number;
+    else if (strncmp(word, "device=", 7) == 0)
+        b->device = value;
     else if (strcmp(word, "profile=true") == 0)
         b->profile = true;
     else
-        return dpt_error(DPT_ERR_CONFIG, "bench: \"%s\": seconds=S, batch=B or profile=true", word);
+        return read_precision(b, word);
     return DPT_OK;
 }
 
@@ -112,6 +127,7 @@ static dpt_status create_trainer(bench *b, const char *name, int64_t batch) {
     dpt_trainer_options o;
     dpt_trainer_options_init(&o);
     o.max_rows = batch;
+    o.precision = b->precision;
     o.lr = 1e-3;
     o.no_evaluation = 1;
     if (strcmp(name, "surrogate") == 0) { /* as tests/peers/torch_ddp.py */
@@ -197,11 +213,14 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
             names++;
     }
     if (status == DPT_OK && names == 0)
-        status = dpt_error(DPT_ERR_CONFIG, "usage: dptrain bench NAME... [seconds=S] [batch=B] [profile=true]");
+        status =
+            dpt_error(DPT_ERR_CONFIG,
+                      "usage: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [profile=true]");
     if (status != DPT_OK) return dpt_control_agree(&cli->control, status);
     dpt_context_options o;
     dpt_context_options_init(&o);
     o.threads = cli->launch.threads;
+    if (b.device) o.device = b.device;
     status = dpt_context_create(cli->control.comm, &o, &b.ctx);
     for (int i = 0; i < cli->argc && status == DPT_OK; i++) {
         if (strchr(cli->argv[i], '=')) continue;

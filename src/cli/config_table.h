@@ -77,7 +77,8 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "most device memory of a rank: up to 1 a share of the device's, above that bytes; not set: no limit") \
     X(deterministic, "off", DPT_CONFIG_CHOICES(DPT_CONFIG_SWITCH_LIST), "device!=cpu", \
       "choose the algorithms of library calls by rule instead of by timing, so that runs repeat bit by bit") \
-    X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, "of the computation") \
+    X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
+      "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(run.dir, NULL, NULL, NULL, "folder of the results; not set: runs/<model>-<Slurm job id or UTC time>") \
     X(run.overwrite, "false", NULL, NULL, "take a run.dir that is not empty and replace its files") \

@@ -7,8 +7,8 @@
 #include "cli/job.h"
 #include "program/explain.h"
 
-static const char *const pass_names[] = {"lower",  "gradient", "precision", "distribute",
-                                         "update", "fuse",     "layout",    "schedule"};
+static const char *const pass_names[] = {"lower",  "precision", "gradient", "distribute",
+                                         "update", "fuse",      "layout",   "schedule"};
 static const char *const mode_names[] = {"train", "accumulate", "apply", "count", "gradient", "evaluate", "predict"};
 
 typedef struct wanted {
@@ -36,7 +36,7 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
         else if (strcmp(word, "memory") != 0)
             return dpt_error(
                 DPT_ERR_CONFIG,
-                "explain: \"%s\" is neither a pass (lower, gradient, precision, distribute, update, fuse, "
+                "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, fuse, "
                 "layout, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
                 word);
     }
@@ -55,6 +55,7 @@ static dpt_status explain(dpt_job *job, wanted *w) {
     dpt_job_trainer_options(job, &t);
     dpt_arena_plan plan;
     dpt_program *program = NULL;
+    DPT_TRY(dpt_precision_declare(job->graph, t.precision));
     dpt_graph_resolve_groups(job->graph);
     DPT_TRY(dpt_arena_plan_make(job->graph, t.weight_decay, t.bucket_bytes > 0 ? t.bucket_bytes : 4 << 20, &plan));
     dpt_program_options o = {
@@ -66,6 +67,7 @@ static dpt_status explain(dpt_job *job, wanted *w) {
         .device = &job->ctx->device,
         .arenas = &plan,
         .seed = t.seed,
+        .precision = t.precision,
         .update = {.kind = t.optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD, .clip_norm = t.clip_norm},
         .after_pass = job->cli->control.rank == 0 ? show : NULL,
         .user = w};

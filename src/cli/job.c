@@ -143,6 +143,10 @@ static dpt_status build_model(dpt_job *job) {
     return dpt_graph_status(job->graph);
 }
 
+_Static_assert((int)DPT_CONFIG_PRECISION_TF32 == DPT_PRECISION_TF32 &&
+                   (int)DPT_CONFIG_PRECISION_FP16 == DPT_PRECISION_FP16,
+               "the words of the config stand in the order of dpt_precision");
+
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     const dpt_config *c = job->config;
     dpt_trainer_options_init(o);
@@ -157,6 +161,7 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     o->clip_norm = c->optimizer.clip_norm;
     o->accumulate = (int)c->accumulate;
     o->seed = (uint64_t)c->seed;
+    o->precision = (dpt_precision)c->precision;
     o->bucket_bytes = (int64_t)(c->comm.bucket_mb * 1048576);
 }
 

@@ -15,8 +15,9 @@
 #include "train/metrics_log.h"
 #include "train/schedule.h"
 
-/* So many updates in a row that were not finite end a run: it will not recover. */
-enum { MOST_SKIPPED = 10 };
+/* So many updates in a row that were not finite end a run: it will not recover. In fp16 the loss scale finds its level
+ * by skipped steps, from 2^24 to 1 at most, as long as the loss itself is finite. */
+enum { MOST_SKIPPED = 10, MOST_HALVINGS = 24 };
 
 typedef struct training {
     dpt_cli *cli;
@@ -28,7 +29,9 @@ typedef struct training {
     dpt_profiler profiler;
     dpt_metrics_log *log; /* rank 0 */
     char *config_text;
-    int64_t per_epoch, skipped;
+    int64_t per_epoch;
+    int64_t skipped, overflowed; /* steps in a row; overflowed: by fp16's loss scale */
+    bool overflow_said;
     double logged_s;
     int64_t logged_rows;
 } training;
@@ -74,6 +77,7 @@ static dpt_status show_header(training *t) {
                                 .train_samples = (int64_t)dpt_dataset_rows(job->train),
                                 .test_samples = (int64_t)dpt_dataset_rows(job->test),
                                 .batch = t->config->batch,
+                                .precision = dpt_precision_text((dpt_precision)t->config->precision),
                                 .steps = job->steps};
     dpt_progress_header(stdout, &about);
     dpt_log(DPT_LOG_INFO, "gradients are summed by %s", job->ctx->comm.name);
@@ -124,17 +128,32 @@ static dpt_status log_step(training *t, int64_t epoch, const dpt_metrics *m) {
     return dpt_metrics_log_write(t->log, "train", metrics, sizeof metrics / sizeof *metrics);
 }
 
-/* Every rank sees the same metrics, so every rank comes to the same end. */
-static dpt_status check_finite(training *t, const dpt_metrics *m) {
-    t->skipped = m->skipped ? t->skipped + 1 : 0;
-    if (m->skipped && t->skipped == 1)
+/* Says what was skipped: a search of the loss scale once, others where a row of them begins. */
+static void say_skipped(training *t, const dpt_metrics *m, bool overflow) {
+    if (overflow && !t->overflow_said)
+        dpt_log(DPT_LOG_INFO,
+                "step %lld: the gradient does not fit fp16: the update is skipped and the loss scale "
+                "halved, as is normal now and then",
+                (long long)m->step + 1);
+    if (overflow) t->overflow_said = true;
+    if (!overflow && t->skipped == 1)
         dpt_log(DPT_LOG_WARNING, "step %lld: loss %g, gradient norm %g: not finite, the update is skipped",
                 (long long)m->step + 1, m->loss, m->grad_norm);
+}
+
+/* Every rank sees the same metrics, so every rank comes to the same end. */
+static dpt_status check_finite(training *t, const dpt_metrics *m) {
+    bool overflow = t->config->precision == DPT_CONFIG_PRECISION_FP16 && isfinite(m->loss);
+    if (!m->skipped) t->skipped = t->overflowed = 0;
+    if (!m->skipped) return DPT_OK;
+    *(overflow ? &t->overflowed : &t->skipped) += 1;
+    say_skipped(t, m, overflow);
+    int64_t row = t->skipped + t->overflowed;
     DPT_CHECK(
-        t->skipped < MOST_SKIPPED, DPT_ERR_DIVERGED,
+        t->skipped < MOST_SKIPPED && t->overflowed < MOST_SKIPPED + MOST_HALVINGS, DPT_ERR_DIVERGED,
         "diverged: loss or gradient have not been finite in steps %lld to %lld (learning rate %g); parameters are "
         "those of step %lld",
-        (long long)(m->step + 2 - t->skipped), (long long)m->step + 1, m->lr, (long long)(m->step + 1 - t->skipped));
+        (long long)(m->step + 2 - row), (long long)m->step + 1, m->lr, (long long)(m->step + 1 - row));
     return DPT_OK;
 }
 

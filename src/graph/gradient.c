@@ -16,9 +16,26 @@ typedef struct pass {
 
 static dpt_tensor **slot(pass *p, const dpt_tensor *t) { return &p->grad[t->node->id * DPT_MAX_OUT + t->index]; }
 
+/* Gradients of a 16-bit value may be f32 (sums are): added up in f32 where one is. */
 static void contribute(pass *p, const dpt_node *place, dpt_tensor *t, dpt_tensor *g) {
     dpt_tensor **s = slot(p, t);
-    *s = *s == NULL ? g : dpt_add_at(DPT_AT(place), *s, g);
+    if (*s == NULL || dpt_is_poison(g) || dpt_is_poison(*s)) {
+        *s = g;
+        return;
+    }
+    if ((*s)->dtype != g->dtype) {
+        *s = dpt_wide_at(DPT_AT(place), *s);
+        g = dpt_wide_at(DPT_AT(place), g);
+    }
+    *s = dpt_add_at(DPT_AT(place), *s, g);
+}
+
+/* What flows into output i of a node, in the output's own type; casts and views take what comes, so that the f32
+ * gradient of a 16-bit copy arrives at the parameter unrounded. */
+static dpt_tensor *flowing(pass *p, dpt_node *node, int i) {
+    dpt_tensor *g = *slot(p, &node->out[i]);
+    if (g == NULL || node->op == DPT_OP_CAST || (dpt_op_of(node)->flags & DPT_IS_VIEW)) return g;
+    return dpt_cast_at(DPT_AT(node), g, node->out[i].dtype);
 }
 
 /* A tensor of ones (or the seed) where differentiation starts. */
@@ -42,12 +59,13 @@ static void mark_needed(pass *p, dpt_tensor *const *x, int64_t n_x) {
 static void back_through(pass *p, dpt_node *node) {
     dpt_tensor *gout[DPT_MAX_OUT], *gin[DPT_MAX_IN] = {0};
     bool want[DPT_MAX_IN] = {0}, flows = false, wanted = false;
-    for (int i = 0; i < node->n_out; i++) gout[i] = *slot(p, &node->out[i]), flows |= gout[i] != NULL;
+    for (int i = 0; i < node->n_out; i++) flows |= *slot(p, &node->out[i]) != NULL;
     for (int k = 0; k < node->n_in; k++) {
         want[k] = p->needed[node->in[k]->node->id] && dpt_is_float(node->in[k]->dtype);
         wanted |= want[k];
     }
     if (!flows || !wanted) return;
+    for (int i = 0; i < node->n_out; i++) gout[i] = flowing(p, node, i);
     const dpt_op *op = dpt_op_of(node);
     if (op->gradient == NULL) {
         dpt_graph_fail(p->g, DPT_AT(node), DPT_ERR_UNSUPPORTED,
@@ -93,7 +111,7 @@ dpt_tensor *dpt_gradient_at(const char *file, int line, dpt_tensor *y, dpt_tenso
     dpt_tensor *dx = NULL;
     dpt_gradients(&y, NULL, 1, &x, 1, &dx);
     if (g->status != DPT_OK) return &g->poison;
-    if (dx != NULL) return dx;
+    if (dx != NULL) return dpt_cast_at(file, line, dx, x->dtype);
     dpt_tensor *zero = dpt_scalar_at(file, line, g, x->dtype, 0.0);
     return dpt_broadcast_at(file, line, zero, x->ndim, x->dim);
 }

@@ -138,6 +138,11 @@ static inline int dpt_tensor_axis(const dpt_tensor *t) { return dpt_has_batch(t)
 int64_t dpt_row_count(const dpt_tensor *t);
 bool dpt_same_shape(const dpt_tensor *a, const dpt_tensor *b);
 bool dpt_is_float(dpt_dtype d);
+/* bf16 or f16: stored in 16 bits, computed with in f32. */
+bool dpt_is_half(dpt_dtype d);
+/* What a type is computed with: f32 for 16-bit floats, else the type itself. Results that sum many values (over the
+ * batch, over dimensions, losses) have it too. */
+dpt_dtype dpt_wide_dtype(dpt_dtype d);
 /* "[B,64]" in one of 8 rotating buffers, for messages. */
 const char *dpt_shape_text(const dpt_tensor *t);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/numbers.h"
 #include "base/text.h"
 #include "graph/op.h"
 #include "ops/op_list.h"
@@ -82,7 +83,7 @@ dpt_status dpt_graph_add_param(dpt_graph *g, const char *name, dpt_param_info in
 
 dpt_tensor *dpt_param_at(const char *file, int line, dpt_graph *g, const char *name, dpt_dtype dtype, int ndim,
                          const int64_t *dim, dpt_init init) {
-    if (!dpt_is_float(dtype))
+    if (!dpt_is_float(dtype) || dpt_is_half(dtype))
         return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "param \"%s\": type %s is neither f32 nor f64",
                               name ? name : "", dpt_dtype_text(dtype));
     dpt_tensor *t = leaf(g, file, line, DPT_OP_PARAM, name, dtype, ndim, dim);
@@ -105,11 +106,17 @@ dpt_tensor *dpt_constant_at(const char *file, int line, dpt_graph *g, dpt_dtype 
 }
 
 dpt_tensor *dpt_scalar_at(const char *file, int line, dpt_graph *g, dpt_dtype dtype, double value) {
-    float single = (float)value;
-    if (!dpt_is_float(dtype))
-        return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "scalar: type %s is neither f32 nor f64",
-                              dpt_dtype_text(dtype));
-    return dpt_constant_at(file, line, g, dtype, 0, NULL, dtype == DPT_F32 ? (const void *)&single : &value);
+    const float f32 = (float)value;
+    const uint16_t bf16 = dpt_bf16_of_f32(f32), f16 = dpt_f16_of_f32(f32);
+    switch (dtype) {
+        case DPT_F32: return dpt_constant_at(file, line, g, dtype, 0, NULL, &f32);
+        case DPT_F64: return dpt_constant_at(file, line, g, dtype, 0, NULL, &value);
+        case DPT_BF16: return dpt_constant_at(file, line, g, dtype, 0, NULL, &bf16);
+        case DPT_F16: return dpt_constant_at(file, line, g, dtype, 0, NULL, &f16);
+        default:
+            return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "scalar: type %s is neither f32 nor f64",
+                                  dpt_dtype_text(dtype));
+    }
 }
 
 dpt_status dpt_graph_add_state(dpt_graph *g, const char *name, dpt_state_info info) {
@@ -123,6 +130,9 @@ dpt_status dpt_graph_add_state(dpt_graph *g, const char *name, dpt_state_info in
 
 dpt_tensor *dpt_state_at(const char *file, int line, dpt_graph *g, const char *name, dpt_dtype dtype, int ndim,
                          const int64_t *dim, dpt_state_kind kind, double initial) {
+    if (dpt_is_half(dtype))
+        return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "state \"%s\": type %s: only f32, f64 and integers",
+                              name ? name : "", dpt_dtype_text(dtype));
     dpt_tensor *t = leaf(g, file, line, DPT_OP_STATE, name, dtype, ndim, dim);
     if (dpt_is_poison(t)) return t;
     dpt_status status = dpt_graph_add_state(
@@ -160,7 +170,8 @@ void dpt_loss_add_at(const char *file, int line, dpt_graph *g, dpt_tensor *value
         dpt_graph_fail(g, file, line, DPT_ERR_ARG, "loss: the value belongs to another graph");
         return;
     }
-    if (!dpt_is_float(value->dtype) || (!dpt_has_batch(value) && dpt_row_count(value) != 1)) {
+    if (!dpt_is_float(value->dtype) || dpt_is_half(value->dtype) ||
+        (!dpt_has_batch(value) && dpt_row_count(value) != 1)) {
         dpt_graph_fail(g, file, line, DPT_ERR_SHAPE, "loss: value is %s %s, neither a float per sample nor one number",
                        dpt_dtype_text(value->dtype), dpt_shape_text(value));
         return;

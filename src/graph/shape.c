@@ -16,7 +16,9 @@ bool dpt_same_shape(const dpt_tensor *a, const dpt_tensor *b) {
     return a->ndim == b->ndim && (a->ndim <= 0 || memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof a->dim[0]) == 0);
 }
 
-bool dpt_is_float(dpt_dtype d) { return d == DPT_F32 || d == DPT_F64; }
+bool dpt_is_half(dpt_dtype d) { return d == DPT_BF16 || d == DPT_F16; }
+bool dpt_is_float(dpt_dtype d) { return d == DPT_F32 || d == DPT_F64 || dpt_is_half(d); }
+dpt_dtype dpt_wide_dtype(dpt_dtype d) { return dpt_is_half(d) ? DPT_F32 : d; }
 
 const char *dpt_shape_text(const dpt_tensor *t) {
     enum { BUFFERS = 8, BYTES = 128 };

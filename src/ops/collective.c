@@ -15,7 +15,7 @@ static dpt_status summed_shape(dpt_node *node) {
     if (dpt_has_batch(x))
         return dpt_shape_error(node, "x is %s: a tensor with a batch dimension is spread over ranks already",
                                dpt_shape_text(x));
-    if (!dpt_is_float(x->dtype) && x->dtype != DPT_I64)
+    if (x->dtype != DPT_F32 && x->dtype != DPT_F64 && x->dtype != DPT_I64)
         return dpt_shape_error(node, "x is %s %s: only f32, f64 and i64 are summed over ranks",
                                dpt_dtype_text(x->dtype), dpt_shape_text(x));
     dpt_set_out_like(node, 0, x);

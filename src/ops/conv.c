@@ -168,9 +168,9 @@ static dpt_status conv_wgrad_shape(dpt_node *node) {
     if (!has_dims(x, 2 + a->spatial, a->in_dim, 1) || x->dim[0] != g->dim[0])
         return dpt_shape_error(node, "g is %s, x is %s: not the shapes of one convolution", dpt_shape_text(g),
                                dpt_shape_text(x));
-    dpt_set_out(node, 0, g->dtype, 2 + a->spatial, a->weight_dim);
+    dpt_set_out(node, 0, dpt_wide_dtype(g->dtype), 2 + a->spatial, a->weight_dim);
     node->out[1].token = !a->bias;
-    dpt_set_out(node, 1, g->dtype, a->bias ? 1 : 0, a->weight_dim);
+    dpt_set_out(node, 1, dpt_wide_dtype(g->dtype), a->bias ? 1 : 0, a->weight_dim);
     return DPT_OK;
 }
 
@@ -200,8 +200,9 @@ static void conv_dgrad_gradient(dpt_node *node, dpt_tensor *const *gout, const b
 /* dw = wgrad(g, x), u = its gradient: T(x, u, g) */
 static void conv_wgrad_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
     if (is_fused(node)) return;
-    if (want[0]) gin[0] = product(node, DPT_OP_CONV, node->in[1], gout[0]);
-    if (want[1]) gin[1] = product(node, DPT_OP_CONV_DGRAD, node->in[0], gout[0]);
+    dpt_tensor *u = dpt_cast_at(DPT_AT(node), gout[0], node->in[0]->dtype);
+    if (want[0]) gin[0] = product(node, DPT_OP_CONV, node->in[1], u);
+    if (want[1]) gin[1] = product(node, DPT_OP_CONV_DGRAD, node->in[0], u);
 }
 
 /* A multiplication and an addition for every element of y and of a filter. */

@@ -34,7 +34,7 @@ dpt_tensor *dpt_div_at(const char *file, int line, dpt_tensor *a, dpt_tensor *b)
 static dpt_status check_types(const dpt_node *node) {
     const dpt_tensor *a = node->in[0], *b = node->in[1];
     if (a->dtype == b->dtype && dpt_is_float(a->dtype)) return DPT_OK;
-    return dpt_shape_error(node, "a is %s %s, b is %s %s: both must be f32 or both f64", dpt_dtype_text(a->dtype),
+    return dpt_shape_error(node, "a is %s %s, b is %s %s: both must be of one float type", dpt_dtype_text(a->dtype),
                            dpt_shape_text(a), dpt_dtype_text(b->dtype), dpt_shape_text(b));
 }
 
@@ -318,15 +318,34 @@ UNARY_OP(sqrt, DPT_NONLINEAR)
 
 /* ---- cast ---- */
 
+/* Whether every value of a is one of b. */
+static bool holds(dpt_dtype b, dpt_dtype a) {
+    return dpt_is_float(a) && (b == DPT_F64 || b == a || (b == DPT_F32 && dpt_is_half(a)));
+}
+
+/* Back from a type that holds all values: what was cast before. */
 dpt_tensor *dpt_cast_at(const char *file, int line, dpt_tensor *x, dpt_dtype dtype) {
     if (!dpt_is_poison(x) && x->dtype == dtype && dpt_is_float(dtype)) return x;
+    if (!dpt_is_poison(x) && x->node->op == DPT_OP_CAST) {
+        dpt_tensor *source = x->node->in[0];
+        if (source->dtype == dtype && holds(x->dtype, dtype)) return source;
+    }
     return dpt_apply(file, line, DPT_OP_CAST, NULL, &(dpt_attr){.cast = {dtype}}, 1, &x);
+}
+
+dpt_tensor *dpt_wide_at(const char *file, int line, dpt_tensor *x) {
+    if (dpt_is_poison(x) || !dpt_is_half(x->dtype)) return x;
+    for (int64_t i = x->node->id + 1; i < x->graph->n_node; i++) {
+        dpt_node *n = x->graph->node[i];
+        if (n->op == DPT_OP_CAST && n->in[0] == x && n->out[0].dtype == DPT_F32) return &n->out[0];
+    }
+    return dpt_cast_at(file, line, x, DPT_F32);
 }
 
 static dpt_status cast_shape(dpt_node *node) {
     const dpt_tensor *x = node->in[0];
     if (!dpt_is_float(node->attr.cast.dtype))
-        return dpt_shape_error(node, "x is %s, to %s: only f32 and f64 can be cast to", dpt_shape_text(x),
+        return dpt_shape_error(node, "x is %s, to %s: only floats can be cast to", dpt_shape_text(x),
                                dpt_dtype_text(node->attr.cast.dtype));
     dpt_set_out(node, 0, node->attr.cast.dtype, x->ndim, x->dim);
     return DPT_OK;

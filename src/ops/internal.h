@@ -12,12 +12,19 @@
 
 /* elementwise.c: sums g over the dimensions along which `like` was broadcast, so that the result has like's shape. */
 dpt_tensor *dpt_sum_to_at(DPT_PLACE_ARGS, dpt_tensor *g, const dpt_tensor *like);
+/* elementwise.c: x, in f32 where it is a 16-bit float: by the cast that is there already, if one is. */
+dpt_tensor *dpt_wide_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* activation.c: g where y > 0, else 0. */
 dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y);
 /* loss.c: weight / count as a scalar of dtype, 0 where count is 0; count is an f64 scalar. */
 dpt_tensor *dpt_loss_scale_at(DPT_PLACE_ARGS, dpt_tensor *count, double weight, dpt_dtype dtype);
 /* collective.c: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks. */
 dpt_tensor *dpt_root_only_at(DPT_PLACE_ARGS, dpt_tensor *x);
+/* loss_scaling.c: the states of fp16's loss scale. Adds them to a user's graph, unless they are there. Local. */
+dpt_status dpt_loss_scale_declare(dpt_graph *g);
+/* NULL: the graph has none. */
+dpt_tensor *dpt_loss_scale_value(const dpt_graph *g);
+dpt_tensor *dpt_loss_scale_steps(const dpt_graph *g);
 /* shape.c */
 dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* reorder.c: the same values in another layout. */

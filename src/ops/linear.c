@@ -187,9 +187,9 @@ static dpt_status linear_wgrad_shape(dpt_node *node) {
     for (int i = 0; fits && i < g->ndim - 1; i++) fits = g->dim[i] == x->dim[i];
     DPT_TRY(check_operands(node, fits));
     int64_t dim[2] = {g->dim[g->ndim - 1], x->dim[x->ndim - 1]};
-    dpt_set_out(node, 0, g->dtype, 2, dim);
+    dpt_set_out(node, 0, dpt_wide_dtype(g->dtype), 2, dim);
     node->out[1].token = !node->attr.matmul.bias;
-    dpt_set_out(node, 1, g->dtype, node->out[1].token ? 0 : 1, dim);
+    dpt_set_out(node, 1, dpt_wide_dtype(g->dtype), node->out[1].token ? 0 : 1, dim);
     return DPT_OK;
 }
 

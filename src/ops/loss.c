@@ -18,14 +18,14 @@ static dpt_status mse_shape(dpt_node *node) {
         return dpt_shape_error(node, "y is %s %s, target is %s %s: both must be one of f32, f64 and [B, ...]",
                                dpt_dtype_text(y->dtype), dpt_shape_text(y), dpt_dtype_text(t->dtype),
                                dpt_shape_text(t));
-    dpt_set_out(node, 0, y->dtype, 1, y->dim);
+    dpt_set_out(node, 0, dpt_wide_dtype(y->dtype), 1, y->dim);
     return DPT_OK;
 }
 
 /* dy = g * 2 (y - t) / row, dt = -dy */
 static void mse_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
     if (!want[0] && !want[1]) return;
-    dpt_tensor *y = node->in[0], *t = node->in[1], *g = gout[0];
+    dpt_tensor *y = dpt_wide_at(DPT_AT(node), node->in[0]), *t = dpt_wide_at(DPT_AT(node), node->in[1]), *g = gout[0];
     int64_t dim[DPT_MAX_NDIM] = {y->dim[0]};
     for (int i = 1; i < y->ndim; i++) dim[i] = 1;
     if (y->ndim > 1) g = dpt_reshape_at(DPT_AT(node), g, y->ndim, dim);

@@ -32,7 +32,7 @@ static dpt_status matmul_shape(dpt_node *node) {
     const dpt_tensor *a = node->in[0], *b = node->in[1];
     bool ta = node->attr.matmul.transpose_a, tb = node->attr.matmul.transpose_b;
     if (!dpt_is_float(a->dtype) || a->dtype != b->dtype)
-        return dpt_shape_error(node, "a is %s, b is %s: both must be f32, or both f64", dpt_dtype_text(a->dtype),
+        return dpt_shape_error(node, "a is %s, b is %s: both must be of one float type", dpt_dtype_text(a->dtype),
                                dpt_dtype_text(b->dtype));
     bool fits = a->ndim >= 2 && a->ndim <= 3 && b->ndim >= 2 && b->ndim <= a->ndim;
     if (!fits || (a->ndim > b->ndim && ta)) return mismatch(node, ": both must be 2-D or 3-D");
@@ -42,19 +42,22 @@ static dpt_status matmul_shape(dpt_node *node) {
     if (ka != kb) return mismatch(node, "");
     if (dpt_dim_is_batch(n)) return mismatch(node, ": the batch dimension of the result would not be the first");
     int64_t batched[3] = {a->dim[0], m, n}, plain[2] = {m, n};
-    dpt_set_out(node, 0, a->dtype, a->ndim, a->ndim == 3 ? batched : plain);
+    dpt_set_out(node, 0, dpt_dim_is_batch(ka) ? dpt_wide_dtype(a->dtype) : a->dtype, a->ndim,
+                a->ndim == 3 ? batched : plain);
     return DPT_OK;
 }
 
 /* c = a b: da = g b^T and db = a^T g; with a or b transposed, the transposes of these. */
 static void matmul_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
-    dpt_tensor *a = node->in[0], *b = node->in[1], *g = gout[0];
+    dpt_tensor *a = node->in[0], *b = node->in[1], *g = dpt_cast_at(DPT_AT(node), gout[0], a->dtype);
     bool ta = node->attr.matmul.transpose_a, tb = node->attr.matmul.transpose_b;
     if (want[0]) gin[0] = ta ? dpt_matmul_at(DPT_AT(node), b, g, tb, 1) : dpt_matmul_at(DPT_AT(node), g, b, 0, !tb);
     if (!want[1]) return;
     gin[1] = tb ? dpt_matmul_at(DPT_AT(node), g, a, 1, ta) : dpt_matmul_at(DPT_AT(node), a, g, !ta, 0);
+    if (a->ndim == b->ndim || dpt_is_poison(gin[1])) return;
     /* a 3-D with b 2-D: one product for each leading index, summed */
-    if (a->ndim > b->ndim) gin[1] = dpt_sum_at(DPT_AT(node), gin[1], 1, 0);
+    gin[1]->dtype = dpt_wide_dtype(gin[1]->dtype);
+    gin[1] = dpt_sum_at(DPT_AT(node), gin[1], 1, 0);
 }
 
 /* The product of a call at capacity. */

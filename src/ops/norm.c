@@ -56,7 +56,7 @@ dpt_tensor *dpt_batch_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_opti
     dpt_graph *g = x->graph;
     if (dpt_is_poison(x)) return x;
     if (name == NULL || name[0] == 0) return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "batch_norm: a name is needed");
-    if (x->dtype != DPT_F32 || x->ndim < 2 || !dpt_has_batch(x))
+    if (dpt_wide_dtype(x->dtype) != DPT_F32 || x->ndim < 2 || !dpt_has_batch(x))
         return dpt_graph_fail(g, file, line, DPT_ERR_SHAPE, "batch_norm \"%s\": x is %s %s, not f32 [B, channels, ...]",
                               name, dpt_dtype_text(x->dtype), dpt_shape_text(x));
     dpt_attr attr = {0};
@@ -113,7 +113,7 @@ static dpt_status expect_vector(const dpt_node *node, int i, dpt_dtype dtype, in
 
 static dpt_status expect_planes(const dpt_node *node, int i) {
     const dpt_tensor *t = node->in[i];
-    bool fits = t->dtype == DPT_F32 && t->ndim >= 2 && dpt_has_batch(t) && t->dim[1] == node->attr.norm.channels;
+    bool fits = dpt_wide_dtype(t->dtype) == DPT_F32 && t->dtype == node->in[0]->dtype && t->ndim >= 2 && dpt_has_batch(t) && t->dim[1] == node->attr.norm.channels;
     if (fits && dpt_same_shape(t, node->in[0])) return DPT_OK;
     return dpt_shape_error(node, "operand %d is %s %s, not f32 [B,%lld,...]", i, dpt_dtype_text(t->dtype),
                            dpt_shape_text(t), (long long)node->attr.norm.channels);

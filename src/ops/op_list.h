@@ -76,6 +76,8 @@
     KERNEL(ADAMW, adamw)                           \
     KERNEL(ASSIGN, assign)                         \
     KERNEL(STATE_RESTORE, state_restore)           \
+    /* ops/loss_scaling.c */                       \
+    KERNEL(SCALE_UPDATE, scale_update)             \
     /* ops/arena.c */                              \
     PLAIN(GRAD_READ, grad_read)                    \
     /* ops/collective.c */                         \

@@ -50,7 +50,7 @@ dpt_tensor *dpt_mean_at(const char *file, int line, dpt_tensor *x, uint32_t axes
     }
     dpt_tensor *sum = dpt_sum_at(file, line, x, axes, keep);
     if (!over_batch) return dpt_scale_at(file, line, sum, 1.0 / (double)per_row);
-    return dpt_div_at(file, line, sum, dpt_rows_at(file, line, x->graph, x->dim[0], per_row, x->dtype));
+    return dpt_div_at(file, line, sum, dpt_rows_at(file, line, x->graph, x->dim[0], per_row, dpt_wide_dtype(x->dtype)));
 }
 
 /* x's shape with the summed dimensions as 1, or without them. Returns how many there are. */
@@ -69,7 +69,7 @@ static dpt_status sum_shape(dpt_node *node) {
         return dpt_shape_error(node, "x is %s %s: it must be f32 or f64", dpt_dtype_text(x->dtype), dpt_shape_text(x));
     int64_t dim[DPT_MAX_NDIM];
     const int ndim = reduced_dims(x, node->attr.reduce.axes, node->attr.reduce.keep, dim);
-    dpt_set_out(node, 0, x->dtype, ndim, dim);
+    dpt_set_out(node, 0, dpt_wide_dtype(x->dtype), ndim, dim);
     return DPT_OK;
 }
 
@@ -78,7 +78,7 @@ static void sum_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *wa
     const dpt_tensor *x = node->in[0];
     const uint32_t axes = node->attr.reduce.axes;
     int64_t dim[DPT_MAX_NDIM];
-    dpt_tensor *g = gout[0];
+    dpt_tensor *g = dpt_cast_at(DPT_AT(node), gout[0], x->dtype);
     const bool leading = (axes & (axes + 1U)) == 0; /* the rest aligns to the right as it is */
     if (!node->attr.reduce.keep && !leading) g = dpt_reshape_at(DPT_AT(node), g, reduced_dims(x, axes, true, dim), dim);
     gin[0] = dpt_broadcast_at(DPT_AT(node), g, x->ndim, x->dim);

@@ -66,7 +66,7 @@ static dpt_status check_logits(const dpt_node *node) {
 
 static dpt_status per_row_shape(dpt_node *node) {
     DPT_TRY(check_logits(node));
-    dpt_set_out(node, 0, node->in[0]->dtype, 1, node->in[0]->dim);
+    dpt_set_out(node, 0, dpt_wide_dtype(node->in[0]->dtype), 1, node->in[0]->dim);
     return DPT_OK;
 }
 
@@ -96,9 +96,9 @@ static dpt_status softmax_shape(dpt_node *node) {
 /* dx = y (g - sum(g y)) */
 static void softmax_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
     if (!want[0]) return;
-    dpt_tensor *y = &node->out[0], *product = dpt_mul_at(DPT_AT(node), gout[0], y);
-    dpt_tensor *sum = dpt_sum_at(DPT_AT(node), product, 1U << (y->ndim - 1), 1);
-    gin[0] = dpt_mul_at(DPT_AT(node), y, dpt_sub_at(DPT_AT(node), gout[0], sum));
+    dpt_tensor *y = dpt_wide_at(DPT_AT(node), &node->out[0]), *g = dpt_wide_at(DPT_AT(node), gout[0]);
+    dpt_tensor *sum = dpt_sum_at(DPT_AT(node), dpt_mul_at(DPT_AT(node), g, y), 1U << (y->ndim - 1), 1);
+    gin[0] = dpt_mul_at(DPT_AT(node), y, dpt_sub_at(DPT_AT(node), g, sum));
 }
 
 static dpt_status softmax_run(dpt_call *call, dpt_stream *stream) {
@@ -153,14 +153,14 @@ dpt_tensor *dpt_cross_entropy_at(const char *file, int line, dpt_tensor *logits,
     return dpt_apply(file, line, DPT_OP_CROSS_ENTROPY, NULL, NULL, 2, (dpt_tensor *[]){logits, target});
 }
 
-/* dlogits = g (softmax(logits) - one_hot(target)) */
+/* dlogits = g (softmax(logits) - one_hot(target)), of 16-bit logits in f32 and rounded once */
 static void cross_entropy_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
     if (!want[0]) return;
-    dpt_tensor *logits = node->in[0], *target = node->in[1];
+    dpt_tensor *logits = dpt_wide_at(DPT_AT(node), node->in[0]), *target = node->in[1];
     dpt_tensor *hot = dpt_one_hot_at(DPT_AT(node), target, logits->dim[1], logits->dtype);
     dpt_tensor *difference = dpt_sub_at(DPT_AT(node), dpt_softmax_at(DPT_AT(node), logits), hot);
     dpt_tensor *g = dpt_reshape_at(DPT_AT(node), gout[0], 2, (int64_t[]){logits->dim[0], 1});
-    gin[0] = dpt_mul_at(DPT_AT(node), g, difference);
+    gin[0] = dpt_cast_at(DPT_AT(node), dpt_mul_at(DPT_AT(node), g, difference), node->in[0]->dtype);
 }
 
 static dpt_status cross_entropy_run(dpt_call *call, dpt_stream *stream) {
@@ -181,7 +181,7 @@ const dpt_kernel dpt_cpu_cross_entropy = {.run = cross_entropy_run};
 static dpt_status cross_entropy_grad_shape(dpt_node *node) {
     DPT_TRY(check_logits(node));
     const dpt_tensor *x = node->in[0], *g = node->in[2];
-    if (g->ndim != 1 || g->dim[0] != x->dim[0] || g->dtype != x->dtype)
+    if (g->ndim != 1 || g->dim[0] != x->dim[0] || g->dtype != dpt_wide_dtype(x->dtype))
         return dpt_shape_error(node, "logits are %s %s, g is %s %s", dpt_dtype_text(x->dtype), dpt_shape_text(x),
                                dpt_dtype_text(g->dtype), dpt_shape_text(g));
     dpt_set_out_like(node, 0, x);

@@ -28,7 +28,7 @@ static dpt_status guard_shape(dpt_node *node) {
     for (int i = 0; i < node->n_in; i++) {
         const dpt_tensor *t = node->in[i];
         if (t->token) continue;
-        bool fits = t->ndim == 0 && (operands == 0 ? t->dtype == DPT_F64 : dpt_is_float(t->dtype));
+        bool fits = t->ndim == 0 && (t->dtype == DPT_F64 || (operands > 0 && t->dtype == DPT_F32));
         if (!fits)
             return dpt_shape_error(node, "operand %d is %s %s: wanted the f64 square norm, then scalar losses",
                                    operands, dpt_dtype_text(t->dtype), dpt_shape_text(t));

@@ -1,8 +1,11 @@
-/* array_convert.c: see array_convert.h. Floats go through double, integers through int64: both are exact. */
+/* array_convert.c: see array_convert.h. Floats go through double, integers through int64: both are exact; to a 16-bit
+ * float through f32. */
 #include "program/array_convert.h"
 
 #include <stdbool.h>
 #include <string.h>
+
+#include "base/numbers.h"
 
 static double float_at(const void *p, dpt_dtype t, int64_t i) {
     switch (t) {
@@ -11,8 +14,8 @@ static double float_at(const void *p, dpt_dtype t, int64_t i) {
         case DPT_U8: return ((const uint8_t *)p)[i];
         case DPT_I32: return ((const int32_t *)p)[i];
         case DPT_I64: return (double)((const int64_t *)p)[i];
-        case DPT_BF16:
-        case DPT_F16: break;
+        case DPT_BF16: return dpt_f32_of_bf16(((const uint16_t *)p)[i]);
+        case DPT_F16: return dpt_f32_of_f16(((const uint16_t *)p)[i]);
     }
     return 0;
 }
@@ -26,7 +29,7 @@ static int64_t int_at(const void *p, dpt_dtype t, int64_t i) {
     }
 }
 
-static bool is_float(dpt_dtype t) { return t == DPT_F32 || t == DPT_F64; }
+static bool is_float(dpt_dtype t) { return t == DPT_F32 || t == DPT_F64 || t == DPT_BF16 || t == DPT_F16; }
 
 dpt_status dpt_array_check(const void *from, dpt_dtype from_type, dpt_dtype to_type, int64_t count) {
     DPT_CHECK(dpt_dtype_size(from_type) && dpt_dtype_size(to_type), DPT_ERR_ARG, "no such element type: %d",
@@ -56,16 +59,26 @@ static void convert_integers(const void *from, dpt_dtype ft, void *to, dpt_dtype
     }
 }
 
+static void convert_floats(const void *from, dpt_dtype ft, void *to, dpt_dtype tt, int64_t count) {
+    uint16_t *half = to;
+    if (tt == DPT_F32)
+        for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)float_at(from, ft, i);
+    else if (tt == DPT_F64)
+        for (int64_t i = 0; i < count; i++) ((double *)to)[i] = float_at(from, ft, i);
+    else if (tt == DPT_BF16)
+        for (int64_t i = 0; i < count; i++) half[i] = dpt_bf16_of_f32((float)float_at(from, ft, i));
+    else
+        for (int64_t i = 0; i < count; i++) half[i] = dpt_f16_of_f32((float)float_at(from, ft, i));
+}
+
 dpt_status dpt_array_convert(const void *from, dpt_dtype from_type, void *to, dpt_dtype to_type, int64_t count) {
     DPT_TRY(dpt_array_check(from, from_type, to_type, count));
     if (from_type == to_type) {
         if (count) memcpy(to, from, (size_t)count * dpt_dtype_size(to_type));
-    } else if (!is_float(to_type)) {
-        convert_integers(from, from_type, to, to_type, count);
-    } else if (to_type == DPT_F32) {
-        for (int64_t i = 0; i < count; i++) ((float *)to)[i] = (float)float_at(from, from_type, i);
+    } else if (is_float(to_type)) {
+        convert_floats(from, from_type, to, to_type, count);
     } else {
-        for (int64_t i = 0; i < count; i++) ((double *)to)[i] = float_at(from, from_type, i);
+        convert_integers(from, from_type, to, to_type, count);
     }
     return DPT_OK;
 }

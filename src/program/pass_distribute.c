@@ -45,7 +45,7 @@ static dpt_tensor *reduce(distribute *d, const dpt_tensor *old, dpt_tensor *now,
 /* Whether a partial operand k may stay so, the node's outputs then being partial too. */
 static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
     for (int i = 0; i < n->n_out; i++)
-        if (dpt_has_batch(&n->out[i])) return false;
+        if (dpt_has_batch(&n->out[i]) || dpt_is_half(n->out[i].dtype)) return false; /* sums are rounded at their end */
     int partial = 0;
     for (int i = 0; i < n->n_in; i++) {
         if (in[i]->spread == DPT_SPREAD_SHARDED || in[i]->spread == DPT_SPREAD_LOCAL) return false;

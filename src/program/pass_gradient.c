@@ -1,6 +1,9 @@
 /* pass_gradient.c: backward nodes of the loss for every trained parameter. grad_store marks where a gradient is final:
  * its output is the parameter's slot of the gradient arena. The loss itself is stored behind the gradients, so that it
- * is summed over ranks by their exchange. */
+ * is summed over ranks by their exchange.
+ *
+ * In fp16 the gradient starts from the loss scale instead of 1, and the arena holds scaled gradients until the guard's
+ * factor undoes it; a program whose result the arena is divides before it stores. */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -33,7 +36,10 @@ static dpt_status append_backward(dpt_rewrite *rw, const dpt_program_options *o,
             x[n++] = dpt_rewrite_of(rw, from->param[i].tensor);
         }
     dpt_tensor *total = dpt_rewrite_of(rw, from->output[0].tensor);
-    if (n) dpt_gradients(&total, NULL, 1, x, n, dx);
+    dpt_tensor *scale = o->precision == DPT_PRECISION_FP16 ? dpt_rewrite_of(rw, dpt_loss_scale_value(from)) : NULL;
+    if (n) dpt_gradients(&total, scale ? &scale : NULL, 1, x, n, dx);
+    for (int64_t i = 0; scale && o->mode == DPT_MODE_GRADIENT && i < n; i++)
+        if (dx[i]) dx[i] = dpt_div_at(DPT_AT(dx[i]->node), dx[i], scale);
     for (int64_t i = 0; i < n && g->status == DPT_OK; i++)
         if (dx[i]) store(g, o, from->param[index[i]].name, (int)index[i], o->arenas->grad[index[i]], dx[i]);
     store(g, o, "loss", -1, o->arenas->loss, total);

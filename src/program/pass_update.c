@@ -1,5 +1,6 @@
 /* pass_update.c: what follows the exchange of gradients: their norm, the guard (is everything finite? how much is
- * clipped?), one optimiser node per parameter (the fuse pass merges them), assignments of state hung on the guard. */
+ * clipped?), one optimiser node per parameter (the fuse pass merges them), assignments of state hung on the guard. The
+ * assignments of fp16's loss scale hang on nothing: it moves because a step was skipped. */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -32,14 +33,35 @@ static dpt_tensor *read_loss(update *u) {
     return n ? &n->out[0] : &u->rw.to->poison;
 }
 
+/* fp16: the scale that the gradients carry; else NULL. */
+static dpt_tensor *scale_of(const update *u) {
+    if (u->o->precision != DPT_PRECISION_FP16) return NULL;
+    return dpt_rewrite_of(&u->rw, dpt_loss_scale_value(u->rw.from));
+}
+
 static dpt_tensor *make_guard(update *u, dpt_tensor *loss) {
     dpt_graph *g = u->rw.to;
     dpt_attr norm_attr = update_attr(u, 0, u->o->arenas->n_segment);
     dpt_node *norm = dpt_node_add(g, __FILE__, __LINE__, DPT_OP_SQUARE_NORM, NULL, &norm_attr, u->n_token, u->token);
     if (norm == NULL) return &g->poison;
-    dpt_attr clip = {.clip = {.max_norm = u->o->update.clip_norm}};
-    dpt_tensor *in[2] = {&norm->out[0], loss};
-    return dpt_apply(__FILE__, __LINE__, DPT_OP_GUARD, NULL, &clip, 2, in);
+    dpt_tensor *in[3] = {&norm->out[0], loss, scale_of(u)};
+    dpt_attr clip = {.clip = {.max_norm = u->o->update.clip_norm, .scaled = in[2] != NULL}};
+    return dpt_apply(__FILE__, __LINE__, DPT_OP_GUARD, NULL, &clip, in[2] ? 3 : 2, in);
+}
+
+static void assign_always(update *u, dpt_tensor *state, dpt_tensor *value) {
+    dpt_attr attr = {.slot = {.index = state->node->slot}};
+    dpt_node_add(u->rw.to, __FILE__, __LINE__, DPT_OP_ASSIGN, state->node->name, &attr, 1, &value);
+}
+
+static void move_scale(update *u, dpt_tensor *guard) {
+    dpt_tensor *steps = dpt_rewrite_of(&u->rw, dpt_loss_scale_steps(u->rw.from));
+    dpt_tensor *in[3] = {guard, scale_of(u), steps};
+    if (in[1] == NULL || steps == NULL) return;
+    dpt_node *next = dpt_node_add(u->rw.to, __FILE__, __LINE__, DPT_OP_SCALE_UPDATE, NULL, NULL, 3, in);
+    if (next == NULL) return;
+    assign_always(u, in[1], &next->out[0]);
+    assign_always(u, steps, &next->out[1]);
 }
 
 static dpt_status append(update *u) {
@@ -62,6 +84,7 @@ static dpt_status append(update *u) {
     }
     if (u->o->mode == DPT_MODE_APPLY && u->o->arenas->n_state > 0)
         dpt_node_add(g, __FILE__, __LINE__, DPT_OP_STATE_RESTORE, NULL, NULL, 1, &guard);
+    move_scale(u, guard);
     DPT_TRY(dpt_graph_status(g));
     DPT_TRY(dpt_graph_add_output(g, "loss", loss));
     return dpt_graph_add_output(g, "guard", guard);

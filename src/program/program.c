@@ -20,8 +20,8 @@ typedef struct pass_entry {
 
 static const pass_entry passes[] = {
     {"lower", dpt_pass_lower, ALL_MODES},
-    {"gradient", dpt_pass_gradient, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"precision", dpt_pass_precision, ALL_MODES},
+    {"gradient", dpt_pass_gradient, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"distribute", dpt_pass_distribute, ALL_MODES},
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
     {"fuse", dpt_pass_fuse, ALL_MODES},
@@ -65,6 +65,7 @@ void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call 
                        .device = o->device,
                        .rank = o->rank,
                        .world = o->world,
+                       .tf32 = o->precision == DPT_PRECISION_TF32,
                        .seed = o->seed};
     for (int k = 0; k < node->n_in; k++)
         if (!node->in[k]->token && call->n_in < DPT_MAX_IN)

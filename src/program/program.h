@@ -1,7 +1,7 @@
 /* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
  * lead from the user's graph to it:
  *
- *   lower → gradient → precision → distribute → update → fuse → layout → schedule → memory
+ *   lower → precision → gradient → distribute → update → fuse → layout → schedule → memory
  *
  * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
 #ifndef DPT_PROGRAM_PROGRAM_H
@@ -41,6 +41,7 @@ typedef struct dpt_program_options {
     dpt_device *device;
     const dpt_arena_plan *arenas; /* borrowed until the program is destroyed */
     dpt_update_rule update;
+    dpt_precision precision;
     uint64_t seed;
     bool unfused;   /* skip the fuse pass: tests compare both */
     bool canonical; /* the layout pass chooses nothing: tests compare both */
@@ -87,18 +88,22 @@ dpt_cost dpt_call_cost(const dpt_call *call);
 /* Fills a call from a node: operands without addresses. */
 void dpt_call_fill(const dpt_program_options *options, const dpt_node *node, dpt_call *call);
 
+/* Adds to a user's graph the states that a precision needs (fp16: its loss scale), unless they are there. Before the
+ * arenas are planned. */
+dpt_status dpt_precision_declare(dpt_graph *graph, dpt_precision precision);
+
 /* ---- the passes: each reads `from` and makes `to` ---- */
 
 /* Carries the graph over for a mode, with the length bound: losses become sums and counts, evaluation forms replace
  * training ones. */
 dpt_status dpt_pass_lower(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* Appends backward nodes; a grad_store marks where a parameter's gradient is final. */
-dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* A seam: fp32 only, changes nothing yet. */
+/* Decides in which type each value is computed; inserts casts. fp32 and tf32: changes nothing. */
 dpt_status dpt_pass_precision(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Appends backward nodes; a grad_store marks where a parameter's gradient is final. fp16: starts from the loss scale. */
+dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Finds how each value stands on the ranks; inserts collectives; makes the buckets of the gradient arena. */
 dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* Appends gradient norm, guard, optimiser; hangs assignments on the guard. */
+/* Appends gradient norm, guard, optimiser; hangs assignments on the guard; moves the loss scale. */
 dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Merges nodes into fused ones. */
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);

@@ -28,6 +28,7 @@ static dpt_status check_options(const dpt_trainer_options *o) {
               (long long)o->max_rows);
     DPT_CHECK(o->length >= 0, DPT_ERR_ARG, "length is %lld", (long long)o->length);
     DPT_CHECK(o->accumulate >= 1, DPT_ERR_ARG, "accumulate is %d: at least 1", o->accumulate);
+    DPT_CHECK((unsigned)o->precision < (unsigned)DPT_PRECISION_COUNT, DPT_ERR_ARG, "precision %d", (int)o->precision);
     DPT_CHECK(o->optimizer == DPT_SGD || o->optimizer == DPT_ADAMW, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
     DPT_CHECK(o->lr >= 0 && o->momentum >= 0 && o->weight_decay >= 0 && o->clip_norm >= 0 && o->eps >= 0, DPT_ERR_ARG,
               "lr, momentum, weight_decay, clip_norm and eps are at least 0");
@@ -44,6 +45,7 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                              .arenas = &t->plan,
                              .seed = o->seed,
                              .length = o->length,
+                             .precision = o->precision,
                              .update = {.kind = o->optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
                                         .momentum = o->momentum,
                                         .nesterov = o->nesterov != 0,
@@ -166,6 +168,7 @@ static dpt_status share_params(dpt_trainer *t) {
 
 static dpt_status build_local(dpt_trainer *t) {
     DPT_TRY(check_options(&t->o));
+    DPT_TRY(dpt_precision_declare(t->graph, t->o.precision));
     DPT_TRY(dpt_graph_status(t->graph));
     dpt_graph_resolve_groups(t->graph);
     for (int i = 0; i < t->graph->n_axis; i++) {
@@ -196,6 +199,7 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, o->nesterov);
     dpt_digest_i64(&d, o->accumulate);
     dpt_digest_i64(&d, o->length);
+    dpt_digest_i64(&d, o->precision);
     dpt_digest_i64(&d, (int64_t)o->seed);
     const double numbers[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) dpt_digest_f64(&d, numbers[i]);

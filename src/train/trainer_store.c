@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "ops/internal.h"
 #include "train/params_file.h"
 #include "train/trainer.h"
 
@@ -123,6 +124,8 @@ static dpt_status load_local(dpt_trainer *t, const char *path) {
     }
     for (int64_t i = 0; i < g->n_state; i++) {
         describe(g->state[i].name, DPT_PARAMS_STATE, g->state[i].tensor, &e);
+        bool scale = g->state[i].tensor == dpt_loss_scale_value(g) || g->state[i].tensor == dpt_loss_scale_steps(g);
+        if (scale && dpt_params_file_find(file, e.name) == NULL) continue; /* saved in another precision */
         DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.state[i].bytes, d, t->arenas.state + t->plan.state[i].offset),
                      fail);
     }

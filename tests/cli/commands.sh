@@ -36,4 +36,4 @@ accepted 'fc1' explain fuse evaluate "${job[@]}" model.batch_norm=sync
 rank_counts=3
 accepted 'bucket_start' explain distribute "${job[@]}"
 refused 64 'explain: mode evaluate has no pass gradient' explain gradient evaluate "${job[@]}"
-refused 64 'explain: "fusee" is neither a pass \(lower, gradient' explain fusee "${job[@]}"
+refused 64 'explain: "fusee" is neither a pass \(lower, precision' explain fusee "${job[@]}"
