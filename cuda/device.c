@@ -10,8 +10,14 @@
 
 #include "cuda/host.h"
 
+/* What a device keeps; kernels see the first part (dpt_cuda_device_of). */
+typedef struct device_state {
+    dpt_cuda_device device;
+    cudaStream_t zeroing; /* of fresh memory: waiting for the whole device would break another thread's recording */
+} device_state;
+
 static dpt_status enter(const dpt_device *device) {
-    const dpt_cuda_device *d = device->state;
+    const dpt_cuda_device *d = &((const device_state *)device->state)->device;
     int now = -1;
     if (cudaGetDevice(&now) == cudaSuccess && now == d->index) return DPT_OK;
     return DPT_CUDA(cudaSetDevice(d->index));
@@ -49,6 +55,12 @@ static dpt_status refuse(dpt_device *device, size_t bytes) {
         device->name, mebibytes(bytes), mebibytes(available), mebibytes(total), mebibytes(device_bytes(device)), limit);
 }
 
+static dpt_status zero_fresh(const dpt_device *device, void *memory, size_t bytes) {
+    const device_state *state = device->state;
+    DPT_TRY(DPT_CUDA(cudaMemsetAsync(memory, 0, bytes, state->zeroing)));
+    return DPT_CUDA(cudaStreamSynchronize(state->zeroing));
+}
+
 static dpt_status alloc_device(dpt_device *device, size_t bytes, void **memory) {
     if (bytes > device_left(device)) return refuse(device, bytes);
     size_t rounded = dpt_align(bytes ? bytes : 1);
@@ -58,8 +70,7 @@ static dpt_status alloc_device(dpt_device *device, size_t bytes, void **memory) 
         return refuse(device, bytes);
     }
     DPT_TRY(dpt_cuda_status(code, "cudaMalloc"));
-    dpt_status status = DPT_CUDA(cudaMemset(*memory, 0, rounded));
-    if (status == DPT_OK) status = DPT_CUDA(cudaDeviceSynchronize());
+    dpt_status status = zero_fresh(device, *memory, rounded);
     if (status != DPT_OK) (void)cudaFree(*memory);
     return status;
 }
@@ -263,6 +274,9 @@ static void cuda_mark_end(dpt_device *device) {
 /* ---- opening ---- */
 
 static void cuda_close(dpt_device *device) {
+    device_state *state = device->state;
+    if (state->zeroing != NULL && enter(device) == DPT_OK && cudaStreamDestroy(state->zeroing) != cudaSuccess)
+        (void)cudaGetLastError();
     dpt_free(device->state);
     device->state = NULL;
     device->ops = NULL;
@@ -317,10 +331,12 @@ dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_dev
     dpt_cuda_device chosen;
     *device = (dpt_device){.threads = threads > 0 ? threads : 1, .record = true};
     DPT_TRY(dpt_cuda_select(control, &chosen, device->name, sizeof device->name));
-    device->state = dpt_alloc(sizeof chosen);
-    DPT_CHECK_ALLOC(device->state);
-    memcpy(device->state, &chosen, sizeof chosen);
-    dpt_status status = probe(device);
+    device_state *state = dpt_alloc_zero(1, sizeof *state);
+    DPT_CHECK_ALLOC(state);
+    state->device = chosen;
+    device->state = state;
+    dpt_status status = DPT_CUDA(cudaStreamCreateWithFlags(&state->zeroing, cudaStreamNonBlocking));
+    if (status == DPT_OK) status = probe(device);
     if (status != DPT_OK)
         cuda_close(device);
     else

@@ -447,7 +447,8 @@ static void at_once(void) {
         memset(got, 0, sizeof got);
         CHECK_OK(d->ops->copy_out(d, got, s.b, BYTES, NULL));
         CHECK_EQ_I64(differ(got, 0, 7), 0);
-        CHECK_OK(d->ops->copy_out(d, host + N, s.b, BYTES, s.stream[0]));
+        for (int i = 0; i < 50; i++) CHECK_OK(d->ops->copy(d, s.a, s.b, BYTES, s.stream[0]));
+        CHECK_OK(d->ops->copy_out(d, host + N, s.a, BYTES, s.stream[0]));
         CHECK_OK(d->ops->event_record(d, s.event, NULL));
         CHECK_OK(d->ops->stream_wait(d, NULL, s.event));
         CHECK_EQ_I64(differ(host + N, 0, 7), 0);
@@ -484,6 +485,32 @@ static void recorded(void) {
         }
         d->ops->recording_destroy(d, r);
         d->ops->recording_destroy(d, NULL);
+    }
+    close_side(&s);
+}
+
+static void *allocate_elsewhere(void *context) {
+    dpt_device *d = context;
+    for (int purpose = 0; purpose < DPT_PURPOSE_COUNT; purpose++) {
+        void *p = NULL;
+        CHECK_OK(d->ops->alloc(d, 100, (dpt_purpose)purpose, &p));
+        d->ops->release(d, p, 100, (dpt_purpose)purpose);
+    }
+    return NULL;
+}
+
+/* Other threads of the process go on while this one records. */
+static void recorded_beside(void) {
+    side s;
+    if (open_side(&s)) {
+        dpt_device *d = s.d;
+        dpt_recording *r = NULL;
+        pthread_t thread;
+        CHECK_OK(d->ops->record_begin(d, s.stream[0]));
+        CHECK_OK(d->ops->copy(d, s.b, s.a, BYTES, s.stream[0]));
+        if (CHECK(pthread_create(&thread, NULL, allocate_elsewhere, d) == 0)) pthread_join(thread, NULL);
+        CHECK_OK(d->ops->record_end(d, s.stream[0], &r));
+        d->ops->recording_destroy(d, r);
     }
     close_side(&s);
 }
@@ -568,5 +595,6 @@ int main(int argc, char **argv) {
                       {"instances", instances}, {"busy", busy}, {"old_device", old_device}, {"automatic", automatic},
                       {"options", options}, {"memory", memory}, {"too_much", too_much}, {"limit", limit},
                       {"ordered", ordered}, {"asked_early", asked_early}, {"at_once", at_once}, {"recorded", recorded},
-                      {"recorded_badly", recorded_badly}, {"timed", timed}, {"lost", lost});
+                      {"recorded_beside", recorded_beside}, {"recorded_badly", recorded_badly}, {"timed", timed},
+                      {"lost", lost});
 }

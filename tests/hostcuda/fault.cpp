@@ -32,7 +32,6 @@ static void handle(int number, siginfo_t *info, void *) {
         sigaction(number, &before[number], NULL); /* runs into it again, with the other handler */
         return;
     }
-    signal(SIGABRT, SIG_DFL);
     char where[256] = "";
     if (has_address) memory_describe(info->si_addr, where, sizeof where);
     const char *what = describe_signal(number, has_address);

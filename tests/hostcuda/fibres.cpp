@@ -8,6 +8,7 @@
  * Invariant: a fibre is running, in `ready`, in `parked`, or waits at the barrier or in a warp operation: when nothing
  * runs and nothing is ready, the kernel is stuck, and that is reported. */
 #include <link.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,7 @@ void fatal(const char *format, ...) {
     va_end(args);
     strcat(text, "\n");
     if (write(STDERR_FILENO, text, strlen(text)) < 0) _exit(134);
+    signal(SIGABRT, SIG_DFL); /* others' handlers allocate, which may wait for ever now */
     abort();
 }
 
