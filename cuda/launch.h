@@ -11,9 +11,11 @@
 #include "cuda/cuda.h"
 
 #ifndef DPT_LAUNCH
-#define DPT_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...)                     \
-    ((kernel) < < < (blocks), (threads), (shared_bytes), (stream)->cuda >>> (__VA_ARGS__), \
+// clang-format off: it takes the launch apart
+#define DPT_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...)                        \
+    ((kernel)<<<(blocks), (threads), (shared_bytes), (stream)->cuda>>>(__VA_ARGS__),          \
      dpt_cuda_status(cudaPeekAtLastError(), "launch of " #kernel))
+// clang-format on
 /* T *name: the bytes asked for at the launch, aligned to 16. */
 #define DPT_DYNAMIC_SHARED(T, name)                                     \
     extern __shared__ __align__(16) unsigned char dpt_dynamic_shared[]; \

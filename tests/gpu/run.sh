@@ -54,8 +54,8 @@ name=$(echo "$gpu" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-')
 # ---- parts ----
 
 # Tests that are about kernels, programs and steps; the others do not touch the device.
-suites=(device_cuda op_kernels linear conv norm update ops golden cuda_map cuda_update cuda_rows cuda_product cuda_conv
-    cuda_step precision layout trainer trainer_values physics ranks rank_values timeline)
+suites=(op_kernels linear conv norm update ops half golden cuda_map cuda_update cuda_rows cuda_product cuda_conv cuda_step
+    program precision trainer trainer_values physics ranks rank_values timeline)
 
 # one PREFIX-COMMAND... -- SUITE: prints "passed", "failed" or "skipped" and keeps the output.
 one() {

@@ -2,8 +2,8 @@
  *
  * A fibre takes thread after thread until one has to wait; then another fibre goes on, chosen at random among those
  * that may run and a fresh one for the next thread not started. So a kernel without barriers costs a function call a
- * thread, and one with barriers meets every order in some seed. Shared memory is filled with 0xff, NaN in every float
- * type, before each block.
+ * thread. The choice keeps to a warp for a while: as on a device, one warp may be far ahead of another, which is where
+ * a missing barrier shows. Shared memory is filled with 0xff, NaN in every float type, before each block.
  *
  * Invariant: a fibre is running, in `ready`, in `parked`, or waits at the barrier or in a warp operation: when nothing
  * runs and nothing is ready, the kernel is stuck, and that is reported. */
@@ -31,7 +31,6 @@ struct fibre {
     unsigned lane, warp;
     uint64_t value, result;
     unsigned source_lane;
-    bool predicate;
 };
 
 /* Lanes that have met in one warp operation, of one mask. */
@@ -50,14 +49,17 @@ static struct executor {
     context caller;
     const std::function<void()> *body;
 
-    fibre *ready[max_threads], *parked[max_threads], *at_barrier[max_threads];
-    int n_ready, n_parked, n_at_barrier;
+    fibre *ready[max_warps][warp_size], *parked[max_threads], *at_barrier[max_threads];
+    int n_ready[max_warps], n_parked, n_at_barrier;
+    uint32_t ready_warps; /* bit w: n_ready[w] > 0 */
+    unsigned stays;       /* the scheduler leaves a warp that can go on once in so many times */
     int barrier_true, barrier_result, barrier_line;
     const char *barrier_file;
     group groups[max_warps][max_groups];
 
-    unsigned count, started, ended; /* threads of this block */
-    unsigned first, stride;         /* thread number i of the order is (first + i * stride) mod count */
+    unsigned count, started, ended;   /* threads of this block */
+    unsigned first, stride;           /* thread number i of the order is (first + i * stride) mod count */
+    unsigned first_lane, lane_stride; /* or, in blocks of whole warps, of warps; and these of lanes */
 } all;
 
 unsigned lane() { return all.running->lane; }
@@ -96,9 +98,49 @@ uint32_t random_below(uint32_t n) {
 }
 
 static void thread_ended();
+[[noreturn]] static void stuck();
+
+/* Warp after warp, in blocks of whole warps. */
+static unsigned next_thread() {
+    unsigned n = all.started++;
+    if (all.count % warp_size != 0) return (unsigned)((all.first + (uint64_t)n * all.stride) % all.count);
+    unsigned warp = (all.first + n / warp_size * all.stride) % (all.count / warp_size);
+    return warp * warp_size + (all.first_lane + n % warp_size * all.lane_stride) % warp_size;
+}
+
+static void make_ready(fibre *f) {
+    all.ready[f->warp][all.n_ready[f->warp]++] = f;
+    all.ready_warps |= 1u << f->warp;
+}
+
+static fibre *take_ready(unsigned warp) {
+    fibre **of_warp = all.ready[warp];
+    unsigned choice = random_below((uint32_t)all.n_ready[warp]);
+    fibre *chosen = of_warp[choice];
+    of_warp[choice] = of_warp[--all.n_ready[warp]];
+    if (all.n_ready[warp] == 0) all.ready_warps &= ~(1u << warp);
+    return chosen;
+}
+
+static unsigned nth_ready_warp(unsigned n) {
+    uint32_t warps = all.ready_warps;
+    for (; n > 0; n--) warps &= warps - 1;
+    return (unsigned)__builtin_ctz(warps);
+}
+
+/* Who goes on: one that is ready, or (NULL) a thread not started yet. */
+static fibre *choose() {
+    if ((all.ready_warps >> all.running->warp & 1) != 0 && random_below(all.stays) != 0)
+        return take_ready(all.running->warp);
+    unsigned warps = (unsigned)__builtin_popcount(all.ready_warps);
+    unsigned choices = warps + (all.started < all.count ? 1 : 0);
+    if (choices == 0) stuck();
+    unsigned choice = random_below(choices);
+    return choice < warps ? take_ready(nth_ready_warp(choice)) : NULL;
+}
 
 static void start_next_thread(fibre *f) {
-    unsigned i = (unsigned)((all.first + (uint64_t)all.started++ * all.stride) % all.count);
+    unsigned i = next_thread();
     f->thread.x = i % here.block_size.x;
     f->thread.y = i / here.block_size.x % here.block_size.y;
     f->thread.z = i / (here.block_size.x * here.block_size.y);
@@ -124,20 +166,13 @@ static void start_next_thread(fibre *f) {
 
 /* Leaves the running fibre, which waits or is parked, for another; returns when it is chosen again. */
 static void run_another() {
-    fibre *own = all.running, *next;
-    int choices = all.n_ready + (all.started < all.count ? 1 : 0);
-    if (choices == 0 && all.ended == all.count) {
+    fibre *own = all.running;
+    if (all.ended == all.count) {
         fibre_switch(&own->flow, &all.caller);
         return;
     }
-    if (choices == 0) stuck();
-    int choice = (int)random_below((uint32_t)choices);
-    if (choice < all.n_ready) {
-        next = all.ready[choice];
-        all.ready[choice] = all.ready[--all.n_ready];
-    } else {
-        next = all.parked[--all.n_parked];
-    }
+    fibre *next = choose();
+    if (next == NULL) next = all.parked[--all.n_parked];
     all.running = next;
     here.thread = next->thread;
     fibre_switch(&own->flow, &next->flow);
@@ -166,7 +201,7 @@ static void release_barrier() {
     all.barrier_result = all.barrier_true;
     for (int i = 0; i < all.n_at_barrier; i++) {
         all.at_barrier[i]->result = (uint64_t)all.barrier_true;
-        all.ready[all.n_ready++] = all.at_barrier[i];
+        make_ready(all.at_barrier[i]);
     }
     all.n_at_barrier = all.barrier_true = 0;
 }
@@ -203,7 +238,7 @@ static void finish_warp_operation(group *g) {
         if ((g->mask >> i & 1) == 0) continue;
         fibre *f = g->lanes[i];
         f->result = g->operation == warp_operation::shuffle ? g->lanes[f->source_lane]->value : ballot;
-        if (f != all.running) all.ready[all.n_ready++] = f;
+        if (f != all.running) make_ready(f);
     }
     g->arrived = 0;
 }
@@ -351,7 +386,9 @@ static void random_order(unsigned n, unsigned *first, unsigned *stride) {
 
 static void run_block() {
     all.started = all.ended = 0;
-    random_order(all.count, &all.first, &all.stride);
+    random_order(all.count % warp_size == 0 ? all.count / warp_size : all.count, &all.first, &all.stride);
+    random_order(warp_size, &all.first_lane, &all.lane_stride);
+    all.stays = 4u << random_below(8);
     fibre *f = all.parked[--all.n_parked];
     all.running = f;
     fibre_switch(&all.caller, &f->flow);

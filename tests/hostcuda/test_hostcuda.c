@@ -74,12 +74,12 @@ static void indices(void) {
     CHECK_CUDA(cudaFree(out));
 }
 
-static int block_sums_wrong(int with_barrier) {
+static int block_sums_wrong(int barriers_kept) {
     enum { BLOCKS = 6 };
     float x[BLOCKS * 256], sums[BLOCKS];
     for (int i = 0; i < BLOCKS * 256; i++) x[i] = (float)(i % 7);
     float *device = device_floats(x, BLOCKS * 256), *out = device_floats(NULL, BLOCKS);
-    CHECK_CUDA(probe_block_sum(device, out, BLOCKS, with_barrier, NULL));
+    CHECK_CUDA(probe_block_sum(device, out, BLOCKS, barriers_kept, NULL));
     read_floats(out, sums, BLOCKS);
     int wrong = 0;
     for (int b = 0; b < BLOCKS; b++) {
@@ -93,12 +93,14 @@ static int block_sums_wrong(int with_barrier) {
 }
 
 static void barriers(void) {
-    int without = 0;
+    int without_first = 0, without_second = 0;
     for (int i = 0; i < TRIES; i++) {
-        CHECK_EQ_I64(block_sums_wrong(1), 0);
-        without += block_sums_wrong(0);
+        CHECK_EQ_I64(block_sums_wrong(3), 0);
+        without_first += block_sums_wrong(2);
+        without_second += block_sums_wrong(1);
     }
-    CHECK(without > 0);
+    CHECK(without_first > 0);
+    CHECK(without_second > 0);
 }
 
 static void warps(void) {
@@ -123,6 +125,9 @@ static void warps(void) {
     CHECK_EQ_I64(got[1], 1);
     CHECK_EQ_I64(got[2], 0);
     CHECK_EQ_I64(got[3], 1);
+    CHECK_CUDA(probe_ended(out, NULL));
+    CHECK_CUDA(cudaMemcpy(got, out, sizeof(int), cudaMemcpyDeviceToHost));
+    CHECK_EQ_I64(got[0], 40);
     CHECK_CUDA(cudaFree(out));
 }
 
@@ -208,7 +213,8 @@ static void outside_mask(void) { make_mistake(PROBE_MASK, 64, 0); }
 static void two_operations(void) { make_mistake(PROBE_WARP_PLACES, 64, 0); }
 
 static void host_reads_device(void) {
-    float *x = device_floats(NULL, 64);
+    float host[64] = {0};
+    float *x = device_floats(host, 64); /* a copy has opened it, and closed it again */
     fprintf(stderr, "%g\n", (double)*(volatile float *)x);
 }
 
@@ -257,12 +263,14 @@ static void machines(void) {
     long long contexts = hostcuda_count("contexts");
     CHECK_CODE(cudaSetDevice(0), cudaErrorDevicesUnavailable);
     CHECK_EQ_I64(hostcuda_count("contexts"), contexts);
+    unsetenv("HOSTCUDA_BUSY");
+    CHECK_CUDA(cudaSetDevice(0)); /* number 2 of the machine */
+    CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 4);
     unsetenv("CUDA_VISIBLE_DEVICES");
     CHECK_CUDA(cudaSetDevice(1));
-    CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 2);
+    CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 6);
     CHECK_CODE(cudaSetDevice(3), cudaErrorInvalidDevice);
     CHECK_CUDA(cudaSetDevice(0));
-    unsetenv("HOSTCUDA_BUSY");
     unsetenv("HOSTCUDA_DEVICES");
     setenv("HOSTCUDA_CAPABILITY", "7.5", 1);
     setenv("HOSTCUDA_NAME", "some MIG 1g.10gb", 1);
@@ -307,9 +315,9 @@ static void lost_devices(void) { check_dies(lose_device, "lost"); }
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "hostcuda", {"indices", indices}, {"barriers", barriers}, {"warps", warps},
                       {"atomics", atomics}, {"unwritten_memory", unwritten_memory}, {"launch_limits", launch_limits},
-                      {"wrong_kernels", wrong_kernels}, {"waits", test_waits}, {"slots", test_slots},
-                      {"queries", test_queries}, {"copies", test_copies}, {"graphs", test_graphs},
-                      {"captures", test_captures}, {"forked_captures", test_forked_captures},
+                      {"wrong_kernels", wrong_kernels}, {"waits", test_waits}, {"legacy_stream", test_legacy_stream},
+                      {"slots", test_slots}, {"queries", test_queries}, {"copies", test_copies},
+                      {"graphs", test_graphs}, {"captures", test_captures}, {"forked_captures", test_forked_captures},
                       {"stale_addresses", test_stale_addresses}, {"machines", machines}, {"lost_devices", lost_devices},
                       {"counters", test_counters}, {"products", test_products},
                       {"transposes_and_batches", test_transposes_and_batches}, {"epilogues", test_epilogues},

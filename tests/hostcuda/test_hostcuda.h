@@ -25,6 +25,7 @@ enum { TRIES = 40 };
 
 /* test_streams.c */
 void test_waits(void);
+void test_legacy_stream(void);
 void test_slots(void);
 void test_queries(void);
 void test_copies(void);

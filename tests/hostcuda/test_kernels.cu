@@ -6,15 +6,21 @@ struct probe_stream {
 };
 static cudaError_t dpt_cuda_status(cudaError_t code, const char *) { return code; }
 
-__global__ void block_sum(const float *x, float *out, int with_barrier) {
+__global__ void block_sum(const float *x, float *out, int barriers) {
     __shared__ float of_warp[8];
-    float v = x[blockIdx.x * blockDim.x + threadIdx.x];
-    for (int by = 16; by > 0; by /= 2) v += __shfl_xor_sync(0xffffffffu, v, by);
-    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = v;
-    if (with_barrier) __syncthreads();
     float sum = 0;
-    for (int i = 0; i < 8; i++) sum += of_warp[i];
-    if (threadIdx.x == 7) out[blockIdx.x] = sum;
+    int early = 0;
+    for (int round = 0; round < 2; round++) { /* zeros first, then the sum, through one array */
+        float v = x[blockIdx.x * blockDim.x + threadIdx.x];
+        for (int by = 16; by > 0; by /= 2) v += __shfl_xor_sync(0xffffffffu, v, by);
+        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = round == 0 ? 0 : v;
+        if (barriers & 1) __syncthreads();
+        sum = 0;
+        for (int i = 0; i < 8; i++) sum += of_warp[i];
+        if (round == 0 && threadIdx.x == 7 && sum != 0) early = 1;
+        if (barriers & 2) __syncthreads();
+    }
+    if (threadIdx.x == 7) out[blockIdx.x] = early ? -1 : sum;
 }
 
 template <typename T>
@@ -51,6 +57,12 @@ __global__ void votes(int *out) {
     int even = __syncthreads_count(v % 2 == 0), any = __syncthreads_or(v == 95), all = __syncthreads_and(v < 95);
     int most = __syncthreads_and(v < 96);
     if (v == 0) out[0] = even, out[1] = any, out[2] = all, out[3] = most;
+}
+
+__global__ void ended(int *out) {
+    if (threadIdx.x >= 40) return;
+    int there = __syncthreads_count(1);
+    if (threadIdx.x == 0) *out = there;
 }
 
 __global__ void atomics(float *sum, double *wide, int *most, unsigned *wrapped) {
@@ -118,9 +130,9 @@ __global__ void two_warp_operations(float *x) {
     if (threadIdx.x == 0) x[0] = v;
 }
 
-cudaError_t probe_block_sum(const float *x, float *out, int blocks, int with_barrier, cudaStream_t stream) {
+cudaError_t probe_block_sum(const float *x, float *out, int blocks, int barriers, cudaStream_t stream) {
     probe_stream s = {stream};
-    return DPT_LAUNCH(block_sum, (unsigned)blocks, 256, 0, &s, x, out, with_barrier);
+    return DPT_LAUNCH(block_sum, (unsigned)blocks, 256, 0, &s, x, out, barriers);
 }
 
 cudaError_t probe_map(const float *x, float *y, int n, float a, float b, cudaStream_t stream) {
@@ -142,6 +154,11 @@ cudaError_t probe_warp(int *out, cudaStream_t stream) {
 cudaError_t probe_votes(int *out, cudaStream_t stream) {
     probe_stream s = {stream};
     return DPT_LAUNCH(votes, 1, 96, 0, &s, out);
+}
+
+cudaError_t probe_ended(int *out, cudaStream_t stream) {
+    probe_stream s = {stream};
+    return DPT_LAUNCH(ended, 1, 96, 0, &s, out);
 }
 
 cudaError_t probe_atomics(float *sum, double *wide, int *most, unsigned *wrapped, cudaStream_t stream) {

@@ -12,8 +12,9 @@ extern "C" {
 /* See stream.cpp. */
 long long hostcuda_count(const char *what);
 
-/* out[block] = sum of the block's 256 elements of x; without its barrier a block reads what is not written yet. */
-cudaError_t probe_block_sum(const float *x, float *out, int blocks, int with_barrier, cudaStream_t stream);
+/* out[block] = sum of the block's 256 elements of x. barriers: bit 0 is the one before shared memory is read, bit 1 the
+ * one before it is written again. */
+cudaError_t probe_block_sum(const float *x, float *out, int blocks, int barriers, cudaStream_t stream);
 /* y[i] = a x[i] + b. */
 cudaError_t probe_map(const float *x, float *y, int n, float a, float b, cudaStream_t stream);
 /* out[i] for the threads of a grid of 2x3x2 blocks of 4x2x8: its number, every thread once. */
@@ -23,6 +24,8 @@ cudaError_t probe_number(int *out, cudaStream_t stream);
 cudaError_t probe_warp(int *out, cudaStream_t stream);
 /* out [4]: threads of 96 that gave an even number, whether any, whether all, whether all gave at most 95. */
 cudaError_t probe_votes(int *out, cudaStream_t stream);
+/* out[0] = how many of 96 threads are at a barrier that those from 40 on have left out by ending. */
+cudaError_t probe_ended(int *out, cudaStream_t stream);
 /* counters [4]: added by 64 threads 1.0f, 1.0 (double, in 2 and 3), largest thread, wrapped at 9; see the kernel. */
 cudaError_t probe_atomics(float *sum, double *wide, int *most, unsigned *wrapped, cudaStream_t stream);
 /* y[i] = what static and dynamic shared memory hold before anything is written: 2 floats a block of 32. */

@@ -37,6 +37,25 @@ void test_waits(void) {
     CHECK(stream_races(false) > 0);
 }
 
+/* A blocking stream and the legacy one wait for each other. */
+void test_legacy_stream(void) {
+    float got[4];
+    cudaStream_t blocking = NULL;
+    CHECK_CUDA(cudaStreamCreate(&blocking));
+    float *x = device_floats(NULL, 4);
+    for (int i = 0; i < TRIES; i++) {
+        CHECK_CUDA(cudaMemset(x, 0, sizeof got));
+        CHECK_CUDA(probe_map(x, x, 4, 1, 1, blocking));
+        CHECK_CUDA(probe_map(x, x, 4, 3, 0, NULL));
+        CHECK_CUDA(probe_map(x, x, 4, 1, 1, blocking));
+        CHECK_CUDA(cudaStreamSynchronize(blocking));
+        read_floats(x, got, 4);
+        CHECK_NEAR(got[0], 4, 0);
+    }
+    CHECK_CUDA(cudaStreamDestroy(blocking));
+    CHECK_CUDA(cudaFree(x));
+}
+
 /* A slot of pinned memory written again before the copy has run; how often the copy saw the new value. */
 static int slot_races(bool pinned, bool with_wait) {
     cudaStream_t stream = make_stream();
@@ -159,8 +178,8 @@ void test_graphs(void) {
     for (int i = 0; i < TRIES; i++) {
         CHECK_CUDA(cudaMemcpyAsync(f.x, start, sizeof start, cudaMemcpyHostToDevice, f.stream));
         CHECK_CUDA(cudaGraphLaunch(executable, f.stream));
-        CHECK_CUDA(cudaGraphLaunch(executable, f.stream));
-        CHECK_CUDA(cudaStreamSynchronize(f.stream));
+        CHECK_CUDA(cudaGraphLaunch(executable, f.other)); /* one graph's launches follow each other on all streams */
+        CHECK_CUDA(cudaStreamSynchronize(f.other));
         read_floats(f.x, got, 4);
         for (int k = 0; k < 4; k++) CHECK_NEAR(got[k], 5 * (5 * start[k] + 3) + 3, 0);
         read_floats(f.y, got, 4);
@@ -184,6 +203,7 @@ static cudaError_t wait_for_stream(void) { return cudaStreamSynchronize(captured
 static cudaError_t wait_for_device(void) { return cudaDeviceSynchronize(); }
 static cudaError_t ask_stream(void) { return cudaStreamQuery(captured); }
 static cudaError_t ask_captured_event(void) { return cudaEventQuery(inside); }
+static cudaError_t ask_outside_event(void) { return cudaEventQuery(outside); }
 static cudaError_t wait_for_captured_event(void) { return cudaEventSynchronize(inside); }
 static cudaError_t wait_for_outside_event(void) { return cudaStreamWaitEvent(captured, outside, 0); }
 static cudaError_t allocate(void) { return cudaMalloc(&memory_of_capture, 16); }
@@ -199,6 +219,7 @@ void test_captures(void) {
                  {wait_for_device, cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated},
                  {ask_stream, cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated},
                  {ask_captured_event, cudaErrorCapturedEvent, cudaErrorStreamCaptureInvalidated},
+                 {ask_outside_event, cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated},
                  {wait_for_captured_event, cudaErrorCapturedEvent, cudaErrorStreamCaptureInvalidated},
                  {wait_for_outside_event, cudaErrorStreamCaptureIsolation, cudaErrorStreamCaptureInvalidated},
                  {allocate, cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated},
