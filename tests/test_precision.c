@@ -362,8 +362,8 @@ static void training_beside_fp32(void) {
                 double most = 0;
                 fill(&data, a.graph);
                 for (int step = 0; step < STEPS; step++) {
-                    CHECK_OK(dpt_trainer_step(b.trainer, data.array, data.n, &y));
-                    do CHECK_OK(dpt_trainer_step(a.trainer, data.array, data.n, &x));
+                    CHECK_OK(trainer_step_now(b.trainer, data.array, data.n, &y));
+                    do CHECK_OK(trainer_step_now(a.trainer, data.array, data.n, &x));
                     while (x.skipped && step == 0);
                     CHECK(!x.skipped);
                     if (step == 0) first = y;
@@ -430,7 +430,7 @@ static void scale_set(const trainer_side *s, float value, int32_t steps) {
 static void expect_step(const trainer_side *s, const batch *data, scale before, bool skipped, scale after) {
     dpt_metrics m;
     scale_set(s, before.value, before.steps);
-    if (!CHECK_OK(dpt_trainer_step(s->trainer, data->array, data->n, &m))) return;
+    if (!CHECK_OK(trainer_step_now(s->trainer, data->array, data->n, &m))) return;
     const scale now = scale_get(s);
     check_that(m.skipped == skipped && now.value == after.value && now.steps == after.steps, __FILE__, __LINE__,
                "from %g, %d: %s, now %g, %d (expected %s, %g, %d)", (double)before.value, before.steps,
@@ -528,7 +528,7 @@ static void scale_changes_no_result(void) {
         fill(&data, s[0].graph);
         for (int k = 0; k < 2; k++) {
             scale_set(&s[k], k ? 4096 : 256, 0);
-            CHECK_OK(dpt_trainer_step(s[k].trainer, data.array, data.n, &m[k]));
+            CHECK_OK(trainer_step_now(s[k].trainer, data.array, data.n, &m[k]));
         }
         CHECK_NEAR(m[0].grad_norm / m[1].grad_norm, 1, 1e-3);
         CHECK(m[0].grad_norm > 0.05 && m[0].loss == m[1].loss);
@@ -629,11 +629,11 @@ static void ranks_skip_alike(void) {
     for (int i = 0; i < 3; i++) data.value[1][i] = 60000; /* target of the first row: of the first rank */
     scale_set(&s, 65536, 9);
     share_arrays(&s, data.array, data.n, SHARE_EVEN, mine);
-    CHECK_OK(dpt_trainer_step(s.trainer, mine, data.n, &m));
+    CHECK_OK(trainer_step_now(s.trainer, mine, data.n, &m));
     CHECK(m.skipped && isfinite(m.loss));
     CHECK(scale_get(&s).value == 32768 && scale_get(&s).steps == 0);
     data.value[1][0] = data.value[1][1] = data.value[1][2] = 1;
-    CHECK_OK(dpt_trainer_step(s.trainer, mine, data.n, &m));
+    CHECK_OK(trainer_step_now(s.trainer, mine, data.n, &m));
     CHECK(!m.skipped);
     CHECK(scale_get(&s).value == 32768 && scale_get(&s).steps == 1);
     trainer_side_close(&s);
