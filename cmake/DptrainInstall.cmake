@@ -1,5 +1,5 @@
-# install(): the library, its headers, the program, a CMake package (find_package(dptrain), target dptrain::dptrain) and
-# dptrain.pc. All paths inside are relative, so that an installed copy can be moved.
+# install(): the library and beside it the CUDA backend, its headers, the program, a CMake package (find_package(dptrain),
+# target dptrain::dptrain) and dptrain.pc. All paths inside are relative, so that an installed copy can be moved.
 include(CMakePackageConfigHelpers)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/dptrain)
@@ -8,11 +8,18 @@ set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/dptrain)
 target_compile_definitions(dptrain INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:OMPI_SKIP_MPICXX> $<$<COMPILE_LANGUAGE:CXX>:MPICH_SKIP_MPICXX>)
 
+# The library opens the backend by name: LD_LIBRARY_PATH goes first, then the folder of the library, or of the program.
+set_target_properties(dptrain PROPERTIES INSTALL_RPATH "$ORIGIN")
+target_link_options(dptrain PRIVATE LINKER:--enable-new-dtags)
 install(TARGETS dptrain EXPORT dptrainTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET dptrain_cuda)
+  install(TARGETS dptrain_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(DIRECTORY include/dptrain DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 if(TARGET dptrain_cli)
   file(RELATIVE_PATH library_from_program ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
   set_target_properties(dptrain_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${library_from_program}")
+  target_link_options(dptrain_cli PRIVATE LINKER:--enable-new-dtags)
   install(TARGETS dptrain_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 

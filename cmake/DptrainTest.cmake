@@ -1,7 +1,13 @@
-# dpt_add_test(name [SOURCES file…] [RANKS n…] [LABELS label…] [TIMEOUT s])
+# dpt_add_test(name [SOURCES file…] [RANKS n…] [CUDA n…] [CUDA_ONLY] [LABELS label…] [TIMEOUT s])
 #
 # Builds tests/test_<name>.c (or SOURCES) with the whole library, private symbols included, and adds a test a rank count:
 # <name> for one process, <name>_np<n> under mpirun for each n > 1. A test that exits 77 shows as skipped.
+#
+# CUDA: rank counts at which the same program also runs on the CUDA backend as it is built for the CPU (hostcuda/), as
+# <name>_cuda and <name>_cuda_np<n>, a device a rank. None are added where that is not built. CUDA_ONLY: only there.
+#
+# dpt_add_cuda_case(test program RANKS n [ENVIRONMENT NAME=value…] [WORDS word…] [LABELS …] [TIMEOUT s]): one run of a
+# test program there, with words on its command line.
 add_library(dptrain_test_helper OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/check.c ${CMAKE_CURRENT_SOURCE_DIR}/kernel_call.c)
 target_include_directories(dptrain_test_helper PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(dptrain_test_helper PUBLIC dptrain_objects PkgConfig::CUNIT)
@@ -21,12 +27,34 @@ if(DPTRAIN_SANITIZE)
   list(APPEND DPT_TEST_ENVIRONMENT LD_PRELOAD=$<TARGET_FILE:dptrain_keep_loaded>)
 endif()
 
+function(dpt_add_cuda_case test program)
+  cmake_parse_arguments(arg "" "TIMEOUT;RANKS" "ENVIRONMENT;WORDS;LABELS" ${ARGN})
+  if(NOT TARGET dptrain_cuda_host)
+    return()
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  set(launcher)
+  set(processors 1)
+  if(arg_RANKS GREATER 1)
+    set(launcher ${MPIEXEC_EXECUTABLE} -np ${arg_RANKS})
+    set(processors 2)
+  endif()
+  add_test(NAME ${test} COMMAND ${launcher} $<TARGET_FILE:${program}> ${arg_WORDS})
+  set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "cuda;${arg_LABELS}"
+    PROCESSORS ${processors}
+    ENVIRONMENT "${DPT_TEST_ENVIRONMENT};DPT_TEST_DEVICE=cuda;HOSTCUDA_DEVICES=${arg_RANKS};${arg_ENVIRONMENT}"
+    ENVIRONMENT_MODIFICATION "LD_LIBRARY_PATH=path_list_prepend:$<TARGET_FILE_DIR:dptrain_cuda_host>")
+  add_dependencies(${program} dptrain_cuda_host)
+endfunction()
+
 function(dpt_add_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;RANKS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "CUDA_ONLY" "TIMEOUT" "SOURCES;RANKS;LABELS;CUDA" ${ARGN})
   if(NOT arg_SOURCES)
     set(arg_SOURCES test_${name}.c)
   endif()
-  if(NOT arg_RANKS)
+  if(NOT arg_RANKS AND NOT arg_CUDA_ONLY)
     set(arg_RANKS 1)
   endif()
   if(NOT arg_TIMEOUT)
@@ -47,5 +75,12 @@ function(dpt_add_test name)
     if(n GREATER 1)
       set_tests_properties(${test} PROPERTIES PROCESSORS 2)
     endif()
+  endforeach()
+  foreach(n IN LISTS arg_CUDA)
+    set(test ${name}_cuda)
+    if(n GREATER 1)
+      string(APPEND test _np${n})
+    endif()
+    dpt_add_cuda_case(${test} test_${name} RANKS ${n} LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
   endforeach()
 endfunction()

@@ -48,11 +48,14 @@ uint64_t dpt_random_key(const char *name, uint64_t seed);
 #ifdef __cplusplus
 }
 
-/* Hands a family's kernel to the table: DPT_CUDA_KERNEL(add, prepare, NULL, run, NULL). */
-#define DPT_CUDA_KERNEL(name, prepare_, bind_, run_, release_)                              \
-    extern "C" {                                                                            \
-    extern const dpt_kernel dpt_cuda_##name;                                                \
-    const dpt_kernel dpt_cuda_##name = {(prepare_), (bind_), (run_), (release_)};           \
+/* Hands a family's kernel to the table: DPT_CUDA_KERNEL(add, prepare, NULL, run, NULL); with the layouts that it takes:
+ * DPT_CUDA_KERNEL_LAYOUTS(add, prepare, NULL, run, NULL, layouts). */
+#define DPT_CUDA_KERNEL(name, prepare_, bind_, run_, release_) \
+    DPT_CUDA_KERNEL_LAYOUTS(name, prepare_, bind_, run_, release_, NULL)
+#define DPT_CUDA_KERNEL_LAYOUTS(name, prepare_, bind_, run_, release_, layouts_)                      \
+    extern "C" {                                                                                      \
+    extern const dpt_kernel dpt_cuda_##name;                                                          \
+    const dpt_kernel dpt_cuda_##name = {(prepare_), (bind_), (run_), (release_), (layouts_)};         \
     }
 #endif
 

@@ -29,5 +29,8 @@ static inline dpt_operand kernel_scalar(const void *data, dpt_dtype dtype) {
  * arenas; this adds a device of `threads` threads, a workspace filled with 0xff bytes (NaN) and a table, runs and
  * releases. On a GPU every operand gets memory of its own, so that a store out of bounds shows, and is copied back. */
 void kernel_run(dpt_call *call, int threads);
+/* The same, run `times` times after one bind, as a program does in its steps; on a GPU what it only writes is spoilt
+ * between the runs. */
+void kernel_run_times(dpt_call *call, int threads, int times);
 
 #endif

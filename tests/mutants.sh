@@ -19,6 +19,9 @@ mutants=(
     'update not guarded|src/ops/update.c|s/ok == 0|\[1\] == 0/0/|^(update|ranks|trainer)'
     'live memory reused|src/program/pass_memory.c|s/o->end < one->begin/o->end <= one->begin + 1/|^program$'
     'wgrad sees padding|src/ops/cpu_product.c|s/dpt_cpu_zero_padding\(/(void)sizeof(/|^linear$'
+    'reorder for each user|src/program/pass_layout.c|s/if \(\*memo\) return \*memo;//|^layout$'
+    'operands not alike|src/program/layout_plan.c|s/if \(c\[i\]\.alike && has_layouts/if (i == 0 \&\& c[i].alike \&\& has_layouts/|^layout$'
+    'dropout in blocks|src/ops/dropout.c|s/\.release = dropout_release\}/.release = dropout_release, .layouts = dpt_map_layouts}/|^layout$'
     'dropped tail|src/data/sampler.c|s/\+ \(rows % .*? != 0\)//|^(sampler|loader)$'
 )
 

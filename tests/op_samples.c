@@ -158,6 +158,19 @@ static dpt_tensor *reshape(sample_build *b) {
     return dpt_reshape_at(DPT_HERE, any(b, DIMS(B, 2, 3)), DIMS(B, 3, 1, 2));
 }
 static dpt_tensor *flatten(sample_build *b) { return dpt_flatten(any(b, DIMS(B, 2, 3))); }
+/* There and back, for the sample's values are read in canonical order. */
+static dpt_tensor *reorder_by(sample_build *b, dpt_tensor *x, dpt_layout to) {
+    (void)b;
+    return dpt_reorder_at(DPT_HERE, dpt_reorder_at(DPT_HERE, x, to), DPT_LAYOUT_CANONICAL);
+}
+static dpt_tensor *reorder_last(sample_build *b) {
+    return reorder_by(b, any(b, DIMS(B, 3, 2, 5)), DPT_LAYOUT_CHANNELS_LAST);
+}
+static dpt_tensor *reorder_blocked(sample_build *b) {
+    return reorder_by(b, any(b, DIMS(B, 16, 3)), DPT_LAYOUT_BLOCKED_8);
+}
+static dpt_tensor *reorder_last_same(sample_build *b) { return dpt_copy_at(DPT_HERE, any(b, DIMS(B, 3, 2, 5))); }
+static dpt_tensor *reorder_blocked_same(sample_build *b) { return dpt_copy_at(DPT_HERE, any(b, DIMS(B, 16, 3))); }
 static dpt_tensor *copy(sample_build *b) { return dpt_copy_at(DPT_HERE, any(b, DIMS(B, 2, 3))); }
 
 /* ---- products ---- */
@@ -333,6 +346,8 @@ const op_sample op_samples[] = {
     CLOSED(RESHAPE, "reshape", reshape),
     CLOSED(RESHAPE, "flatten", flatten),
     CLOSED(COPY, "copy", copy),
+    CLOSED_AS(REORDER, "reorder, channels-last", reorder_last, reorder_last_same),
+    CLOSED_AS(REORDER, "reorder, blocked", reorder_blocked, reorder_blocked_same),
     CLOSED(MATMUL, "matmul", matmul_nn),
     CLOSED(MATMUL, "matmul, b transposed", matmul_nt),
     CLOSED(MATMUL, "matmul, a transposed", matmul_tn),
@@ -395,6 +410,7 @@ static const op_cover covers[] = {
     BY_SAMPLES(ROWS),
     BY_SAMPLES(RESHAPE),
     BY_SAMPLES(COPY),
+    BY_SAMPLES(REORDER),
     BY_SAMPLES(MATMUL),
     BY_SAMPLES(LINEAR),
     BY_SAMPLES(LINEAR_DGRAD),

@@ -1,3 +1,5 @@
 # Products, linear layers, convolutions and pooling.
-dpt_add_test(linear)
-dpt_add_test(conv)
+dpt_add_test(linear CUDA 1)
+dpt_add_test(conv CUDA 1)
+# Kernels in layouts other than the canonical one.
+dpt_add_test(layout_kernels)

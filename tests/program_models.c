@@ -29,6 +29,21 @@ static void build_cnn(dpt_graph *g) {
     dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
 }
 
+/* Wide enough for layouts of their own: a residual block with batch norm between convolutions, pooling, dropout. */
+static void build_blocks(dpt_graph *g) {
+    const dpt_conv_options same = {.pad = 1};
+    const dpt_batch_norm_options norm = {0};
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, pixels), *t = dpt_input(g, "class", DPT_I64, 1, rows);
+    dpt_tensor *h = dpt_relu(dpt_conv2d(x, 16, 3, 1, same, "conv1"));
+    dpt_tensor *r = dpt_relu(dpt_batch_norm(dpt_conv2d(h, 16, 3, 0, same, "conv2"), norm, "bn2"));
+    h = dpt_relu(dpt_add(dpt_batch_norm(dpt_conv2d(r, 16, 3, 0, same, "conv3"), norm, "bn3"), h));
+    h = dpt_dropout(dpt_max_pool2d(h, 2, 2, 0), 0.25, "drop");
+    h = dpt_max_pool2d(dpt_relu(dpt_conv2d(h, 32, 3, 1, same, "conv4")), 4, 4, 0);
+    dpt_tensor *y = dpt_linear(dpt_flatten(h), 4, "fc");
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
+}
+
 /* Values that patterns need and that others need too: nothing may be lost. */
 static void build_shared(dpt_graph *g) {
     dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, rows_8);
@@ -126,6 +141,7 @@ static void build_moving(dpt_graph *g) {
 
 const program_model program_models[] = {{"mlp", build_mlp},
                                         {"cnn", build_cnn},
+                                        {"blocks", build_blocks},
                                         {"shared", build_shared},
                                         {"norm_sync", build_norm_sync},
                                         {"norm_local", build_norm_local},
@@ -150,12 +166,13 @@ static bool compile(program_run *r, const program_choice *c) {
     dpt_program_options o = {.mode = c->mode,
                              .world = c->world,
                              .rank = 0,
-                             .backend = r->ctx->backend,
+                             .backend = c->backend ? c->backend : r->ctx->backend,
                              .device = &r->ctx->device,
                              .arenas = &r->plan,
                              .update = {.kind = DPT_UPDATE_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
                              .precision = c->precision,
                              .unfused = c->unfused,
+                             .canonical = c->canonical,
                              .after_pass = c->after_pass,
                              .user = c->user};
     for (int i = 0; i < DPT_MAX_AXES; i++) o.capacity[i] = PROGRAM_CAPACITY;
@@ -168,27 +185,45 @@ static char *cut(char **end, int64_t bytes) {
     return at;
 }
 
+static dpt_arenas arenas_in(const dpt_arena_plan *a, char *memory) {
+    char *end = memory;
+    return (dpt_arenas){.param = cut(&end, a->param_bytes),
+                        .grad = cut(&end, a->grad_bytes),
+                        .moment1 = cut(&end, a->grad_bytes),
+                        .moment2 = cut(&end, a->grad_bytes),
+                        .state = cut(&end, a->state_bytes)};
+}
+
+/* Activations start as NaN. */
+static bool take_memory(program_run *r) {
+    const dpt_arena_plan *a = &r->plan;
+    dpt_device *d = &r->ctx->device;
+    const size_t activations = (size_t)(r->program->activation_bytes + r->program->workspace_bytes) + DPT_ALIGNMENT;
+    r->arena_bytes =
+        dpt_align((size_t)a->param_bytes) + 3 * dpt_align((size_t)a->grad_bytes) + dpt_align((size_t)a->state_bytes);
+    r->device_bytes = r->arena_bytes + activations;
+    r->memory = dpt_alloc_zero(1, r->arena_bytes);
+    char *fill = dpt_alloc(activations);
+    memset(fill, 0xff, activations);
+    bool ok = CHECK_OK(d->ops->alloc(d, r->device_bytes, DPT_FOR_COMPUTE, &r->device_memory)) &&
+              CHECK_OK(d->ops->copy_in(d, (char *)r->device_memory + r->arena_bytes, fill, activations, NULL));
+    dpt_free(fill);
+    return ok;
+}
+
 static bool open_session(program_run *r) {
     const dpt_arena_plan *a = &r->plan;
-    const size_t activations = (size_t)(r->program->activation_bytes + r->program->workspace_bytes) + DPT_ALIGNMENT;
-    const size_t most =
-        dpt_align((size_t)a->param_bytes) + 3 * dpt_align((size_t)a->grad_bytes) + dpt_align((size_t)a->state_bytes);
-    r->memory = dpt_alloc_aligned(most + activations, DPT_ALIGNMENT);
-    memset(r->memory, 0, most);
-    memset(r->memory + most, 0xff, activations);
-    char *end = r->memory;
-    r->arenas = (dpt_arenas){.param = cut(&end, a->param_bytes),
-                             .grad = cut(&end, a->grad_bytes),
-                             .moment1 = cut(&end, a->grad_bytes),
-                             .moment2 = cut(&end, a->grad_bytes),
-                             .state = cut(&end, a->state_bytes)};
+    if (!take_memory(r)) return false;
+    r->arenas = arenas_in(a, r->memory);
     for (int64_t i = 0; i < r->graph->n_param; i++) {
         const dpt_param_info *p = &r->graph->param[i];
         CHECK_OK(dpt_init_fill(p->name, p->init, p->tensor->dtype, p->tensor->ndim, p->tensor->dim, 3,
                                r->arenas.param + a->param[i].offset));
     }
-    const dpt_session_options o = {
-        .program = r->program, .comm = &r->ctx->comm, .arenas = r->arenas, .activations = r->memory + most};
+    const dpt_session_options o = {.program = r->program,
+                                   .comm = &r->ctx->comm,
+                                   .arenas = arenas_in(a, r->device_memory),
+                                   .activations = (char *)r->device_memory + r->arena_bytes};
     return CHECK_OK(dpt_session_create(&o, &r->session));
 }
 
@@ -213,6 +248,8 @@ void program_close(program_run *r) {
     dpt_program_destroy(&r->program);
     dpt_arena_plan_free(&r->plan);
     dpt_graph_destroy(&r->graph);
+    if (r->device_memory)
+        r->ctx->device.ops->release(&r->ctx->device, r->device_memory, r->device_bytes, DPT_FOR_COMPUTE);
     dpt_context_destroy(&r->ctx);
     dpt_free(r->memory);
     *r = (program_run){0};
@@ -240,7 +277,10 @@ bool program_run_once(program_run *r) {
     for (int i = 0; i < DPT_MAX_AXES; i++) b->rows[i] = b->global_rows[i] = PROGRAM_ROWS;
     for (int64_t i = 0; i < r->graph->n_input; i++)
         if (!set_input(r, r->graph->input[i])) return false;
-    return CHECK_OK(dpt_session_run(r->session));
+    dpt_device *d = &r->ctx->device;
+    return CHECK_OK(d->ops->copy_in(d, r->device_memory, r->memory, r->arena_bytes, NULL)) &&
+           CHECK_OK(dpt_session_run(r->session)) &&
+           CHECK_OK(d->ops->copy_out(d, r->memory, r->device_memory, r->arena_bytes, NULL));
 }
 
 int program_count(const dpt_graph *g, int op) {

@@ -23,8 +23,10 @@ typedef struct program_run {
     dpt_arena_plan plan;
     dpt_program *program;
     dpt_session *session;
-    char *memory; /* arenas, then activations */
-    dpt_arenas arenas;
+    dpt_arenas arenas;   /* in host memory: goes to the device before a run, comes back after it */
+    char *memory;        /* those arenas */
+    void *device_memory; /* the device's, then activations; the host writes both where it can */
+    size_t arena_bytes, device_bytes;
 } program_run;
 
 /* How to compile: mode, ranks, and, where wanted, what sees the graph after each pass. */
@@ -37,6 +39,8 @@ typedef struct program_choice {
     int64_t bucket_bytes; /* 0: 256 */
     dpt_pass_fn after_pass;
     void *user;
+    bool canonical;             /* the layout pass chooses nothing */
+    const dpt_backend *backend; /* NULL: the context's */
 } program_choice;
 
 /* Builds and compiles; with world 1 also opens a session on memory of its own, with first values of the parameters. */

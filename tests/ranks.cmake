@@ -1,14 +1,15 @@
 # Graph, passes, programs, trainer, communicator and plug-ins: alone and over ranks.
 dpt_add_test(graph SOURCES test_graph.c graph_run.c)
-dpt_add_test(program SOURCES test_program.c program_models.c trainer_pair.c)
+dpt_add_test(program SOURCES test_program.c program_models.c trainer_pair.c CUDA 1)
 dpt_add_test(program_memory SOURCES test_program_memory.c program_models.c trainer_pair.c)
-dpt_add_test(timeline SOURCES test_timeline.c graph_run.c)
-dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8)
-dpt_add_test(rank_values SOURCES test_rank_values.c trainer_pair.c RANKS 1 2 4 8)
-dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4)
-dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4)
-dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4)
-dpt_add_test(precision SOURCES test_precision.c program_models.c trainer_pair.c RANKS 1 2)
+dpt_add_test(timeline SOURCES test_timeline.c graph_run.c CUDA 1)
+dpt_add_test(layout SOURCES test_layout.c program_models.c trainer_pair.c CUDA 1)
+dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8 CUDA 2)
+dpt_add_test(rank_values SOURCES test_rank_values.c trainer_pair.c RANKS 1 2 4 8 CUDA 2)
+dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4 CUDA 1)
+dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(precision SOURCES test_precision.c program_models.c trainer_pair.c RANKS 1 2 CUDA 1)
 dpt_add_test(comm RANKS 1 2 4 LABELS threads)
 
 # Backends as shared objects. The good one brings its own copy of the library, as a real one brings its own code.

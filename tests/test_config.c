@@ -389,8 +389,7 @@ static void no_memory(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"every_type", every_type},
                       {"precedence", precedence}, {"bad_keys", bad_keys}, {"useless_below", useless_below},
-                      {"bad_values", bad_values},
-                      {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
+                      {"bad_values", bad_values}, {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
                       {"round_trip_unset", round_trip_unset}, {"table", table}, {"reference", reference},
                       {"words", words}, {"globs", globs}, {"no_memory", no_memory});
 }

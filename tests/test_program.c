@@ -183,8 +183,11 @@ static double distance(const program_run *a, const program_run *b, int64_t param
 }
 
 static double loss_of(program_run *r) {
-    const dpt_operand *o = dpt_session_output(r->session, "loss");
-    return o->dtype == DPT_F64 ? *(const double *)o->data : (double)*(const float *)o->data;
+    double value = 0;
+    float single = 0;
+    bool wide = dpt_session_output(r->session, "loss")->dtype == DPT_F64;
+    CHECK_OK(dpt_session_read(r->session, "loss", 0, wide ? (void *)&value : &single));
+    return wide ? value : (double)single;
 }
 
 static void compare(const program_model *m, dpt_mode mode) {

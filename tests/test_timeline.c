@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "check.h"
-#include "graph_run.h"
 #include "dptrain/ops.h"
+#include "graph_run.h"
 #include "program/ceilings.h"
 #include "program/session.h"
 

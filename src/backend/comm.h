@@ -1,6 +1,7 @@
 /* comm.h: the communicator interface: collectives on device memory, in one queue and one order, the same on all ranks.
  * start queues an operation and gives a ticket; wait makes later work see its result. Between them the buffer belongs
- * to the communicator. Implementations: MPI for CPU ranks (comm_mpi.c); NCCL for GPUs stands in the plug-in. */
+ * to the communicator. Implementations: MPI for CPU ranks (comm_mpi.c) and, by way of host memory, for GPUs whose
+ * plug-in brings none of its own (comm_staged.c). */
 #ifndef DPT_BACKEND_COMM_H
 #define DPT_BACKEND_COMM_H
 

@@ -39,6 +39,9 @@ typedef struct dpt_device_ops {
     dpt_status (*copy_out)(dpt_device *device, void *host, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*copy)(dpt_device *device, void *to, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*zero)(dpt_device *device, void *to, size_t bytes, dpt_stream *stream);
+    /* callers: a stream of the program's caller, in the vendor's terms (cudaStream_t). before: our stream waits for what
+     * is queued there so far; else theirs waits for ours. NULL where the host writes the device's memory. */
+    dpt_status (*join)(dpt_device *device, dpt_stream *stream, void *callers, bool before);
     /* Bytes free and in all, of device memory. */
     dpt_status (*memory_info)(dpt_device *device, size_t *available, size_t *total);
     /* What is queued on the stream (and on streams that wait for its events and are waited for) between begin and end
@@ -47,8 +50,8 @@ typedef struct dpt_device_ops {
     dpt_status (*record_end)(dpt_device *device, dpt_stream *stream, dpt_recording **recording);
     dpt_status (*replay)(dpt_device *device, dpt_recording *recording, dpt_stream *stream);
     void (*recording_destroy)(dpt_device *device, dpt_recording *recording);
-    /* For profiles: an event that also takes the time; the seconds between two that the stream has passed. NULL: what is
-     * queued is done at once, and the host's clock serves. */
+    /* For profiles: an event that also takes the time; the seconds between two that the stream has passed. NULL: what
+     * is queued is done at once, and the host's clock serves. */
     dpt_status (*timer_create)(dpt_device *device, dpt_event **timer);
     dpt_status (*timer_elapsed)(dpt_device *device, dpt_event *begin, dpt_event *end, double *seconds);
     /* Names what the host does until mark_end, for a profiler of the vendor's (NVTX). NULL: there is none. */
@@ -59,13 +62,13 @@ typedef struct dpt_device_ops {
 
 struct dpt_device {
     const dpt_device_ops *ops;
-    char name[128];                      /* "cpu (AVX-512, 1 thread)" */
-    int threads;                         /* compute threads of this rank */
-    bool host_memory;                    /* the host may read device memory directly, work is done when queued */
-    bool record;                         /* programs are recorded after their first runs, where the device can */
-    bool sync_each;                      /* for debugging: wait after every operation, so that the one that failed is named */
-    bool deterministic;                  /* choose algorithms by rule, never by timing */
-    size_t memory_limit;                 /* bytes of device memory that may be allocated here; 0: what there is */
+    char name[128];      /* "cpu (AVX-512, 1 thread)" */
+    int threads;         /* compute threads of this rank */
+    bool host_memory;    /* the host may read device memory directly, work is done when queued */
+    bool record;         /* programs are recorded after their first runs, where the device can */
+    bool sync_each;      /* for debugging: wait after every operation, so that the one that failed is named */
+    bool deterministic;  /* choose algorithms by rule, never by timing */
+    size_t memory_limit; /* bytes of device memory that may be allocated here; 0: what there is */
     size_t allocated[DPT_PURPOSE_COUNT]; /* bytes now allocated, by purpose */
     void *state;
 };

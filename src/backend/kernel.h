@@ -17,7 +17,8 @@
 enum { DPT_MAX_IN = 12, DPT_MAX_OUT = 4, DPT_MAX_AXES = 8, DPT_MAX_SPATIAL = 3 };
 
 /* Physical layout of an edge. Shapes are always logical: [N, C, spatial...]; only the layout pass makes others than
- * canonical. In every layout rows come first and are row_count elements apart. */
+ * canonical. In every layout rows come first and are row_count elements apart. Where a layout has the bytes of the
+ * canonical one (one channel, or one position) the operand is called canonical. */
 typedef enum dpt_layout {
     DPT_LAYOUT_CANONICAL = 0, /* C order */
     DPT_LAYOUT_CHANNELS_LAST, /* [N, spatial..., C] */
@@ -113,6 +114,9 @@ typedef union dpt_attr {
         dpt_dtype dtype;
     } loss; /* loss_scale */
     struct {
+        dpt_layout to;
+    } reorder;
+    struct {
         int index;      /* parameter, state, loss or bucket number in the graph */
         int64_t offset; /* bytes into its arena */
         int64_t bytes;
@@ -156,11 +160,24 @@ typedef struct dpt_call {
     void *plan; /* the kernel's own, in host memory */
 } dpt_call;
 
+/* What a kernel can take and what it costs, operand by operand, for the layout pass: bytes moved beyond those that the
+ * call moves with every operand in the layout that it likes best; DPT_LAYOUT_NEVER where it cannot take it. Speed
+ * counts as the bytes that could be moved in the time lost. Depends on shapes and the machine alone, never on timing.
+ * Filled in with the functions of layout.h, which know which layouts a shape has at all. */
+#define DPT_LAYOUT_NEVER (INT64_C(1) << 50)
+typedef struct dpt_layout_choice {
+    int64_t in[DPT_MAX_IN][DPT_LAYOUT_COUNT], out[DPT_MAX_OUT][DPT_LAYOUT_COUNT];
+    uint32_t alike_in, alike_out; /* bit by operand: all of these have the same layout */
+} dpt_layout_choice;
+
 typedef struct dpt_kernel {
     dpt_status (*prepare)(dpt_call *call); /* may be NULL */
     dpt_status (*bind)(dpt_call *call);    /* may be NULL */
     dpt_status (*run)(dpt_call *call, dpt_stream *stream);
     void (*release)(dpt_call *call); /* frees plan; may be NULL */
+    /* Says which layouts the call takes; neither prepared nor bound. choice comes as canonical only, at no cost. NULL:
+     * canonical only. */
+    dpt_status (*layouts)(const dpt_call *call, dpt_layout_choice *choice);
 } dpt_kernel;
 
 /* Valid rows of an operand in this run. */

@@ -130,7 +130,7 @@ static dpt_status apply_overrides(dpt_config *config, dpt_config_origin *origin,
 static const dpt_config_key *condition_key(const char *condition) {
     char name[LONGEST_SECTION * 2];
     size_t n = 0;
-    for (; condition[n] != '=' && n + 1 < sizeof name; n++) name[n] = condition[n];
+    for (; condition[n] != '=' && condition[n] != '!' && n + 1 < sizeof name; n++) name[n] = condition[n];
     name[n] = '\0';
     return dpt_config_find(name);
 }
@@ -141,7 +141,8 @@ bool dpt_config_holds(const dpt_config *config, const char *condition) {
     if (wanted[0] == '\0') return !dpt_config_is_set(config, key);
     size_t bytes;
     const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
-    return strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
+    bool is = strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
+    return is == (strchr(condition, '!') == NULL);
 }
 
 /* "file:line: " for a key from the file, "override: " for one from a word. */
@@ -175,7 +176,10 @@ static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *
         if (origin->layer[k] >= origin->layer[condition_key(key->condition) - dpt_config_keys])
             return blame(origin, k, file,
                          dpt_error(DPT_ERR_CONFIG, "%s does nothing without %s", key->name, key->condition));
-        DPT_TRY(set_from_text(config, key, key->initial));
+        if (key->initial == NULL)
+            dpt_config_unset(config, key);
+        else
+            DPT_TRY(set_from_text(config, key, key->initial));
     }
     return DPT_OK;
 }

@@ -56,6 +56,13 @@
     X(DPT_CONFIG_COMM_THREAD_ON, "on")     \
     X(DPT_CONFIG_COMM_THREAD_OFF, "off")
 
+#define DPT_CONFIG_SWITCH_LIST(X)   \
+    X(DPT_CONFIG_SWITCH_OFF, "off") \
+    X(DPT_CONFIG_SWITCH_ON, "on")
+#define DPT_CONFIG_CUDA_SYNC_LIST(X)   \
+    X(DPT_CONFIG_CUDA_SYNC_OFF, "off") \
+    X(DPT_CONFIG_CUDA_SYNC_OP, "op")
+
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
 typedef enum dpt_config_model { DPT_CONFIG_MODEL_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_model;
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
@@ -67,6 +74,8 @@ typedef enum dpt_config_loss { DPT_CONFIG_LOSS_LIST(DPT_CONFIG_CHOICE_ENUM) } dp
 typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
 typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
+typedef enum dpt_config_switch { DPT_CONFIG_SWITCH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_switch;
+typedef enum dpt_config_cuda_sync { DPT_CONFIG_CUDA_SYNC_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_cuda_sync;
 #undef DPT_CONFIG_CHOICE_ENUM
 
 typedef struct dpt_config_ints {
@@ -121,8 +130,15 @@ typedef struct dpt_config {
     dpt_config_loss loss;
     int64_t seed;
     dpt_config_device device;
+    struct {
+        dpt_config_switch graph;
+        dpt_config_cuda_sync sync;
+        double memory; /* 0: no limit; up to 1 a share, above that bytes */
+    } cuda;
+    dpt_config_switch deterministic;
     dpt_config_precision precision;
     int64_t threads; /* per rank; 0: its share of the cores */
+    int64_t profile; /* steps; 0: off */
     struct {
         char *dir; /* NULL: the default of run_dir.h */
         bool overwrite;

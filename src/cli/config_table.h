@@ -25,7 +25,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(member, default, range, condition, help)
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
- * condition: "key=value", without which the key would do nothing and is refused; NULL: none. */
+ * condition: "key=value" or "key!=value", without which the key would do nothing and is refused; NULL: none. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
     X(model.name, "cnn", DPT_CONFIG_CHOICES(DPT_CONFIG_MODEL_LIST), NULL, "model of the zoo") \
@@ -69,6 +69,14 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
+    X(cuda.graph, "on", DPT_CONFIG_CHOICES(DPT_CONFIG_SWITCH_LIST), "device!=cpu", \
+      "run a step as one CUDA graph after its first runs; off: queue every operation by itself") \
+    X(cuda.sync, "off", DPT_CONFIG_CHOICES(DPT_CONFIG_CUDA_SYNC_LIST), "device!=cpu", \
+      "op: wait after every operation, so that one that fails is named (slow; no graphs)") \
+    X(cuda.memory, NULL, "(0, inf)", "device!=cpu", \
+      "most device memory of a rank: up to 1 a share of the device's, above that bytes; not set: no limit") \
+    X(deterministic, "off", DPT_CONFIG_CHOICES(DPT_CONFIG_SWITCH_LIST), "device!=cpu", \
+      "choose the algorithms of library calls by rule instead of by timing, so that runs repeat bit by bit") \
     X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
       "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
@@ -77,6 +85,8 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(comm.bucket_mb, NULL, "(0, 65536]", NULL, "MiB of gradients summed by one exchange; not set: 4") \
     X(comm.thread, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_THREAD_LIST), NULL, \
       "exchange gradients from a thread of its own; auto: where a rank has two cores or more") \
+    X(profile, "0", "[0, 1000000]", NULL, \
+      "steps that are timed operation by operation, after the first 10: run.dir gets trace.<rank>.json and profile.txt") \
     X(log.every, "50", "[1, inf)", NULL, "steps between lines of the metrics file") \
     X(log.level, "info", DPT_CONFIG_CHOICES(DPT_CONFIG_LOG_LEVEL_LIST), NULL, "least message that is shown")
 

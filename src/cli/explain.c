@@ -8,7 +8,7 @@
 #include "program/explain.h"
 
 static const char *const pass_names[] = {"lower",  "precision", "gradient", "distribute",
-                                         "update", "layout",   "fuse",      "schedule"};
+                                         "update", "fuse",      "layout",   "schedule"};
 static const char *const mode_names[] = {"train", "accumulate", "apply", "count", "gradient", "evaluate", "predict"};
 
 typedef struct wanted {
@@ -36,8 +36,8 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
         else if (strcmp(word, "memory") != 0)
             return dpt_error(
                 DPT_ERR_CONFIG,
-                "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, layout, "
-                "fuse, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
+                "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, fuse, "
+                "layout, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
                 word);
     }
     return dpt_config_load(words->config, words->override, words->override_count, config);

@@ -1,5 +1,5 @@
 /* info.c: dptrain info: versions of what the program was built with and runs with, and the devices it finds. Runs on a
- * login node: without MPI started, without a GPU. */
+ * login node: without MPI started, without a GPU, a driver or CUDA's libraries; what is missing is said. */
 #include <hdf5.h>
 #include <mpi.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -19,11 +19,42 @@ static void show_mpi(void) {
     printf("mpi      %s\n", text);
 }
 
+#ifndef DPTRAIN_CUDA_TOOLKIT
+#error "the build says which CUDA toolkit it found"
+#endif
+
+/* Lines of text, each after the label's column. */
+static void show_lines(const char *label, const char *text) {
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        printf("%-8s %.*s\n", label, (int)n, text);
+        label = "";
+        text += n + (text[n] == '\n');
+    }
+}
+
+static void show_cuda(void) {
+    char text[4096] = "";
+    const dpt_backend *cuda;
+    if (dpt_plugin_open("libdptrain_cuda.so", DPT_OP_COUNT, &cuda) != DPT_OK) {
+        printf("cuda     none: %s\n", dpt_last_error());
+        if (DPTRAIN_CUDA_TOOLKIT[0] == 0)
+            printf("         dptrain was built without a CUDA toolkit\n");
+        else
+            printf(
+                "         dptrain was built with CUDA %s: its libraries must be found when it runs (LD_LIBRARY_PATH)\n",
+                DPTRAIN_CUDA_TOOLKIT);
+        return;
+    }
+    dpt_status status = cuda->describe(text, sizeof text);
+    show_lines("cuda", text);
+    if (status != DPT_OK) printf("         %s\n", dpt_last_error());
+}
+
 dpt_status dpt_cli_info(dpt_cli *cli) {
     unsigned major, minor, release;
     const dnnl_version_t *dnnl = dnnl_version();
     dpt_device cpu;
-    const dpt_backend *cuda;
     printf("dptrain  %s (%s)\n", dpt_version(), __VERSION__);
     show_mpi();
     H5get_libversion(&major, &minor, &release);
@@ -31,10 +62,7 @@ dpt_status dpt_cli_info(dpt_cli *cli) {
     printf("onednn   %d.%d.%d\n", dnnl->major, dnnl->minor, dnnl->patch);
     DPT_TRY(dpt_cpu_device_open(NULL, cli->launch.threads, &cpu));
     printf("device   %s\n", cpu.name);
-    if (dpt_plugin_open("libdptrain_cuda.so", DPT_OP_COUNT, &cuda) == DPT_OK)
-        printf("cuda     %s\n", cuda->name);
-    else
-        printf("cuda     none: %s\n", dpt_last_error());
+    show_cuda();
     printf("cores    %d\n", cli->launch.cores);
     return DPT_OK;
 }

@@ -174,6 +174,10 @@ static dpt_status open_context(dpt_job *job) {
     o.device = devices[c->device];
     o.threads = c->threads ? (int)c->threads : job->cli->launch.threads;
     o.comm_thread = threads[c->comm.thread];
+    o.graph = c->cuda.graph == DPT_CONFIG_SWITCH_ON;
+    o.sync = c->cuda.sync == DPT_CONFIG_CUDA_SYNC_OP;
+    o.memory = c->cuda.memory;
+    o.deterministic = c->deterministic == DPT_CONFIG_SWITCH_ON;
     return dpt_context_create(job->cli->control.comm, &o, &job->ctx);
 }
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/job.h"
+#include "cli/profile.h"
 #include "cli/progress.h"
 #include "train/metrics_log.h"
 #include "train/schedule.h"
@@ -25,6 +26,7 @@ typedef struct training {
     dpt_loader *loader;
     dpt_schedule schedule;
     dpt_progress progress;
+    dpt_profiler profiler;
     dpt_metrics_log *log; /* rank 0 */
     char *config_text;
     int64_t per_epoch;
@@ -104,6 +106,7 @@ static dpt_status open_training(training *t) {
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
     t->per_epoch = (int64_t)dpt_loader_steps(t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, open_run(t)));
+    DPT_TRY(dpt_profiler_open(&t->job, t->config->profile, &t->profiler));
     return show_header(t);
 }
 
@@ -176,7 +179,10 @@ static dpt_status account_rest(training *t, dpt_status *mine) {
 /* mine: a failure of the last step's bookkeeping, agreed on here. */
 static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     const dpt_batch *batch = NULL;
+    DPT_TRY(dpt_profiler_begin(&t->profiler, &t->job, step));
+    double waited_s = dpt_loader_wait_s(t->loader);
     if (*mine == DPT_OK) *mine = dpt_loader_next(t->loader, &batch);
+    waited_s = dpt_loader_wait_s(t->loader) - waited_s;
     dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
     int64_t first_row[DPT_MAX_AXES] = {batch ? batch->first_row : 0};
     dpt_step_request r = {
@@ -186,6 +192,7 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     t->cli->report.step = step + 1;
     t->cli->report.epoch = (int64_t)batch->epoch + 1;
     dpt_loader_release(t->loader);
+    DPT_TRY(dpt_profiler_end(&t->profiler, &t->job, step, waited_s));
     return account(t, &m, mine);
 }
 
@@ -266,6 +273,7 @@ dpt_status dpt_cli_train(dpt_cli *cli) {
         status = closed;
     else
         dpt_error(status, "%s", message);
+    dpt_profiler_close(&t.profiler);
     dpt_loader_destroy(&t.loader);
     dpt_job_close(&t.job);
     dpt_free(t.config_text);

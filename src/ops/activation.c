@@ -61,7 +61,7 @@ const dpt_op dpt_op_relu = {.name = "relu",
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = relu_gradient};
-const dpt_kernel dpt_cpu_relu = {.run = relu_run};
+const dpt_kernel dpt_cpu_relu = {.run = relu_run, .layouts = dpt_map_layouts};
 
 const dpt_op dpt_op_relu_grad = {.name = "relu_grad",
                                  .flags = DPT_IS_INPLACE,
@@ -70,7 +70,7 @@ const dpt_op dpt_op_relu_grad = {.name = "relu_grad",
                                  .n_out = 1,
                                  .shape = relu_grad_shape,
                                  .gradient = relu_grad_gradient};
-const dpt_kernel dpt_cpu_relu_grad = {.run = relu_grad_run};
+const dpt_kernel dpt_cpu_relu_grad = {.run = relu_grad_run, .layouts = dpt_map_layouts};
 
 /* ---- tanh ---- */
 
@@ -99,7 +99,7 @@ const dpt_op dpt_op_tanh = {.name = "tanh",
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = tanh_gradient};
-const dpt_kernel dpt_cpu_tanh = {.run = tanh_run};
+const dpt_kernel dpt_cpu_tanh = {.run = tanh_run, .layouts = dpt_map_layouts};
 
 /* ---- gelu and its derivatives
  * order 0: x Phi(x); order 1: Phi(x) + x phi(x); order n >= 2: (-1)^n phi(x) (He_{n-2}(x) - He_n(x)), with the Hermite
@@ -154,4 +154,4 @@ const dpt_op dpt_op_gelu = {.name = "gelu",
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = gelu_gradient};
-const dpt_kernel dpt_cpu_gelu = {.run = gelu_run};
+const dpt_kernel dpt_cpu_gelu = {.run = gelu_run, .layouts = dpt_map_layouts};

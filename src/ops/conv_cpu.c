@@ -1,11 +1,13 @@
 /* conv_cpu.c: the CPU kernels of conv, conv_dgrad and conv_wgrad.
  *
  * f32 goes through oneDNN. Its convolutions want blocked layouts, and reordering into and out of them costs a tenth of
- * what they save against the canonical one, so each operand whose preferred layout differs gets a copy in the
- * workspace. Two exceptions, measured: data gradients to few input channels are faster unblocked, and without AVX-512
- * so are weight gradients with few input channels. The choice depends on shapes and processor alone, never on timing,
- * so that runs repeat bit by bit. */
+ * what they save against the canonical one. The layout pass is told which ones (layouts); an operand that comes in
+ * another one all the same, and the weight, which is always canonical, gets a copy in the workspace. Two exceptions,
+ * measured: data gradients to few input channels are faster unblocked, and without AVX-512 so are weight gradients with
+ * few input channels. The choice depends on shapes and processor alone, never on timing, so that runs repeat bit by
+ * bit. */
 #include "ops/conv_cpu.h"
+#include "backend/layout.h"
 #include "base/memory.h"
 #include "ops/cpu_dnnl.h"
 #include "ops/declare.h"
@@ -35,7 +37,7 @@ static const role roles[][ROLES] = {[DPT_CONV_FORWARD] = {{ARRAY_X, DNNL_ARG_SRC
 typedef struct plan {
     dpt_dnnl conv;
     dpt_dnnl reorder[ROLES]; /* of inputs before, of the result after; primitive is NULL where none is needed */
-    size_t blocked[ROLES];   /* offset of the blocked copy in the workspace */
+    size_t copy[ROLES];      /* offset of the copy in the workspace */
     size_t scratch[ROLES];   /* of the reorder's scratchpad; the convolution's stands first */
 } plan;
 
@@ -61,6 +63,19 @@ static dpt_status canonical_layouts(const dpt_call *call, dnnl_memory_desc_t md[
     DPT_TRY(dpt_dnnl_plain(&md[ARRAY_X], 2 + a->spatial, x));
     DPT_TRY(dpt_dnnl_plain(&md[ARRAY_W], 3 - ungrouped + a->spatial, w + ungrouped));
     return dpt_dnnl_plain(&md[ARRAY_Y], 2 + a->spatial, y);
+}
+
+/* Where an operand lies, as the call has it: x or y in their layout, the weight. */
+static dpt_status given_layout(const dpt_call *call, int i, const dnnl_memory_desc_t *plain, dnnl_memory_desc_t *md) {
+    static const dnnl_format_tag_t tags[][DPT_MAX_SPATIAL] = {
+        [DPT_LAYOUT_CHANNELS_LAST] = {dnnl_acb, dnnl_acdb, dnnl_acdeb},
+        [DPT_LAYOUT_BLOCKED_8] = {dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
+        [DPT_LAYOUT_BLOCKED_16] = {dnnl_aBc16b, dnnl_aBcd16b, dnnl_aBcde16b}};
+    const dpt_operand *o = i == RESULT ? &call->out[0] : &call->in[i];
+    *md = *plain;
+    if (o->layout == DPT_LAYOUT_CANONICAL) return DPT_OK;
+    return DPT_DNNL(dnnl_memory_desc_init_by_tag(md, plain->ndims, plain->dims, dnnl_f32,
+                                                 tags[o->layout][call->attr.conv.spatial - 1]));
 }
 
 /* Whether x and y keep their canonical layout (see the top of the file). */
@@ -110,15 +125,14 @@ static dpt_status describe_backward(dnnl_convolution_desc_t *d, dpt_conv_kind ki
 
 /* ---- preparing ---- */
 
-/* The convolution itself, with operands in the layouts that it chose. */
-static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+/* The convolution with the layouts of its operands open, and the forward one as hint of backward ones (else NULL). */
+static dpt_status describe(const dpt_call *call, const dnnl_memory_desc_t canonical[3], dnnl_convolution_desc_t *d,
+                           dnnl_primitive_desc_t *hint) {
     const dpt_conv_attr *a = &call->attr.conv;
     dpt_conv_kind kind = kind_of(call);
     dnnl_memory_desc_t wanted[3], bias;
-    dnnl_convolution_desc_t forward, backward;
-    dnnl_primitive_desc_t hint = NULL;
-    dpt_status status;
     bool keep = stays_canonical(call), with_bias = a->bias && kind == DPT_CONV_FORWARD;
+    *hint = NULL;
     for (int i = 0; i < 3; i++) {
         wanted[i] = canonical[i];
         if (i != ARRAY_W && keep) continue;
@@ -126,21 +140,41 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
                                                       dnnl_format_tag_any)));
     }
     DPT_TRY(dpt_dnnl_plain(&bias, 1, a->weight_dim));
-    DPT_TRY(describe_forward(&forward, a, wanted, with_bias ? &bias : NULL));
-    if (kind == DPT_CONV_FORWARD) {
-        DPT_TRY(dpt_dnnl_open(&p->conv, call->device->threads, &forward, NULL));
-    } else {
-        DPT_TRY(describe_backward(&backward, kind, a, wanted));
-        DPT_TRY(dpt_dnnl_describe(&hint, call->device->threads, &forward, NULL));
-        status = dpt_dnnl_open(&p->conv, call->device->threads, &backward, hint);
-        dnnl_primitive_desc_destroy(hint);
-        DPT_TRY(status);
-    }
+    DPT_TRY(describe_forward(d, a, wanted, with_bias ? &bias : NULL));
+    if (kind == DPT_CONV_FORWARD) return DPT_OK;
+    DPT_TRY(dpt_dnnl_describe(hint, call->device->threads, d, NULL));
+    dpt_status status = describe_backward(d, kind, a, wanted);
+    if (status != DPT_OK) dnnl_primitive_desc_destroy(*hint);
+    return status;
+}
+
+static const dnnl_memory_desc_t *chosen_layout(const_dnnl_primitive_desc_t desc, const role *r) {
+    return dnnl_primitive_desc_query_md(desc, r->layout, 0);
+}
+
+/* The convolution itself, with operands in the layouts that it chose. */
+static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+    dnnl_memory_desc_t bias;
+    dnnl_convolution_desc_t d;
+    dnnl_primitive_desc_t hint;
+    DPT_TRY(describe(call, canonical, &d, &hint));
+    dpt_status status = dpt_dnnl_open(&p->conv, call->device->threads, &d, hint);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    DPT_TRY(status);
     for (int i = 0; i < ROLES; i++) {
-        const role *r = &roles[kind][i];
-        DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, dnnl_primitive_desc_query_md(p->conv.desc, r->layout, 0)));
+        const role *r = &roles[kind_of(call)][i];
+        DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, chosen_layout(p->conv.desc, r)));
     }
-    return with_bias ? dpt_dnnl_operand(&p->conv, DNNL_ARG_BIAS, &bias) : DPT_OK;
+    if (!call->attr.conv.bias || call->op != DPT_OP_CONV) return DPT_OK;
+    DPT_TRY(dpt_dnnl_plain(&bias, 1, call->attr.conv.weight_dim));
+    return dpt_dnnl_operand(&p->conv, DNNL_ARG_BIAS, &bias);
+}
+
+/* Whether two layouts have the same bytes: equal, or of an operand of which all layouts have (layout.h). */
+static bool same_bytes(const dpt_operand *o, const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b) {
+    if (dnnl_memory_desc_equal(a, b)) return true;
+    return dpt_layout_is_plain(o, DPT_LAYOUT_CHANNELS_LAST) &&
+           dnnl_memory_desc_get_size(a) == dnnl_memory_desc_get_size(b);
 }
 
 /* Takes `bytes` of the workspace. */
@@ -150,21 +184,22 @@ static size_t take(dpt_call *call, size_t bytes) {
     return offset;
 }
 
-/* Copies of the operands whose layout is not canonical. */
+/* Copies of the operands that are not in the layout that was chosen. */
 static dpt_status open_reorders(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
     int threads = call->device->threads;
     dpt_conv_kind kind = kind_of(call);
     take(call, dpt_dnnl_scratch_bytes(&p->conv));
     for (int i = 0; i < ROLES; i++) {
         const role *r = &roles[kind][i];
-        const dnnl_memory_desc_t *plain = &canonical[r->is];
-        const dnnl_memory_desc_t *chosen = dnnl_primitive_desc_query_md(p->conv.desc, r->layout, 0);
-        if (dnnl_memory_desc_equal(plain, chosen)) continue;
+        const dnnl_memory_desc_t *chosen = chosen_layout(p->conv.desc, r);
+        dnnl_memory_desc_t given;
+        DPT_TRY(given_layout(call, i, &canonical[r->is], &given));
+        if (same_bytes(i == RESULT ? &call->out[0] : &call->in[i], &given, chosen)) continue;
         if (i == RESULT)
-            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, chosen, plain));
+            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, chosen, &given));
         else
-            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, plain, chosen));
-        p->blocked[i] = take(call, dnnl_memory_desc_get_size(chosen));
+            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, &given, chosen));
+        p->copy[i] = take(call, dnnl_memory_desc_get_size(chosen));
         p->scratch[i] = take(call, dpt_dnnl_scratch_bytes(&p->reorder[i]));
     }
     return DPT_OK;
@@ -195,18 +230,56 @@ fail:
     return status;
 }
 
+/* What oneDNN chose for an operand, DPT_LAYOUT_COUNT where it is none of ours. */
+static dpt_status layout_chosen(const dpt_call *call, int i, const dnnl_memory_desc_t *plain,
+                                const dnnl_memory_desc_t *chosen, dpt_layout *layout) {
+    dpt_call as = *call;
+    dpt_operand *o = i == RESULT ? &as.out[0] : &as.in[i];
+    for (int l = 0; l < DPT_LAYOUT_COUNT; l++) {
+        dnnl_memory_desc_t md;
+        o->layout = *layout = (dpt_layout)l;
+        if (!dpt_layout_fits(o, *layout)) continue;
+        DPT_TRY(given_layout(&as, i, plain, &md));
+        if (same_bytes(o, &md, chosen)) return DPT_OK;
+    }
+    *layout = DPT_LAYOUT_COUNT;
+    return DPT_OK;
+}
+
+/* x and y by themselves: any layout is taken, all but oneDNN's choice are converted. */
+static dpt_status layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    dnnl_memory_desc_t canonical[3];
+    dnnl_convolution_desc_t d;
+    dnnl_primitive_desc_t hint = NULL, desc = NULL;
+    if (call->in[0].dtype != DPT_F32) return DPT_OK;
+    DPT_TRY(canonical_layouts(call, canonical));
+    DPT_TRY(describe(call, canonical, &d, &hint));
+    dpt_status status = dpt_dnnl_describe(&desc, call->device->threads, &d, hint);
+    for (int i = 0; i < ROLES && status == DPT_OK; i++) {
+        const role *r = &roles[kind_of(call)][i];
+        dpt_layout best;
+        if (r->is == ARRAY_W) continue;
+        status = layout_chosen(call, i, &canonical[r->is], chosen_layout(desc, r), &best);
+        dpt_layouts_convert(i == RESULT ? choice->out[0] : choice->in[i], i == RESULT ? &call->out[0] : &call->in[i],
+                            best);
+    }
+    if (desc) dnnl_primitive_desc_destroy(desc);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
 /* ---- binding and running ---- */
 
 static dpt_status bind_role(dpt_call *call, plan *p, int i) {
     char *workspace = call->workspace;
-    void *data = i == RESULT ? call->out[0].data : call->in[i].data, *blocked = workspace + p->blocked[i];
+    void *data = i == RESULT ? call->out[0].data : call->in[i].data, *copy = workspace + p->copy[i];
     dpt_dnnl *reorder = &p->reorder[i];
     int argument = roles[kind_of(call)][i].argument;
     if (reorder->primitive == NULL) return dpt_dnnl_bind(&p->conv, argument, data);
-    DPT_TRY(dpt_dnnl_bind(&p->conv, argument, blocked));
+    DPT_TRY(dpt_dnnl_bind(&p->conv, argument, copy));
     DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_SCRATCHPAD, workspace + p->scratch[i]));
-    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_FROM, i == RESULT ? blocked : data));
-    return dpt_dnnl_bind(reorder, DNNL_ARG_TO, i == RESULT ? data : blocked);
+    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_FROM, i == RESULT ? copy : data));
+    return dpt_dnnl_bind(reorder, DNNL_ARG_TO, i == RESULT ? data : copy);
 }
 
 static dpt_status bind(dpt_call *call) {
@@ -229,25 +302,48 @@ static dpt_status run_f32(const dpt_call *call) {
 typedef struct bias_gradient {
     const void *g;
     void *db;
-    int64_t rows, channels, plane;
+    int64_t rows, channels, plane, lanes;
 } bias_gradient;
 
 /* db[o] = sum of g[n,o,...] over rows and positions, in f64 and one order: oneDNN's own sum, in f32, loses four digits
- * over a batch of images. */
-#define BIAS_GRADIENT(name, T)                                                                                     \
-    DPT_MULTIVERSION static void name(void *context, int64_t begin, int64_t end) {                                 \
-        const bias_gradient *b = context;                                                                          \
-        for (int64_t o = begin; o < end; o++) {                                                                    \
-            double total = 0;                                                                                      \
-            for (int64_t n = 0; n < b->rows; n++) {                                                                \
-                const T *g = (const T *)b->g + (n * b->channels + o) * b->plane;                                   \
-                double sum = 0;                                                                                    \
-                _Pragma("omp simd reduction(+ : sum)") for (int64_t i = 0; i < b->plane; i++) sum += (double)g[i]; \
-                total += sum;                                                                                      \
-            }                                                                                                      \
-            ((T *)b->db)[o] = (T)total;                                                                            \
-        }                                                                                                          \
+ * over a batch of images. Lanes of channels side by side are summed together, at most 16 of them. */
+#define BIAS_GRADIENT(name, T)                                                                                    \
+    DPT_MULTIVERSION static void name##_plane(const bias_gradient *b, int64_t o) {                                \
+        double total = 0;                                                                                         \
+        for (int64_t n = 0; n < b->rows; n++) {                                                                   \
+            const T *g = (const T *)b->g + (n * b->channels + o) * b->plane;                                      \
+            double sum = 0;                                                                                       \
+            _Pragma("omp simd reduction(+ : sum)") for (int64_t i = 0; i < b->plane; i++) sum += (double)g[i];    \
+            total += sum;                                                                                         \
+        }                                                                                                         \
+        ((T *)b->db)[o] = (T)total;                                                                               \
+    }                                                                                                             \
+    DPT_MULTIVERSION static void name##_lanes(const bias_gradient *b, int64_t o, int64_t width) {                 \
+        double total[LANES] = {0};                                                                                \
+        const int64_t lanes = b->lanes;                                                                           \
+        for (int64_t n = 0; n < b->rows; n++) {                                                                   \
+            const T *g = (const T *)b->g + n * b->channels * b->plane + o / lanes * lanes * b->plane + o % lanes; \
+            if (width == LANES)                                                                                   \
+                for (int64_t i = 0; i < b->plane; i++, g += lanes)                                                \
+                    _Pragma("omp simd") for (int l = 0; l < LANES; l++) total[l] += (double)g[l];                 \
+            else                                                                                                  \
+                for (int64_t i = 0; i < b->plane; i++, g += lanes)                                                \
+                    for (int64_t l = 0; l < width; l++) total[l] += (double)g[l];                                 \
+        }                                                                                                         \
+        for (int64_t l = 0; l < width; l++) ((T *)b->db)[o + l] = (T)total[l];                                    \
+    }                                                                                                             \
+    static void name(void *context, int64_t begin, int64_t end) {                                                 \
+        const bias_gradient *b = context;                                                                         \
+        const int64_t most = b->lanes < LANES ? b->lanes : LANES;                                                 \
+        for (int64_t o = begin * most, next; o < end * most && o < b->channels; o = next) {                       \
+            next = o + most < b->channels ? o + most : b->channels;                                               \
+            if (most == 1)                                                                                        \
+                name##_plane(b, o);                                                                               \
+            else                                                                                                  \
+                name##_lanes(b, o, next - o);                                                                     \
+        }                                                                                                         \
     }
+enum { LANES = 16 };
 BIAS_GRADIENT(bias_gradient_f32, float)
 BIAS_GRADIENT(bias_gradient_f64, double)
 #undef BIAS_GRADIENT
@@ -255,8 +351,14 @@ BIAS_GRADIENT(bias_gradient_f64, double)
 static void run_bias_gradient(const dpt_call *call) {
     const dpt_operand *g = &call->in[0];
     int64_t rows = g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), channels = g->dim[1];
-    bias_gradient b = {g->data, call->out[1].data, rows, channels, g->count / (g->dim[0] * channels)};
-    dpt_parallel(call->device->threads, channels, DPT_MAP_GRAIN / (b.plane * g->dim[0]) + 1,
+    bias_gradient b = {.g = g->data,
+                       .db = call->out[1].data,
+                       .rows = rows,
+                       .channels = channels,
+                       .plane = g->count / (g->dim[0] * channels),
+                       .lanes = dpt_layout_lanes(g->layout, channels)};
+    int64_t most = b.lanes < LANES ? b.lanes : LANES;
+    dpt_parallel(call->device->threads, (channels + most - 1) / most, DPT_MAP_GRAIN / (b.plane * g->dim[0] * most) + 1,
                  call->plan ? bias_gradient_f32 : bias_gradient_f64, &b);
 }
 
@@ -293,6 +395,8 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-const dpt_kernel dpt_cpu_conv = {.prepare = prepare, .bind = bind, .run = run, .release = release};
-const dpt_kernel dpt_cpu_conv_dgrad = {.prepare = prepare, .bind = bind, .run = run, .release = release};
-const dpt_kernel dpt_cpu_conv_wgrad = {.prepare = prepare, .bind = bind, .run = run, .release = release};
+const dpt_kernel dpt_cpu_conv = {.prepare = prepare, .bind = bind, .run = run, .release = release, .layouts = layouts};
+const dpt_kernel dpt_cpu_conv_dgrad = {
+    .prepare = prepare, .bind = bind, .run = run, .release = release, .layouts = layouts};
+const dpt_kernel dpt_cpu_conv_wgrad = {
+    .prepare = prepare, .bind = bind, .run = run, .release = release, .layouts = layouts};

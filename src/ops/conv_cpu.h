@@ -23,11 +23,15 @@ static inline int64_t dpt_conv_out(int64_t in, int64_t kernel, int64_t stride, i
 }
 
 static inline dpt_conv_sizes dpt_conv_sizes_of(const dpt_conv_attr *a, int64_t batch) {
-    dpt_conv_sizes s = {
-        .batch = batch, .in_channels = a->in_dim[1], .out_channels = a->weight_dim[0], .groups = a->groups};
+    dpt_conv_sizes s;
+    s.batch = batch;
+    s.in_channels = a->in_dim[1];
+    s.out_channels = a->weight_dim[0];
+    s.groups = a->groups;
     for (int i = 0; i < 3; i++) {
         int from = i - (3 - a->spatial);
         s.in[i] = s.out[i] = s.kernel[i] = s.stride[i] = s.dilation[i] = 1;
+        s.pad[i] = 0;
         if (from < 0) continue;
         s.in[i] = a->in_dim[2 + from];
         s.kernel[i] = a->kernel[from];

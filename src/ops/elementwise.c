@@ -222,6 +222,13 @@ static dpt_status binary_kernel(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
+/* Without broadcasting element i of all operands is the same element. */
+static dpt_status binary_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    for (int k = 0; k < 2; k++)
+        if (call->in[k].ndim != call->out[0].ndim || call->in[k].count != call->out[0].count) return DPT_OK;
+    return dpt_map_layouts(call, choice);
+}
+
 #define BINARY_OP(name_, linear_)                                 \
     const dpt_op dpt_op_##name_ = {.name = #name_,                \
                                    .flags = DPT_IS_INPLACE,       \
@@ -230,7 +237,8 @@ static dpt_status binary_kernel(dpt_call *call, dpt_stream *stream) {
                                    .n_out = 1,                    \
                                    .shape = binary_shape,         \
                                    .gradient = name_##_gradient}; \
-    const dpt_kernel dpt_cpu_##name_ = {.prepare = binary_prepare, .run = binary_kernel, .release = plan_release};
+    const dpt_kernel dpt_cpu_##name_ = {                          \
+        .prepare = binary_prepare, .run = binary_kernel, .release = plan_release, .layouts = binary_layouts};
 BINARY_OP(add, DPT_ADDITIVE)
 BINARY_OP(sub, DPT_ADDITIVE)
 BINARY_OP(mul, DPT_MULTILINEAR)
@@ -303,7 +311,7 @@ static dpt_status sqrt_run(dpt_call *call, dpt_stream *stream) {
                                    .n_out = 1,                    \
                                    .shape = unary_shape,          \
                                    .gradient = name_##_gradient}; \
-    const dpt_kernel dpt_cpu_##name_ = {.run = name_##_run};
+    const dpt_kernel dpt_cpu_##name_ = {.run = name_##_run, .layouts = dpt_map_layouts};
 UNARY_OP(scale, DPT_ADDITIVE)
 UNARY_OP(offset, DPT_NONLINEAR)
 UNARY_OP(sqrt, DPT_NONLINEAR)
@@ -382,4 +390,4 @@ const dpt_op dpt_op_cast = {.name = "cast",
                             .n_out = 1,
                             .shape = cast_shape,
                             .gradient = cast_gradient};
-const dpt_kernel dpt_cpu_cast = {.run = cast_run};
+const dpt_kernel dpt_cpu_cast = {.run = cast_run, .layouts = dpt_map_layouts};

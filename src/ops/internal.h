@@ -27,5 +27,7 @@ dpt_tensor *dpt_loss_scale_value(const dpt_graph *g);
 dpt_tensor *dpt_loss_scale_steps(const dpt_graph *g);
 /* shape.c */
 dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
+/* reorder.c: the same values in another layout. */
+dpt_tensor *dpt_reorder_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_layout to);
 
 #endif

@@ -4,7 +4,7 @@
 #ifndef DPT_OPS_MAP_H
 #define DPT_OPS_MAP_H
 
-#include "backend/kernel.h"
+#include "backend/layout.h"
 #include "backend/parallel.h"
 
 /* Before a static function with a hot loop of floating-point arithmetic, in place of DPT_MULTIVERSION: the compiler may
@@ -43,6 +43,12 @@ enum { DPT_MAP_GRAIN = 32768 };
 #define DPT_MAP(function, expression_f32, expression_f64) \
     DPT_MAP_LOOP(function##_f32, float, expression_f32)   \
     DPT_MAP_LOOP(function##_f64, double, expression_f64)
+
+/* Element i of all operands is the same element, whatever the layout. */
+static inline dpt_status dpt_map_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    dpt_layouts_alike(call, choice, (1u << call->n_in) - 1, 1, DPT_LAYOUTS_ALL);
+    return DPT_OK;
+}
 
 /* Runs the loop of the call's type over the valid elements of output 0. */
 static inline dpt_status dpt_map_run(const dpt_call *call, dpt_map map, dpt_range_fn f32, dpt_range_fn f64) {

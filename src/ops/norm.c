@@ -320,6 +320,14 @@ static dpt_status running_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
+/* Every operand of x's shape in the layout of x (operand 0); the rest are vectors. */
+static dpt_status planes_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    const bool backward = call->op == DPT_OP_BN_GRAD_SUMS || call->op == DPT_OP_BN_GRAD_APPLY;
+    const bool maps = call->op != DPT_OP_BN_MOMENTS && call->op != DPT_OP_BN_GRAD_SUMS;
+    dpt_layouts_alike(call, choice, backward ? 3 : 1, maps ? 1 : 0, DPT_LAYOUTS_ALL);
+    return DPT_OK;
+}
+
 /* ---- tables ---- */
 
 static double flop_3(const dpt_call *call) { return 3 * (double)call->in[0].count; }
@@ -356,10 +364,11 @@ const dpt_op dpt_op_bn_running = {.name = "bn_running", .flags = DPT_IS_TERMINAL
 const dpt_op dpt_op_bn_infer = {
     .name = "bn_infer", .flags = DPT_IS_TERMINAL, .n_out = 1, .shape = infer_shape, .flop = flop_3};
 
-const dpt_kernel dpt_cpu_bn_moments = {.prepare = moments_prepare, .run = moments_run};
-const dpt_kernel dpt_cpu_bn_apply = {.prepare = coefficients_prepare, .run = apply_run};
-const dpt_kernel dpt_cpu_bn_grad_sums = {.prepare = moments_prepare, .run = grad_sums_run};
-const dpt_kernel dpt_cpu_bn_grad_apply = {.prepare = coefficients_prepare, .run = grad_apply_run};
+const dpt_kernel dpt_cpu_bn_moments = {.prepare = moments_prepare, .run = moments_run, .layouts = planes_layouts};
+const dpt_kernel dpt_cpu_bn_apply = {.prepare = coefficients_prepare, .run = apply_run, .layouts = planes_layouts};
+const dpt_kernel dpt_cpu_bn_grad_sums = {.prepare = moments_prepare, .run = grad_sums_run, .layouts = planes_layouts};
+const dpt_kernel dpt_cpu_bn_grad_apply = {
+    .prepare = coefficients_prepare, .run = grad_apply_run, .layouts = planes_layouts};
 const dpt_kernel dpt_cpu_bn_param_grad = {.run = param_grad_run};
 const dpt_kernel dpt_cpu_bn_running = {.run = running_run};
-const dpt_kernel dpt_cpu_bn_infer = {.prepare = coefficients_prepare, .run = infer_run};
+const dpt_kernel dpt_cpu_bn_infer = {.prepare = coefficients_prepare, .run = infer_run, .layouts = planes_layouts};

@@ -33,6 +33,8 @@
     /* ops/shape.c */                              \
     PLAIN(RESHAPE, reshape)                        \
     KERNEL(COPY, copy)                             \
+    /* ops/reorder.c: made by the layout pass */    \
+    KERNEL(REORDER, reorder)                       \
     /* ops/matmul.c */                             \
     KERNEL(MATMUL, matmul)                         \
     /* ops/linear.c: made by the fuse pass */      \

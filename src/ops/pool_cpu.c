@@ -1,4 +1,6 @@
-/* pool_cpu.c: the CPU kernels of max_pool, pool_scatter and pool_gather, a range of planes [H,W] at a time.
+/* pool_cpu.c: the CPU kernels of max_pool, pool_scatter and pool_gather, a range of planes [H,W] at a time; where
+ * channels stand side by side (backend/layout.h), up to 16 planes together, the vector being the channels. The index
+ * holds offsets within a plane, whatever the layout.
  *
  * The usual 2x2 windows side by side go through flat loops over pairs of columns, many rows at once: rows alone are too
  * short for vectors (14 or 7 windows in the small image networks). A branch on which element wins would be mispredicted
@@ -7,12 +9,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "backend/layout.h"
 #include "backend/parallel.h"
 #include "ops/declare.h"
 
 typedef struct pool_call {
     const dpt_conv_attr *a;
-    int64_t height, width, out_height, out_width;
+    int64_t height, width, out_height, out_width, channels, lanes;
     void *x, *y; /* planes of x's size, and of the pooled size */
     int32_t *index;
 } pool_call;
@@ -180,6 +183,89 @@ GATHER(gather_f32, float)
 GATHER(gather_f64, double)
 #undef GATHER
 
+/* ---- channels side by side ---- */
+
+enum { TILE = 16 };
+
+/* Planes of `n` channels: position p of channel c is at p*lanes + c. These are compiled with the number of channels
+ * known (16 or 8), or not. */
+#define INLINE static inline __attribute__((always_inline))
+
+#define POOL_LANES(name, T)                                                                               \
+    INLINE void name(const pool_call *p, const T *x, T *y, int32_t *index, const int n) {                 \
+        const dpt_conv_attr *a = p->a;                                                                    \
+        for (int64_t i = 0; i < p->out_height; i++)                                                       \
+            for (int64_t j = 0; j < p->out_width; j++, y += p->lanes, index += p->lanes) {                \
+                T best[TILE];                                                                             \
+                int32_t at[TILE];                                                                         \
+                int64_t h0, h1, w0, w1;                                                                   \
+                window(i, a->kernel[0], a->stride[0], a->pad[0], p->height, &h0, &h1);                    \
+                window(j, a->kernel[1], a->stride[1], a->pad[1], p->width, &w0, &w1);                     \
+                for (int c = 0; c < n; c++) {                                                             \
+                    best[c] = x[(h0 * p->width + w0) * p->lanes + c];                                     \
+                    at[c] = (int32_t)(h0 * p->width + w0);                                                \
+                }                                                                                         \
+                for (int64_t h = h0; h < h1; h++)                                                         \
+                    for (int64_t w = w0; w < w1; w++) {                                                   \
+                        const int32_t here = (int32_t)(h * p->width + w);                                 \
+                        const T *v = x + here * p->lanes;                                                 \
+                        _Pragma("omp simd") for (int c = 0; c < n; c++) {                                 \
+                            const bool wins = (v[c] > best[c]) | ((v[c] != v[c]) & (best[c] == best[c])); \
+                            best[c] = wins ? v[c] : best[c];                                              \
+                            at[c] = wins ? here : at[c];                                                  \
+                        }                                                                                 \
+                    }                                                                                     \
+                for (int c = 0; c < n; c++) y[c] = best[c], index[c] = at[c];                             \
+            }                                                                                             \
+    }
+POOL_LANES(pool_lanes_f32, float)
+POOL_LANES(pool_lanes_f64, double)
+#undef POOL_LANES
+
+/* Windows that tile the plane write each element once; others add to zeros. */
+static bool tiles_plane(const pool_call *p) {
+    const dpt_conv_attr *a = p->a;
+    for (int i = 0; i < 2; i++)
+        if (a->kernel[i] != a->stride[i] || a->pad[i] != 0) return false;
+    return p->out_height * a->kernel[0] == p->height && p->out_width * a->kernel[1] == p->width;
+}
+
+#define SCATTER_LANES(name, T)                                                                                    \
+    INLINE void name(const pool_call *p, T *x, const T *g, const int32_t *index, const int n) {                   \
+        const dpt_conv_attr *a = p->a;                                                                            \
+        const bool tiles = tiles_plane(p);                                                                        \
+        for (int64_t i = 0; !tiles && i < p->height * p->width; i++)                                              \
+            for (int c = 0; c < n; c++) x[i * p->lanes + c] = 0;                                                  \
+        for (int64_t i = 0; i < p->out_height; i++)                                                               \
+            for (int64_t j = 0; j < p->out_width; j++, g += p->lanes, index += p->lanes) {                        \
+                int64_t h0, h1, w0, w1;                                                                           \
+                window(i, a->kernel[0], a->stride[0], a->pad[0], p->height, &h0, &h1);                            \
+                window(j, a->kernel[1], a->stride[1], a->pad[1], p->width, &w0, &w1);                             \
+                for (int64_t h = h0; h < h1; h++)                                                                 \
+                    for (int64_t w = w0; w < w1; w++) {                                                           \
+                        const int32_t here = (int32_t)(h * p->width + w);                                         \
+                        T *to = x + here * p->lanes;                                                              \
+                        if (tiles) {                                                                              \
+                            _Pragma("omp simd") for (int c = 0; c < n; c++) to[c] = index[c] == here ? g[c] : 0;  \
+                        } else {                                                                                  \
+                            _Pragma("omp simd") for (int c = 0; c < n; c++) to[c] += index[c] == here ? g[c] : 0; \
+                        }                                                                                         \
+                    }                                                                                             \
+            }                                                                                                     \
+    }
+SCATTER_LANES(scatter_lanes_f32, float)
+SCATTER_LANES(scatter_lanes_f64, double)
+#undef SCATTER_LANES
+
+#define GATHER_LANES(name, T)                                                                        \
+    INLINE void name(const pool_call *p, const T *x, T *y, const int32_t *index, const int n) {      \
+        for (int64_t k = 0; k < p->out_height * p->out_width; k++, y += p->lanes, index += p->lanes) \
+            for (int c = 0; c < n; c++) y[c] = x[index[c] * p->lanes + c];                           \
+    }
+GATHER_LANES(gather_lanes_f32, float)
+GATHER_LANES(gather_lanes_f64, double)
+#undef GATHER_LANES
+
 /* ---- kernels: all planes of the valid rows ---- */
 
 #define PLANES(name, T, fast, any)                                                                      \
@@ -198,39 +284,88 @@ PLANES(gather_planes_f32, float, gather_f32, gather_f32)
 PLANES(gather_planes_f64, double, gather_f64, gather_f64)
 #undef PLANES
 
-/* x and pooled are the operands of either size. */
-static dpt_status run_planes(const dpt_call *call, const dpt_operand *x, const dpt_operand *pooled, void *index,
-                             dpt_range_fn f32, dpt_range_fn f64) {
+/* Channels of a tile of the blocks that p has. */
+static int64_t tile_of(const pool_call *p) { return p->lanes < TILE ? p->lanes : TILE; }
+static int64_t tiles_of(const pool_call *p) {
+    return p->channels / p->lanes * ((p->lanes + tile_of(p) - 1) / tile_of(p));
+}
+
+/* Tiles of channels, numbered through all rows. */
+#define TILES(name, T, work)                                                                                          \
+    DPT_MULTIVERSION static void name(void *context, int64_t begin, int64_t end) {                                    \
+        const pool_call *p = context;                                                                                 \
+        const int64_t plane = p->height * p->width, out = p->out_height * p->out_width;                               \
+        const int64_t tile = tile_of(p), tiles = tiles_of(p);                                                         \
+        for (int64_t i = begin; i < end; i++) {                                                                       \
+            const int64_t row = i / tiles, c = i % tiles * tile, block = row * p->channels + c / p->lanes * p->lanes; \
+            const int64_t within = c % p->lanes, left = p->lanes - within;                                            \
+            T *x = (T *)p->x + block * plane + within, *y = (T *)p->y + block * out + within;                         \
+            int32_t *index = p->index + block * out + within;                                                         \
+            if (left >= 16)                                                                                           \
+                work(p, x, y, index, 16);                                                                             \
+            else if (left == 8)                                                                                       \
+                work(p, x, y, index, 8);                                                                              \
+            else                                                                                                      \
+                work(p, x, y, index, (int)left);                                                                      \
+        }                                                                                                             \
+    }
+TILES(pool_tiles_f32, float, pool_lanes_f32)
+TILES(pool_tiles_f64, double, pool_lanes_f64)
+TILES(scatter_tiles_f32, float, scatter_lanes_f32)
+TILES(scatter_tiles_f64, double, scatter_lanes_f64)
+TILES(gather_tiles_f32, float, gather_lanes_f32)
+TILES(gather_tiles_f64, double, gather_lanes_f64)
+#undef TILES
+
+typedef struct pool_fn {
+    dpt_range_fn planes[2], tiles[2]; /* f32, f64 */
+} pool_fn;
+
+/* x and pooled are the operands of either size; x has the layout, the pooled plane may be a point. */
+static dpt_status run_pool(const dpt_call *call, const dpt_operand *x, const dpt_operand *pooled, void *index,
+                           const pool_fn *fn) {
     enum { WORK = 16384 }; /* elements from which another thread is worth its start */
     pool_call p = {.a = &call->attr.conv,
                    .height = x->dim[2],
                    .width = x->dim[3],
                    .out_height = pooled->dim[2],
                    .out_width = pooled->dim[3],
+                   .channels = x->dim[1],
+                   .lanes = dpt_layout_lanes(x->layout, x->dim[1]),
                    .x = x->data,
                    .y = pooled->data,
                    .index = index};
-    int64_t plane = p.height * p.width;
-    dpt_parallel(call->device->threads, dpt_valid_count(call, x) / plane, WORK / plane + 1,
-                 x->dtype == DPT_F32 ? f32 : f64, &p);
+    const bool planes = p.lanes == 1, f64 = x->dtype == DPT_F64;
+    const int64_t work = p.height * p.width * tile_of(&p), rows = dpt_valid_count(call, x) / x->row_count;
+    dpt_parallel(call->device->threads, rows * (planes ? p.channels : tiles_of(&p)), WORK / work + 1,
+                 planes ? fn->planes[f64] : fn->tiles[f64], &p);
     return DPT_OK;
 }
 
 static dpt_status max_pool_run(dpt_call *call, dpt_stream *stream) {
+    static const pool_fn fn = {{pool_planes_f32, pool_planes_f64}, {pool_tiles_f32, pool_tiles_f64}};
     (void)stream;
-    return run_planes(call, &call->in[0], &call->out[0], call->out[1].data, pool_planes_f32, pool_planes_f64);
+    return run_pool(call, &call->in[0], &call->out[0], call->out[1].data, &fn);
 }
 
 static dpt_status pool_scatter_run(dpt_call *call, dpt_stream *stream) {
+    static const pool_fn fn = {{scatter_planes_f32, scatter_planes_f64}, {scatter_tiles_f32, scatter_tiles_f64}};
     (void)stream;
-    return run_planes(call, &call->out[0], &call->in[0], call->in[1].data, scatter_planes_f32, scatter_planes_f64);
+    return run_pool(call, &call->out[0], &call->in[0], call->in[1].data, &fn);
 }
 
 static dpt_status pool_gather_run(dpt_call *call, dpt_stream *stream) {
+    static const pool_fn fn = {{gather_planes_f32, gather_planes_f64}, {gather_tiles_f32, gather_tiles_f64}};
     (void)stream;
-    return run_planes(call, &call->in[0], &call->out[0], call->in[1].data, gather_planes_f32, gather_planes_f64);
+    return run_pool(call, &call->in[0], &call->out[0], call->in[1].data, &fn);
 }
 
-const dpt_kernel dpt_cpu_max_pool = {.run = max_pool_run};
-const dpt_kernel dpt_cpu_pool_scatter = {.run = pool_scatter_run};
-const dpt_kernel dpt_cpu_pool_gather = {.run = pool_gather_run};
+/* Values and index alike. */
+static dpt_status pool_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    dpt_layouts_alike(call, choice, (1u << call->n_in) - 1, (1u << call->n_out) - 1, DPT_LAYOUTS_ALL);
+    return DPT_OK;
+}
+
+const dpt_kernel dpt_cpu_max_pool = {.run = max_pool_run, .layouts = pool_layouts};
+const dpt_kernel dpt_cpu_pool_scatter = {.run = pool_scatter_run, .layouts = pool_layouts};
+const dpt_kernel dpt_cpu_pool_gather = {.run = pool_gather_run, .layouts = pool_layouts};

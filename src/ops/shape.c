@@ -101,4 +101,4 @@ const dpt_op dpt_op_copy = {.name = "copy",
                             .shape = copy_shape,
                             .gradient = copy_gradient,
                             .flop = no_flop};
-const dpt_kernel dpt_cpu_copy = {.run = copy_kernel};
+const dpt_kernel dpt_cpu_copy = {.run = copy_kernel, .layouts = dpt_map_layouts};

@@ -67,16 +67,29 @@ static void place_copy(const dpt_operand *o, size_t *offset, size_t *bytes) {
     *bytes += dpt_align((size_t)o->count * sizeof(float));
 }
 
+/* The call as the f32 kernel sees it. */
+static void fill_inner(const dpt_call *call, dpt_call *inner) {
+    *inner = *call;
+    for (int i = 0; i < call->n_in; i++)
+        if (is_half(&call->in[i])) inner->in[i].dtype = DPT_F32;
+    for (int i = 0; i < call->n_out; i++)
+        if (is_half(&call->out[i])) inner->out[i].dtype = DPT_F32;
+}
+
+static dpt_status widen_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    dpt_call inner;
+    const dpt_kernel *kernel = plain[call->op];
+    if (kernel->layouts == NULL) return DPT_OK;
+    fill_inner(call, &inner);
+    return kernel->layouts(&inner, choice);
+}
+
 static dpt_status widen_prepare(dpt_call *call) {
     const dpt_kernel *kernel = plain[call->op];
     if (!widens(call)) return kernel->prepare ? kernel->prepare(call) : DPT_OK;
     widened *w = dpt_alloc_zero(1, sizeof *w);
     DPT_CHECK_ALLOC(w);
-    w->inner = *call;
-    for (int i = 0; i < call->n_in; i++)
-        if (is_half(&call->in[i])) w->inner.in[i].dtype = DPT_F32;
-    for (int i = 0; i < call->n_out; i++)
-        if (is_half(&call->out[i])) w->inner.out[i].dtype = DPT_F32;
+    fill_inner(call, &w->inner);
     dpt_status status = kernel->prepare ? kernel->prepare(&w->inner) : DPT_OK;
     if (status != DPT_OK) {
         dpt_free(w);
@@ -135,4 +148,4 @@ static void widen_release(dpt_call *call) {
 }
 
 const dpt_kernel dpt_cpu_widening = {
-    .prepare = widen_prepare, .bind = widen_bind, .run = widen_run, .release = widen_release};
+    .prepare = widen_prepare, .bind = widen_bind, .run = widen_run, .release = widen_release, .layouts = widen_layouts};

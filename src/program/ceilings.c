@@ -29,6 +29,13 @@ static dpt_status best_time(const bench *b, queue_fn queue, void *context, doubl
     return DPT_OK;
 }
 
+/* A GPU: fills its units with large problems only. */
+static bool is_large(const bench *b) {
+    size_t available = 0, total = 0;
+    if (b->device->host_memory) return false;
+    return b->device->ops->memory_info(b->device, &available, &total) == DPT_OK && available > (size_t)4 << 30;
+}
+
 typedef struct copy_job {
     char *to, *from;
     size_t bytes;
@@ -41,7 +48,7 @@ static dpt_status queue_copy(const bench *b, void *context) {
 
 static dpt_status measure_copy(const bench *b, double *bytes_per_s) {
     const dpt_device_ops *ops = b->device->ops;
-    size_t bytes = (size_t)(b->device->host_memory ? 64 : 512) << 20;
+    size_t bytes = (size_t)(is_large(b) ? 512 : b->device->host_memory ? 64 : 16) << 20;
     void *memory;
     double seconds;
     DPT_TRY(ops->alloc(b->device, 2 * bytes, DPT_FOR_COMPUTE, &memory));
@@ -57,14 +64,13 @@ static dpt_status queue_product(const bench *b, void *context) {
 }
 
 static void square(dpt_operand *o, dpt_dtype dtype, int64_t n) {
-    *o = (dpt_operand){
-        .dtype = dtype, .ndim = 2, .dim = {n, n}, .axis = -1, .count = n * n, .row_count = n * n};
+    *o = (dpt_operand){.dtype = dtype, .ndim = 2, .dim = {n, n}, .axis = -1, .count = n * n, .row_count = n * n};
 }
 
 static dpt_status measure_product(const bench *b, dpt_dtype dtype, bool tf32, double *flop_per_s) {
     const dpt_device_ops *ops = b->device->ops;
     const dpt_kernel *kernel = b->backend->kernels[DPT_OP_MATMUL];
-    int64_t n = b->device->host_memory ? 512 : 8192;
+    int64_t n = is_large(b) ? 8192 : 512;
     size_t bytes = (size_t)(n * n) * dpt_dtype_size(dtype), taken = 0;
     void *memory = NULL;
     double seconds;

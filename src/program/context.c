@@ -1,8 +1,10 @@
-/* context.c: what a rank has. The one file that picks a backend: the CPU's table, or a plug-in's. */
-#include <stdlib.h>
+/* context.c: what a rank has. The one file that picks a backend: the CPU's table, or a plug-in's. Whatever can fail on
+ * one rank alone is agreed on before the next collective call. */
+#include <math.h>
 #include <string.h>
 
 #include "backend/backend.h"
+#include "backend/comm_staged.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -13,7 +15,14 @@
 static const char *const cuda_plugin = "libdptrain_cuda.so";
 
 void dpt_context_options_init(dpt_context_options *options) {
-    *options = (dpt_context_options){.struct_size = sizeof *options, .device = "auto", .comm_thread = -1};
+    *options = (dpt_context_options){.struct_size = sizeof *options, .device = "auto", .comm_thread = -1, .graph = 1};
+}
+
+/* The plug-in, if it opens and sees a device. */
+static dpt_status open_cuda(bool must_see, const dpt_backend **backend) {
+    char text[2048];
+    DPT_TRY(dpt_plugin_open(cuda_plugin, DPT_OP_COUNT, backend));
+    return must_see ? (*backend)->describe(text, sizeof text) : DPT_OK;
 }
 
 static dpt_status choose_backend(const char *device, const dpt_backend **backend) {
@@ -23,12 +32,39 @@ static dpt_status choose_backend(const char *device, const dpt_backend **backend
     }
     bool automatic = strcmp(device, "auto") == 0;
     DPT_CHECK(automatic || strcmp(device, "cuda") == 0, DPT_ERR_CONFIG, "device \"%s\": auto, cpu or cuda", device);
-    dpt_status status = dpt_plugin_open(cuda_plugin, DPT_OP_COUNT, backend);
-    if (status == DPT_OK || !automatic)
-        return status == DPT_OK ? DPT_OK
-                                : dpt_error_prefix(status, "device cuda: the CUDA backend could not be opened: ");
+    dpt_status status = open_cuda(automatic, backend);
+    if (status == DPT_OK) return DPT_OK;
+    if (!automatic) return dpt_error_prefix(status, "device cuda: the CUDA backend could not be opened: ");
+    dpt_log(DPT_LOG_DEBUG, "device auto: cpu, since cuda cannot be used: %s", dpt_last_error());
     *backend = dpt_cpu_backend();
     return DPT_OK;
+}
+
+static dpt_status check_options(const dpt_context_options *o) {
+    DPT_CHECK(o->struct_size == sizeof *o, DPT_ERR_ARG,
+              "dpt_context_options was not started by dpt_context_options_init");
+    DPT_CHECK(isfinite(o->memory) && o->memory >= 0, DPT_ERR_ARG,
+              "device memory of %g: a share or bytes, 0 for no limit", o->memory);
+    int up = 0;
+    MPI_Initialized(&up);
+    DPT_CHECK(up, DPT_ERR_ARG, "MPI is not initialised");
+    return DPT_OK;
+}
+
+static dpt_status set_up_device(const dpt_context_options *o, dpt_device *device) {
+    size_t available, total;
+    device->record = o->graph && !o->sync;
+    device->sync_each = o->sync;
+    device->deterministic = o->deterministic;
+    if (o->memory == 0 || device->host_memory) return DPT_OK;
+    DPT_TRY(device->ops->memory_info(device, &available, &total));
+    device->memory_limit = (size_t)(o->memory <= 1 ? o->memory * (double)total : o->memory);
+    return DPT_OK;
+}
+
+static dpt_status open_comm(MPI_Comm comm, const dpt_context_options *o, dpt_context *c) {
+    if (c->backend->comm_open) return c->backend->comm_open(comm, &c->device, o->comm_thread, &c->comm);
+    return dpt_staged_comm_open(comm, &c->device, &c->comm);
 }
 
 dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options, dpt_context **context) {
@@ -36,11 +72,7 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     dpt_context_options defaults;
     dpt_context_options_init(&defaults);
     if (options == NULL) options = &defaults;
-    DPT_CHECK(options->struct_size == sizeof *options, DPT_ERR_ARG,
-              "dpt_context_options was not started by dpt_context_options_init");
-    int up = 0;
-    MPI_Initialized(&up);
-    DPT_CHECK(up, DPT_ERR_ARG, "MPI is not initialised");
+    DPT_TRY(check_options(options));
     dpt_status status;
     dpt_context *c = dpt_alloc_zero(1, sizeof *c);
     DPT_CHECK_ALLOC(c);
@@ -53,8 +85,9 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     DPT_TRY_GOTO(dpt_control_same(&c->control, "the backend", dpt_hash(c->backend->name, strlen(c->backend->name), 0)),
                  fail);
     status = c->backend->device_open(&c->control, options->threads, &c->device);
+    if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
-    status = c->backend->comm_open(comm, &c->device, options->comm_thread, &c->comm);
+    status = open_comm(comm, options, c);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
             c->comm.name);

@@ -1,9 +1,9 @@
 /* pass_memory.c: where every tensor lies. Leaves and what ends in an arena are placed there; a gradient whose only use
  * is its store is written straight into the arena. The rest share the activation arena: each group of aliases (views,
  * in-place results) is an interval of the execution order, and intervals that overlap get disjoint bytes. The block and
- * after it the inputs stand at the front, side by side, so that one copy fills them; the other groups are placed largest
- * first, each at the lowest offset that is free. Invariant: a tensor's bytes are not written between the node that makes
- * it and the last one that reads it. */
+ * after it the inputs stand at the front, side by side, so that one copy fills them; the other groups are placed
+ * largest first, each at the lowest offset that is free. Invariant: a tensor's bytes are not written between the node
+ * that makes it and the last one that reads it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,9 +112,7 @@ static int larger_first(const void *a, const void *b) {
     return x->root < y->root ? -1 : x->root > y->root;
 }
 
-static bool is_input(const plan *m, const group *one) {
-    return tensor_of(m->g, one->root)->node->op == DPT_OP_INPUT;
-}
+static bool is_input(const plan *m, const group *one) { return tensor_of(m->g, one->root)->node->op == DPT_OP_INPUT; }
 
 static void make_groups(plan *m) {
     const dpt_graph *g = m->g;

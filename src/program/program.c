@@ -24,8 +24,8 @@ static const pass_entry passes[] = {
     {"gradient", dpt_pass_gradient, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"distribute", dpt_pass_distribute, ALL_MODES},
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
-    {"layout", dpt_pass_layout, ALL_MODES},
     {"fuse", dpt_pass_fuse, ALL_MODES},
+    {"layout", dpt_pass_layout, ALL_MODES},
     {"schedule", dpt_pass_schedule, ALL_MODES},
 };
 
@@ -74,9 +74,22 @@ void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call 
         if (!node->out[k].token) dpt_operand_fill(o->capacity, &node->out[k], &call->out[call->n_out++]);
 }
 
+/* Bytes of the arenas that an update reads and writes: gradients; parameters and moments twice. */
+static double arena_bytes(const dpt_call *call) {
+    double times = 0, bytes = 0;
+    if (call->op == DPT_OP_SQUARE_NORM) times = 1;
+    if (call->op == DPT_OP_SGD) times = call->attr.update.momentum != 0 ? 5 : 3;
+    if (call->op == DPT_OP_ADAMW) times = 7;
+    for (int i = 0; times > 0 && i < call->attr.update.segments; i++) {
+        const dpt_segment *s = &call->attr.update.segment[i];
+        bytes += times * (double)s->count * (double)dpt_dtype_size(s->dtype);
+    }
+    return bytes;
+}
+
 dpt_cost dpt_call_cost(const dpt_call *call) {
     const dpt_op *op = dpt_ops[call->op];
-    dpt_cost cost = {0};
+    dpt_cost cost = {.bytes = arena_bytes(call)};
     for (int k = 0; k < call->n_in; k++)
         cost.bytes += (double)call->in[k].count * (double)dpt_dtype_size(call->in[k].dtype);
     for (int k = 0; k < call->n_out; k++)

@@ -1,7 +1,7 @@
 /* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
  * lead from the user's graph to it:
  *
- *   lower → precision → gradient → distribute → update → layout → fuse → schedule → memory
+ *   lower → precision → gradient → distribute → update → fuse → layout → schedule → memory
  *
  * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
 #ifndef DPT_PROGRAM_PROGRAM_H
@@ -43,7 +43,8 @@ typedef struct dpt_program_options {
     dpt_update_rule update;
     dpt_precision precision;
     uint64_t seed;
-    bool unfused; /* skip the fuse pass: tests compare both */
+    bool unfused;   /* skip the fuse pass: tests compare both */
+    bool canonical; /* the layout pass chooses nothing: tests compare both */
     dpt_pass_fn after_pass;
     void *user;
 } dpt_program_options;
@@ -70,7 +71,7 @@ typedef struct dpt_program {
     bool *elided;         /* by node: computes nothing here (its work is done by placement) */
     int64_t activation_bytes, workspace_bytes, constant_bytes, table_bytes;
     int64_t input_bytes; /* the block, then the inputs: the first bytes of the activations, written before every run */
-    bool draws; /* takes random numbers: needs the rows' global positions */
+    bool draws;          /* takes random numbers: needs the rows' global positions */
 } dpt_program;
 
 /* Compiles. Local; every rank must call it with the same graph. */
@@ -104,10 +105,10 @@ dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o
 dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Appends gradient norm, guard, optimiser; hangs assignments on the guard; moves the loss scale. */
 dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* A seam: every edge is canonical, changes nothing yet. */
-dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Merges nodes into fused ones. */
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Gives every tensor the layout in which the kernels together move least; inserts reorders. */
+dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Order of execution: as built, but stores and starts of collectives as soon as they can. */
 dpt_status dpt_pass_schedule(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Lifetimes to offsets; fills the program's storage. */

@@ -18,8 +18,8 @@ typedef struct dpt_session_options {
     void *activations;          /* borrowed: at least program->activation_bytes + program->workspace_bytes, shared by
                                    sessions that do not run at the same time */
     dpt_stream *stream;         /* borrowed; NULL: one of its own. Sessions that share memory share it */
-    dpt_inbox *inbox;           /* borrowed, on that stream, slots of program->input_bytes at least; NULL: one of its own
-                                   where the host cannot write the device's memory */
+    dpt_inbox *inbox; /* borrowed, on that stream, slots of program->input_bytes at least; NULL: one of its own
+                         where the host cannot write the device's memory */
 } dpt_session_options;
 
 dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session);
@@ -32,7 +32,8 @@ dpt_block *dpt_session_block(dpt_session *session);
 int dpt_session_find_input(const dpt_session *session, const char *name);
 /* Its batch axis number (-1: none) and the elements of one row. */
 void dpt_session_input_shape(const dpt_session *session, int input, int *axis, int64_t *row_count);
-/* Copies rows into the input's fixed place, converting. DPT_ERR_ARG: too many rows, a type that cannot be converted. */
+/* Copies rows into the input's fixed place, converting; an array on the device, of the input's own type, is copied by
+ * the next run. DPT_ERR_ARG: too many rows, a type that cannot be converted. */
 dpt_status dpt_session_set_input(dpt_session *session, int input, const dpt_array *array);
 /* Queues one run. Collective where the program has collectives. */
 dpt_status dpt_session_run(dpt_session *session);

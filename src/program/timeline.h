@@ -14,7 +14,13 @@
 
 typedef struct dpt_timeline dpt_timeline;
 
-typedef enum dpt_track { DPT_TRACK_STEP, DPT_TRACK_LOADER, DPT_TRACK_OPS, DPT_TRACK_EXCHANGE, DPT_TRACK_COUNT } dpt_track;
+typedef enum dpt_track {
+    DPT_TRACK_STEP,
+    DPT_TRACK_LOADER,
+    DPT_TRACK_OPS,
+    DPT_TRACK_EXCHANGE,
+    DPT_TRACK_COUNT
+} dpt_track;
 
 /* What the device can do at most, measured. 0: not measured. */
 typedef struct dpt_ceilings {

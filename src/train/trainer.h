@@ -1,7 +1,8 @@
 /* trainer.h: the trainer as the command line uses it, and how its files share it.
  *
- * trainer.c makes programs and sessions; trainer_memory.c takes the memory; trainer_step.c runs steps; trainer_eval.c evaluates and predicts;
- * trainer_store.c reads and writes values and files. Invariant: between calls, parameters are equal on all ranks. */
+ * trainer.c makes programs and sessions; trainer_memory.c takes the memory; trainer_step.c runs steps; trainer_eval.c
+ * evaluates and predicts; trainer_store.c reads and writes values and files. Invariant: between calls, parameters are
+ * equal on all ranks. */
 #ifndef DPT_TRAIN_TRAINER_H
 #define DPT_TRAIN_TRAINER_H
 
@@ -9,8 +10,8 @@
 #include "program/session.h"
 
 enum {
-    DPT_COMPILED_MAX = 8,     /* programs of a trainer, and the NULL that ends their list */
-    DPT_RESULT_BYTES = 256    /* of a slot of the outbox: a guard fits */
+    DPT_COMPILED_MAX = 8,  /* programs of a trainer, and the NULL that ends their list */
+    DPT_RESULT_BYTES = 256 /* of a slot of the outbox: a guard fits */
 };
 
 typedef struct dpt_compiled {
@@ -32,10 +33,10 @@ struct dpt_trainer {
     dpt_compiled train;                    /* accumulate = 1 */
     dpt_compiled count, accumulate, apply; /* accumulate > 1; count only with masked losses */
     dpt_compiled gradient, evaluate, predict;
-    double *mask_count; /* by loss, over micro-batches */
-    dpt_stream *stream; /* everything of a step is queued here */
-    dpt_inbox *inbox;   /* NULL where the host writes the device's memory */
-    dpt_outbox *outbox; /* guards of the last steps, on their way to the host */
+    double *mask_count;                     /* by loss, over micro-batches */
+    dpt_stream *stream;                     /* everything of a step is queued here */
+    dpt_inbox *inbox;                       /* NULL where the host writes the device's memory */
+    dpt_outbox *outbox;                     /* guards of the last steps, on their way to the host */
     dpt_metrics pending[DPT_STAGING_SLOTS]; /* of these steps, what the host knows; by step */
     int64_t posted, collected;              /* steps whose guards were sent, and have arrived */
     int64_t step;

@@ -50,15 +50,14 @@ static dpt_status check_room(const dpt_trainer *t) {
     if (needed <= available) return DPT_OK;
     size_t by_rows = m->activations + m->staging / 2, fixed = needed - by_rows;
     double fits = fixed < available ? (double)t->o.max_rows * (double)(available - fixed) / (double)by_rows : 0;
-    return dpt_error(DPT_ERR_MEMORY,
-                     "%s: %.0f MiB are needed (parameters, gradients, moments and state %.0f, activations %.0f, "
-                     "workspace %.0f, staging %.0f), %.0f of %.0f MiB are free: %s%.0f rows a rank instead of %lld "
-                     "would fit",
-                     d->name, (double)needed / mib,
-                     (double)(m->parameters + m->gradients + m->moments + m->state) / mib, (double)m->activations / mib,
-                     (double)m->workspace / mib, (double)m->staging / 2 / mib, (double)available / mib,
-                     (double)total / mib, fits >= 1 ? "about " : "not even one row fits; ", fits,
-                     (long long)t->o.max_rows);
+    return dpt_error(
+        DPT_ERR_MEMORY,
+        "%s: %.0f MiB are needed (parameters, gradients, moments and state %.0f, activations %.0f, "
+        "workspace %.0f, staging %.0f), %.0f of %.0f MiB are free: %s%.0f rows a rank instead of %lld "
+        "would fit",
+        d->name, (double)needed / mib, (double)(m->parameters + m->gradients + m->moments + m->state) / mib,
+        (double)m->activations / mib, (double)m->workspace / mib, (double)m->staging / 2 / mib, (double)available / mib,
+        (double)total / mib, fits >= 1 ? "about " : "not even one row fits; ", fits, (long long)t->o.max_rows);
 }
 
 static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char **memory) {

@@ -1,0 +1,37 @@
+/* host.h: what the files of the plug-in share beside cuda.h: the library's services, and the device that this process
+ * uses, for messages. */
+#ifndef DPT_CUDA_HOST_H
+#define DPT_CUDA_HOST_H
+
+#include "cuda/cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The library's services: host.c forwards to them. Set once, before anything else of the plug-in is called. */
+extern const dpt_host *dpt_cuda_host;
+
+/* The device that error messages name; copied. */
+void dpt_cuda_name_device(const dpt_cuda_device *device, const char *model);
+
+/* "80, 86, 89 and later by PTX": what this plug-in was built for. */
+const char *dpt_cuda_architectures(void);
+
+/* See dpt_backend (backend.h). */
+dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device);
+dpt_status dpt_cuda_describe(char *text, size_t bytes);
+
+/* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name. Collective where
+ * control is not NULL. */
+dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, char *name, size_t name_bytes);
+
+/* probe.cu: runs a kernel that writes dpt_cuda_probe_value to *word, and queues nothing else. */
+enum { dpt_cuda_probe_value = 20260 };
+dpt_status dpt_cuda_probe(int *word, dpt_stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,197 @@
+#!/bin/bash
+# Everything that only a real GPU can show, in one command: the tests on the GPU, compute-sanitizer on the operations,
+# benchmarks beside PyTorch where it is installed; a report as Markdown and JSON.
+#
+#   tests/gpu/run.sh [PART...]      parts: tests sanitize bench peer report (default: all of them, in this order)
+#
+# Runs from a bundle (BUNDLE=archive or folder, made by `cmake --build build --target bundle`; default
+# build/dptrain-bundle.tar.xz where it exists) on a host that may lack Open MPI, HDF5 and oneDNN; without one it builds
+# here. Environment: OUT: folder of results (default docs/benchmarks); PEER: folder with torch_ddp.py (default
+# tests/peers; the peer is left out where python3 has no torch); SECONDS_EACH: of each timing (default 3); LIMIT_S: of
+# each test (default 120). The exit status is 1 if a test failed.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+out=${OUT:-$root/docs/benchmarks}
+peer=${PEER:-$root/tests/peers}
+seconds=${SECONDS_EACH:-3}
+limit=${LIMIT_S:-120}
+work=${WORK:-$(mktemp -d)}
+mkdir -p "$out" "$work"
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(tests sanitize bench peer report)
+
+die() {
+    echo "run.sh: $*" >&2
+    exit 70
+}
+
+# ---- where the programs are ----
+
+if [ -z "${BUNDLE:-}" ] && [ -e "$root/build/dptrain-bundle.tar.xz" ]; then BUNDLE=$root/build/dptrain-bundle.tar.xz; fi
+if [ -n "${BUNDLE:-}" ] && [ -f "$BUNDLE" ]; then
+    tar -C "$work" -xf "$BUNDLE" || die "cannot unpack $BUNDLE"
+    BUNDLE=$work/dptrain-bundle
+fi
+if [ -n "${BUNDLE:-}" ]; then
+    programs=$BUNDLE/bin
+    start=("$BUNDLE/run")
+else
+    command -v cmake >/dev/null || die "neither a bundle (BUNDLE=) nor cmake to build here"
+    bash "$root/launch/build.sh" default -DDPTRAIN_CUDA=ON -DDPTRAIN_CUDA_ARCHITECTURES=native || die "the build failed"
+    programs=$root/build/tests
+    ln -sf "$root/build/dptrain" "$programs/dptrain" 2>/dev/null
+    start=(env)
+fi
+dptrain() { "${start[@]}" "$programs/dptrain" "$@"; }
+export DPT_TEST_DEVICE=cuda OMP_NUM_THREADS=1
+
+command -v nvidia-smi >/dev/null || die "no nvidia-smi: is there a GPU?"
+card() { nvidia-smi --query-gpu="$1" --format=csv,noheader | head -n 1; }
+gpu=$(card name)
+name=$(echo "$gpu" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-')
+
+# ---- parts ----
+
+# Tests that are about kernels, programs and steps; the others do not touch the device.
+suites=(device_cuda op_kernels linear conv norm update ops golden cuda_map cuda_update cuda_rows cuda_product cuda_conv
+    cuda_step precision layout trainer trainer_values physics ranks rank_values timeline)
+
+# one PREFIX-COMMAND... -- SUITE: prints "passed", "failed" or "skipped" and keeps the output.
+one() {
+    local status=0 log
+    local -a prefix=()
+    while [ "$1" != -- ]; do
+        prefix+=("$1")
+        shift
+    done
+    log=$work/$2.log
+    timeout "$limit" "${start[@]}" "${prefix[@]}" "$programs/test_$2" >"$log" 2>&1 || status=$?
+    case $status in
+    0) echo passed ;;
+    77) echo skipped ;;
+    124) echo "failed (longer than $limit s)" ;;
+    *) echo "failed ($status)" ;;
+    esac
+}
+
+tests_part() {
+    : >"$work/tests.txt"
+    for suite in "${suites[@]}"; do
+        [ -x "$programs/test_$suite" ] || continue
+        echo "$suite $(one -- "$suite")" | tee -a "$work/tests.txt"
+        grep -q "^$suite failed" "$work/tests.txt" && grep -E '^\[rank|FAILED|error' "$work/$suite.log" | head -n 12
+    done
+}
+
+sanitize_part() {
+    : >"$work/sanitize.txt"
+    local tool
+    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || {
+        echo "compute-sanitizer missing" | tee "$work/sanitize.txt"
+        return
+    }
+    for suite in op_kernels update norm conv linear; do
+        [ -x "$programs/test_$suite" ] || continue
+        for kind in memcheck racecheck; do
+            echo "$suite $kind $(one "$tool" --tool "$kind" --error-exitcode 9 -- "$suite")" | tee -a "$work/sanitize.txt"
+            cp "$work/$suite.log" "$work/$suite.$kind.log"
+        done
+    done
+}
+
+# workload batch: as the peer's. A line a workload and precision, prefixed by what was run.
+bench_part() {
+    : >"$work/bench.txt"
+    local precision line
+    for precision in fp32 tf32 bf16; do
+        for workload in surrogate:256 mlp:64 cnn:64 cnn:4096 mlp4096:8192; do
+            line=$(dptrain bench "${workload%%:*}" batch="${workload##*:}" precision=$precision device=cuda \
+                seconds="$seconds" 2>>"$work/bench.err" | tail -n 1)
+            echo "$precision ${line:-${workload%%:*} failed: $(tail -n 1 "$work/bench.err")}" | tee -a "$work/bench.txt"
+        done
+    done
+    for workload in cnn:4096 mlp4096:8192 surrogate:256; do
+        dptrain bench "${workload%%:*}" batch="${workload##*:}" precision=bf16 device=cuda seconds=1 profile=true \
+            >"$work/profile.${workload%%:*}.txt" 2>&1
+    done
+}
+
+peer_part() {
+    : >"$work/peer.txt"
+    python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || {
+        echo "no PyTorch with CUDA here" | tee "$work/peer.txt"
+        return
+    }
+    [ -r "$peer/torch_ddp.py" ] || return
+    run_peer() {
+        local mode=$1
+        shift
+        timeout 170 python3 "$peer/torch_ddp.py" --device cuda --no-pin --seconds "$seconds" --threads 4 --amp "$@" \
+            2>/dev/null | grep -v '^torch' | sed "s/^/$mode /" | tee -a "$work/peer.txt"
+    }
+    run_peer eager surrogate mlp mlp4096
+    run_peer eager --batch 4096 cnn
+    run_peer compiled --compile surrogate mlp mlp4096
+    run_peer compiled --compile --batch 4096 cnn
+    run_peer graphs --compile --compile-mode reduce-overhead surrogate mlp mlp4096
+    run_peer graphs --compile --compile-mode reduce-overhead --batch 4096 cnn
+}
+
+json_text() { sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | tr '\n\t' '  '; }
+json_lines() { # FILE: its lines as a list
+    local first=1
+    printf '['
+    while IFS= read -r line; do
+        [ $first -eq 1 ] || printf ', '
+        first=0
+        printf '"%s"' "$(printf '%s' "$line" | json_text)"
+    done <"$1"
+    printf ']'
+}
+show() { # TITLE FILE
+    [ -s "$2" ] || return 0
+    printf '\n## %s\n\n```\n' "$1"
+    cat "$2"
+    printf '```\n'
+}
+
+report_part() {
+    local file=$out/$name day
+    day=$(date -u +%F)
+    {
+        echo "# $gpu"
+        echo
+        echo "Made by \`tests/gpu/run.sh\` on $day. Driver $(card driver_version), clocks (SM, memory)" \
+            "$(card clocks.sm), $(card clocks.mem), power limit $(card power.limit), memory $(card memory.total)."
+        show "Versions" "$work/info.txt"
+        show "Tests on the GPU" "$work/tests.txt"
+        show "compute-sanitizer" "$work/sanitize.txt"
+        show "dptrain (precision, then the line of \`dptrain bench\`; medians of blocks of 20 steps)" "$work/bench.txt"
+        show "PyTorch, bf16 autocast (mode, then the line of torch_ddp.py)" "$work/peer.txt"
+        for workload in cnn mlp4096 surrogate; do
+            show "Time by operation: $workload, bf16" "$work/profile.$workload.txt"
+        done
+    } >"$file.md"
+    {
+        printf '{"gpu": "%s", "date": "%s", "driver": "%s"' "$gpu" "$day" "$(card driver_version)"
+        for part in info tests sanitize bench peer; do
+            if [ -s "$work/$part.txt" ]; then
+                printf ', "%s": ' "$part"
+                json_lines "$work/$part.txt"
+            fi
+        done
+        printf '}\n'
+    } >"$file.json"
+    echo "report: $file.md"
+}
+
+dptrain info >"$work/info.txt" 2>&1
+cat "$work/info.txt"
+for part in "${parts[@]}"; do
+    case $part in
+    tests | sanitize | bench | peer | report) "${part}_part" ;;
+    *) die "unknown part $part" ;;
+    esac
+done
+if grep -qs ' failed' "$work/tests.txt" "$work/sanitize.txt"; then exit 1; fi

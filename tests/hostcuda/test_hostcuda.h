@@ -1,0 +1,28 @@
+/* test_hostcuda.h: what the two files of tests of CUDA on the host share. */
+#ifndef HOSTCUDA_TEST_HOSTCUDA_H
+#define HOSTCUDA_TEST_HOSTCUDA_H
+
+#include "check.h"
+#include "test_kernels.h"
+
+/* The call returns this CUDA error, which is then cleared. */
+#define CHECK_CODE(call, code) check_code((call), (code), __FILE__, __LINE__, #call)
+#define CHECK_CUDA(call) CHECK_CODE(call, cudaSuccess)
+bool check_code(cudaError_t got, cudaError_t expected, const char *file, int line, const char *call);
+
+/* Device memory holding a copy of n floats; of n floats not written, where host is NULL. */
+float *device_floats(const float *host, int n);
+void read_floats(const float *device, float *host, int n);
+
+/* Runs it in a child process, which must end abnormally and say the text on standard error. */
+void check_dies(void (*run)(void), const char *text);
+
+/* test_cublaslt.c */
+void test_products(void);
+void test_transposes_and_batches(void);
+void test_epilogues(void);
+void test_sixteen_bit(void);
+void test_refusals(void);
+void test_algorithms(void);
+
+#endif
