@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cuda/gelu.cuh"
+#include "cuda/layouts.h"
 #include "cuda/map.cuh"
 
 /* ---- relu: y = max(x, 0), NaN where x is; relu_grad: g where y > 0, else 0 ---- */
@@ -28,8 +29,8 @@ static dpt_status relu_grad_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-DPT_CUDA_KERNEL(relu, NULL, NULL, relu_run, NULL)
-DPT_CUDA_KERNEL(relu_grad, NULL, NULL, relu_grad_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(relu, NULL, NULL, relu_run, NULL, dpt_cuda_map_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(relu_grad, NULL, NULL, relu_grad_run, NULL, dpt_cuda_map_layouts)
 
 /* ---- tanh ---- */
 
@@ -40,7 +41,7 @@ struct tangent {
 
 static dpt_status tanh_run(dpt_call *call, dpt_stream *stream) { return dpt_map_run(call, stream, tangent()); }
 
-DPT_CUDA_KERNEL(tanh, NULL, NULL, tanh_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(tanh, NULL, NULL, tanh_run, NULL, dpt_cuda_map_layouts)
 
 /* ---- gelu and its derivatives
  * order 0: x Phi(x); order 1: Phi(x) + x phi(x); order n >= 2: (-1)^n phi(x) (He_{n-2}(x) - He_n(x)), with the Hermite
@@ -82,4 +83,4 @@ static dpt_status gelu_run(dpt_call *call, dpt_stream *stream) {
     return dpt_map_run(call, stream, gelu_n{order});
 }
 
-DPT_CUDA_KERNEL(gelu, NULL, NULL, gelu_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(gelu, NULL, NULL, gelu_run, NULL, dpt_cuda_map_layouts)

@@ -7,6 +7,7 @@
  * are made in an order that depends on shapes alone. */
 #include "cuda/dnn.h"
 #include "cuda/im2col.h"
+#include "cuda/layouts.h"
 #include "cuda/product.h"
 #include "cuda/reduce.cuh"
 #include "cuda/stretch.cuh"
@@ -440,6 +441,14 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-DPT_CUDA_KERNEL(conv, prepare, NULL, run, release)
-DPT_CUDA_KERNEL(conv_dgrad, prepare, NULL, run, release)
-DPT_CUDA_KERNEL(conv_wgrad, prepare, NULL, run, release)
+/* x or g in, y or dx out; g and x in. */
+static dpt_status map_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    return dpt_cuda_conv_layouts(call, choice, 1, 1);
+}
+static dpt_status wgrad_layouts(const dpt_call *call, dpt_layout_choice *choice) {
+    return dpt_cuda_conv_layouts(call, choice, 3, 0);
+}
+
+DPT_CUDA_KERNEL_LAYOUTS(conv, prepare, NULL, run, release, map_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(conv_dgrad, prepare, NULL, run, release, map_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(conv_wgrad, prepare, NULL, run, release, wgrad_layouts)

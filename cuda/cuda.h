@@ -33,7 +33,7 @@ dpt_status dpt_cuda_status(cudaError_t code, const char *call);
 
 /* Properties of the device in use, read once when it is opened. */
 typedef struct dpt_cuda_device {
-    int index; /* of the device, as CUDA counts in this process */
+    int index;                                                   /* of the device, as CUDA counts in this process */
     int multiprocessors, threads_per_multiprocessor, capability; /* capability: 90 for 9.0 */
     size_t shared_memory_limit;                                  /* bytes a block may ask for */
     char pci[20], host[64];
@@ -52,10 +52,10 @@ uint64_t dpt_random_key(const char *name, uint64_t seed);
  * DPT_CUDA_KERNEL_LAYOUTS(add, prepare, NULL, run, NULL, layouts). */
 #define DPT_CUDA_KERNEL(name, prepare_, bind_, run_, release_) \
     DPT_CUDA_KERNEL_LAYOUTS(name, prepare_, bind_, run_, release_, NULL)
-#define DPT_CUDA_KERNEL_LAYOUTS(name, prepare_, bind_, run_, release_, layouts_)                      \
-    extern "C" {                                                                                      \
-    extern const dpt_kernel dpt_cuda_##name;                                                          \
-    const dpt_kernel dpt_cuda_##name = {(prepare_), (bind_), (run_), (release_), (layouts_)};         \
+#define DPT_CUDA_KERNEL_LAYOUTS(name, prepare_, bind_, run_, release_, layouts_)              \
+    extern "C" {                                                                              \
+    extern const dpt_kernel dpt_cuda_##name;                                                  \
+    const dpt_kernel dpt_cuda_##name = {(prepare_), (bind_), (run_), (release_), (layouts_)}; \
     }
 #endif
 

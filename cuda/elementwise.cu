@@ -2,6 +2,7 @@
  * root, cast. Launches and element types are map.cuh's; here stand the functions. */
 #include <math.h>
 
+#include "cuda/layouts.h"
 #include "cuda/map.cuh"
 
 /* ---- y = a op b ---- */
@@ -17,7 +18,7 @@
         DPT_FOR_FLOAT(call->out[0].dtype, T, return (dpt_spread_launch<T, 2>(call, stream, name##_of()))); \
         return DPT_OK;                                                                                     \
     }                                                                                                      \
-    DPT_CUDA_KERNEL(name, NULL, NULL, name##_run, NULL)
+    DPT_CUDA_KERNEL_LAYOUTS(name, NULL, NULL, name##_run, NULL, dpt_cuda_map_layouts)
 BINARY(add, +)
 BINARY(sub, -)
 BINARY(mul, *)
@@ -56,9 +57,9 @@ static dpt_status offset_run(dpt_call *call, dpt_stream *stream) {
 
 static dpt_status sqrt_run(dpt_call *call, dpt_stream *stream) { return dpt_map_run(call, stream, root()); }
 
-DPT_CUDA_KERNEL(scale, NULL, NULL, scale_run, NULL)
-DPT_CUDA_KERNEL(offset, NULL, NULL, offset_run, NULL)
-DPT_CUDA_KERNEL(sqrt, NULL, NULL, sqrt_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(scale, NULL, NULL, scale_run, NULL, dpt_cuda_map_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(offset, NULL, NULL, offset_run, NULL, dpt_cuda_map_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(sqrt, NULL, NULL, sqrt_run, NULL, dpt_cuda_map_layouts)
 
 /* ---- cast: any type to a float type; to 16 bits by way of f32 ---- */
 
@@ -86,4 +87,4 @@ static dpt_status cast_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-DPT_CUDA_KERNEL(cast, NULL, NULL, cast_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(cast, NULL, NULL, cast_run, NULL, dpt_cuda_map_layouts)

@@ -11,11 +11,11 @@
 #include "cuda/cuda.h"
 
 #ifndef DPT_LAUNCH
-#define DPT_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...)                        \
-    ((kernel)<<<(blocks), (threads), (shared_bytes), (stream)->cuda>>>(__VA_ARGS__),          \
+#define DPT_LAUNCH(kernel, blocks, threads, shared_bytes, stream, ...)                     \
+    ((kernel) < < < (blocks), (threads), (shared_bytes), (stream)->cuda >>> (__VA_ARGS__), \
      dpt_cuda_status(cudaPeekAtLastError(), "launch of " #kernel))
 /* T *name: the bytes asked for at the launch, aligned to 16. */
-#define DPT_DYNAMIC_SHARED(T, name)                                   \
+#define DPT_DYNAMIC_SHARED(T, name)                                     \
     extern __shared__ __align__(16) unsigned char dpt_dynamic_shared[]; \
     T *name = reinterpret_cast<T *>(dpt_dynamic_shared)
 #endif

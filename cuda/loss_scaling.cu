@@ -5,9 +5,9 @@
 
 enum { THREADS = 32, GROWTH_STEPS = 2000, GUARD_OK = 1 };
 
-__global__ void __launch_bounds__(THREADS) scale_update_kernel(const double *guard, const float *value,
-                                                               const int32_t *steps, float *next_value,
-                                                               int32_t *next_steps) {
+__global__ void __launch_bounds__(THREADS)
+    scale_update_kernel(const double *guard, const float *value, const int32_t *steps, float *next_value,
+                        int32_t *next_steps) {
     if (threadIdx.x != 0) return;
     const float smallest = 1, largest = 16777216;
     const bool ok = guard[GUARD_OK] != 0;

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "cuda/launch.h"
+#include "cuda/layouts.h"
 #include "cuda/number.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/rows.cuh"
@@ -507,11 +508,11 @@ static dpt_status grad_apply_run(dpt_call *call, dpt_stream *stream) {
     return bn_launch<launch_grad_apply>(call, stream, run);
 }
 
-DPT_CUDA_KERNEL(bn_moments, reduce_prepare, reduce_bind, moments_run, NULL)
-DPT_CUDA_KERNEL(bn_apply, map_prepare, NULL, apply_run, NULL)
-DPT_CUDA_KERNEL(bn_infer, map_prepare, NULL, infer_run, NULL)
-DPT_CUDA_KERNEL(bn_grad_sums, reduce_prepare, reduce_bind, grad_sums_run, NULL)
-DPT_CUDA_KERNEL(bn_grad_apply, map_prepare, NULL, grad_apply_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(bn_moments, reduce_prepare, reduce_bind, moments_run, NULL, dpt_cuda_planes_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(bn_apply, map_prepare, NULL, apply_run, NULL, dpt_cuda_planes_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(bn_infer, map_prepare, NULL, infer_run, NULL, dpt_cuda_planes_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(bn_grad_sums, reduce_prepare, reduce_bind, grad_sums_run, NULL, dpt_cuda_planes_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(bn_grad_apply, map_prepare, NULL, grad_apply_run, NULL, dpt_cuda_planes_layouts)
 
 /* ---- by channel: bn_param_grad, bn_running ---- */
 

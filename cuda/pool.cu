@@ -5,6 +5,7 @@
  * sums the windows that cover it, in the order of the CPU; windows that do not overlap are read once and their part of
  * x is written whole. Invariants: the first NaN of a window wins, else the first of equals; no thread adds to what
  * another writes, so bits repeat. */
+#include "cuda/layouts.h"
 #include "cuda/stretch.cuh"
 
 enum { THREADS = 256 };
@@ -459,6 +460,6 @@ static dpt_status pool_gather_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-DPT_CUDA_KERNEL(max_pool, max_pool_prepare, NULL, max_pool_run, NULL)
-DPT_CUDA_KERNEL(pool_scatter, pool_scatter_prepare, NULL, pool_scatter_run, NULL)
-DPT_CUDA_KERNEL(pool_gather, pool_gather_prepare, NULL, pool_gather_run, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(max_pool, max_pool_prepare, NULL, max_pool_run, NULL, dpt_cuda_pool_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(pool_scatter, pool_scatter_prepare, NULL, pool_scatter_run, NULL, dpt_cuda_pool_layouts)
+DPT_CUDA_KERNEL_LAYOUTS(pool_gather, pool_gather_prepare, NULL, pool_gather_run, NULL, dpt_cuda_pool_layouts)

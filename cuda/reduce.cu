@@ -78,8 +78,9 @@ __device__ __forceinline__ double stretch_sum(const sum_plan &p, const T *x, int
             if (r + k * step < whole) some += pack_sum<T, N>(from[k]);
         sum += (double)some;
     }
-    const int64_t last = (whole > begin ? whole : begin) + thread;
-    return last < end ? sum + (double)dpt_load(x[dpt_offset(p.summed, 0, last)]) : sum;
+    for (int64_t r = (whole > begin ? whole : begin) + thread; r < end; r += threads)
+        sum += (double)dpt_load(x[dpt_offset(p.summed, 0, r)]);
+    return sum;
 }
 
 /* LANES lanes an output element. */

@@ -19,8 +19,8 @@ struct alignas(sizeof(T) * V) bundle {
 /* to[b][q][r] = from[b][r][q], r < height, q < width, for the valid rows b. The shared tile is one element wider than
  * it needs to be, two for elements of 2 bytes, so that its columns spread over the banks. */
 template <typename T, int V>
-__global__ void __launch_bounds__(THREADS) transpose(const T *from, T *to, const dpt_block *block, int axis,
-                                                     int64_t height, int64_t width) {
+__global__ void __launch_bounds__(THREADS)
+    transpose(const T *from, T *to, const dpt_block *block, int axis, int64_t height, int64_t width) {
     __shared__ T tile[TILE][TILE + (sizeof(T) < 4 ? 4 / sizeof(T) : 1)];
     const int64_t down = (height + TILE - 1) / TILE, across = (width + TILE - 1) / TILE;
     const int64_t item = blockIdx.x;
@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(THREADS) transpose(const T *from, T *to, const
 
 /* The same where `height` or `width` is at most NARROW: `length` is the other one. */
 template <typename T>
-__global__ void __launch_bounds__(THREADS) transpose_narrow(const T *from, T *to, const dpt_block *block, int axis,
-                                                            int64_t height, int64_t width) {
+__global__ void __launch_bounds__(THREADS)
+    transpose_narrow(const T *from, T *to, const dpt_block *block, int axis, int64_t height, int64_t width) {
     const bool flat = height <= NARROW;
     const int64_t length = flat ? width : height, items = dpt_rows(block, axis) * length;
     const int64_t from_long = flat ? 1 : width, from_short = flat ? width : 1;
@@ -76,9 +76,9 @@ __global__ void __launch_bounds__(THREADS) transpose_narrow(const T *from, T *to
 
 /* Any pair of layouts, an element a thread: position i of `to` is read from its place in `from`. */
 template <typename T>
-__global__ void __launch_bounds__(THREADS) reorder_any(const T *from, T *to, const dpt_block *block, int axis,
-                                                       int64_t channels, int64_t spatial, int64_t from_lanes,
-                                                       int64_t to_lanes) {
+__global__ void __launch_bounds__(THREADS)
+    reorder_any(const T *from, T *to, const dpt_block *block, int axis, int64_t channels, int64_t spatial,
+                int64_t from_lanes, int64_t to_lanes) {
     const int64_t row_count = channels * spatial, items = dpt_rows(block, axis) * row_count;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < items; i += (int64_t)gridDim.x * THREADS) {
         const int64_t in_row = i % row_count, in_block = in_row % (spatial * to_lanes);
@@ -95,11 +95,12 @@ static dpt_status run_transpose(const dpt_call *call, dpt_stream *stream, int64_
     const int64_t rows = x->dim[0];
     if (height <= NARROW || width <= NARROW) {
         const int64_t length = height <= NARROW ? width : height;
-        return DPT_LAUNCH(transpose_narrow<T>, dpt_blocks_for(call, rows * length, THREADS), THREADS, 0, stream, from, to,
-                          call->block, x->axis, height, width);
+        return DPT_LAUNCH(transpose_narrow<T>, dpt_blocks_for(call, rows * length, THREADS), THREADS, 0, stream, from,
+                          to, call->block, x->axis, height, width);
     }
     const int64_t items = rows * ((height + TILE - 1) / TILE) * ((width + TILE - 1) / TILE);
-    return DPT_LAUNCH((transpose<T, V>), (unsigned)items, THREADS, 0, stream, from, to, call->block, x->axis, height, width);
+    return DPT_LAUNCH((transpose<T, V>), (unsigned)items, THREADS, 0, stream, from, to, call->block, x->axis, height,
+                      width);
 }
 
 /* V: elements of at most 8 bytes together, 16 where an element has 4 or more: wider ones would meet in the banks. */

@@ -1,5 +1,6 @@
 /* shape.cu: copy on the GPU, of tensors of any type, and what broadcast shares with it. A copy knows only on the device
  * how many rows it has, so that it is a kernel too: map.cuh's, with nothing to broadcast. */
+#include "cuda/layouts.h"
 #include "cuda/map.cuh"
 
 dpt_status dpt_cuda_spread(dpt_call *call, dpt_stream *stream) {
@@ -11,4 +12,4 @@ dpt_status dpt_cuda_spread(dpt_call *call, dpt_stream *stream) {
     }
 }
 
-DPT_CUDA_KERNEL(copy, NULL, NULL, dpt_cuda_spread, NULL)
+DPT_CUDA_KERNEL_LAYOUTS(copy, NULL, NULL, dpt_cuda_spread, NULL, dpt_cuda_map_layouts)

@@ -12,7 +12,7 @@ typedef struct program_model {
     void (*build)(dpt_graph *g);
 } program_model;
 
-enum { PROGRAM_CAPACITY = 7, PROGRAM_ROWS = 5 };
+enum { PROGRAM_CAPACITY = 7, PROGRAM_ROWS = 5, PROGRAM_OUTPUT = 1 << 16 /* values of the largest output */ };
 extern const program_model program_models[];
 extern const int program_model_count;
 const program_model *program_model_find(const char *name);

@@ -1,4 +1,4 @@
-/* test_hostcuda.h: what the two files of tests of CUDA on the host share. */
+/* test_hostcuda.h: what the files of tests of CUDA on the host share. */
 #ifndef HOSTCUDA_TEST_HOSTCUDA_H
 #define HOSTCUDA_TEST_HOSTCUDA_H
 
@@ -16,6 +16,23 @@ void read_floats(const float *device, float *host, int n);
 
 /* Runs it in a child process, which must end abnormally and say the text on standard error. */
 void check_dies(void (*run)(void), const char *text);
+
+cudaStream_t make_stream(void); /* non-blocking */
+cudaEvent_t make_event(void);   /* without timing */
+
+/* Checks that need luck in the choice of an order are tried so often. */
+enum { TRIES = 40 };
+
+/* test_streams.c */
+void test_waits(void);
+void test_slots(void);
+void test_queries(void);
+void test_copies(void);
+void test_graphs(void);
+void test_captures(void);
+void test_forked_captures(void);
+void test_stale_addresses(void);
+void test_counters(void);
 
 /* test_cublaslt.c */
 void test_products(void);
