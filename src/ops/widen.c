@@ -52,12 +52,12 @@ typedef struct widened {
 
 static bool is_half(const dpt_operand *o) { return o->dtype == DPT_BF16 || o->dtype == DPT_F16; }
 
-/* A call that moves bytes needs no arithmetic. */
+/* Calls that move bytes need no arithmetic. */
 static bool widens(const dpt_call *call) {
     bool any = false;
     for (int i = 0; i < call->n_in; i++) any |= is_half(&call->in[i]);
     for (int i = 0; i < call->n_out; i++) any |= is_half(&call->out[i]);
-    return any && call->op != DPT_OP_COPY;
+    return any && call->op != DPT_OP_COPY && call->op != DPT_OP_REORDER;
 }
 
 /* Gives an operand's copy its place in the workspace. */

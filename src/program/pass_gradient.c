@@ -59,5 +59,9 @@ dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o
     dpt_graph shown = *from;
     shown.n_output = 0; /* the loss is read from the arena, after the exchange */
     rw.from = &shown;
-    return dpt_rewrite_finish(&rw, status, to);
+    dpt_graph *whole = NULL;
+    DPT_TRY(dpt_rewrite_finish(&rw, status, &whole));
+    status = dpt_prune(whole, to); /* what rules have made and nothing needs would keep values from being fused */
+    dpt_graph_destroy(&whole);
+    return status;
 }
