@@ -130,6 +130,17 @@ static dpt_status cuda_stream_wait(dpt_device *device, dpt_stream *stream, dpt_e
     return DPT_CUDA(cudaStreamWaitEvent(stream->cuda, event->cuda, 0));
 }
 
+static dpt_status cuda_join(dpt_device *device, dpt_stream *stream, void *callers, bool before) {
+    cudaStream_t theirs = (cudaStream_t)callers, from = before ? theirs : stream->cuda;
+    cudaEvent_t event;
+    DPT_TRY(enter(device));
+    DPT_TRY(DPT_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)));
+    dpt_status status = DPT_CUDA(cudaEventRecord(event, from));
+    if (status == DPT_OK) status = DPT_CUDA(cudaStreamWaitEvent(before ? stream->cuda : theirs, event, 0));
+    cudaEventDestroy(event);
+    return status;
+}
+
 static dpt_status cuda_stream_sync(dpt_device *device, dpt_stream *stream) {
     DPT_TRY(enter(device));
     if (stream == NULL) return DPT_CUDA(cudaDeviceSynchronize());
@@ -289,6 +300,7 @@ static const dpt_device_ops cuda_ops = {
     .stream_destroy = cuda_stream_destroy,
     .stream_wait = cuda_stream_wait,
     .stream_sync = cuda_stream_sync,
+    .join = cuda_join,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,

@@ -226,9 +226,42 @@ static void between_steps(void) {
     for (int i = 0; i < 2; i++) close_side(&s[i]);
 }
 
+/* Arrays on the device, on a stream of the caller's (here: the device's own, then none): the same as from the host. */
+static void lent_arrays(void) {
+    side s;
+    batch b;
+    float w[2][16 * IN];
+    const dpt_trainer_options o = options_of();
+    for (int lent = 0; lent < 2; lent++) {
+        if (!open_side(&s, check_device(), true, &o)) continue;
+        dpt_device *d = &s.ctx->device;
+        void *memory[2];
+        for (int i = 0; i < 2; i++) CHECK_OK(d->ops->alloc(d, sizeof b.x, DPT_FOR_COMPUTE, &memory[i]));
+        for (int k = 0; k < 6; k++) {
+            fill(&b, k);
+            for (int i = 0; i < 2 && lent; i++) {
+                CHECK_OK(d->ops->copy_in(d, memory[i], b.array[i].data, i ? sizeof b.t : sizeof b.x, NULL));
+                b.array[i].data = memory[i];
+                b.array[i].place = DPT_DEVICE;
+            }
+            CHECK_OK(dpt_trainer_step(s.trainer, b.array, 2, NULL));
+            for (int i = 0; i < 2 && lent; i++) /* their stream waits for the step's copy, then may write again */
+                CHECK_OK(d->ops->zero(d, memory[i], sizeof b.t, NULL));
+        }
+        weights_of(&s, w[lent]);
+        if (lent) {
+            b.array[0].dtype = DPT_F64;
+            CHECK_FAILS(dpt_trainer_step(s.trainer, b.array, 2, NULL), DPT_ERR_ARG, "must be f32, not f64");
+        }
+        for (int i = 0; i < 2; i++) d->ops->release(d, memory[i], sizeof b.x, DPT_FOR_COMPUTE);
+        close_side(&s);
+    }
+    CHECK(memcmp(w[0], w[1], sizeof w[0]) == 0);
+}
+
 int main(int argc, char **argv) {
     if (strcmp(check_device(), "cpu") == 0) return 77;
     return CHECK_MAIN(argc, argv, "cuda_step", {"curve", curve}, {"curve_accumulated", curve_accumulated},
                       {"same_bits", same_bits}, {"not_finite", not_finite}, {"nobody_waits", nobody_waits},
-                      {"between_steps", between_steps});
+                      {"between_steps", between_steps}, {"lent_arrays", lent_arrays});
 }

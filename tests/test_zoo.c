@@ -90,7 +90,7 @@ static void check_refused(const char *name, const dpt_model_options *o, const ch
 static void refuses(void) {
     const dpt_model *model;
     CHECK_FAILS(dpt_model_find("mpl", &model), DPT_ERR_CONFIG, "no model \"mpl\": did you mean \"mlp\"?");
-    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate");
+    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate, mlp4096");
     CHECK(model == NULL);
     dpt_model_options o = find("cnn")->defaults;
     o.in_dim[2] = 3;

@@ -40,6 +40,18 @@ const dpt_model dpt_models[] = {
       .n_hidden = 3,
       .hidden = {64, 64, 64},
       .activation = DPT_ACT_RELU}},
+    {"mlp4096",
+     "eight layers of 4096: what a GPU's products reach",
+     dpt_model_mlp,
+     8192,
+     {.in_ndim = 1,
+      .in_dim = {4096},
+      .classes = 4096,
+      .target_dtype = DPT_F32,
+      .loss = DPT_MODEL_MSE,
+      .n_hidden = 7,
+      .hidden = {4096, 4096, 4096, 4096, 4096, 4096, 4096},
+      .activation = DPT_ACT_RELU}},
 };
 
 enum { COUNT = sizeof dpt_models / sizeof dpt_models[0] };

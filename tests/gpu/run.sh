@@ -26,6 +26,9 @@ die() {
     exit 70
 }
 
+command -v nvidia-smi >/dev/null || die "no nvidia-smi: is there a GPU?"
+card() { nvidia-smi --query-gpu="$1" --format=csv,noheader | head -n 1; }
+
 # ---- where the programs are ----
 
 if [ -z "${BUNDLE:-}" ] && [ -e "$root/build/dptrain-bundle.tar.xz" ]; then BUNDLE=$root/build/dptrain-bundle.tar.xz; fi
@@ -38,7 +41,7 @@ if [ -n "${BUNDLE:-}" ]; then
     start=("$BUNDLE/run")
 else
     command -v cmake >/dev/null || die "neither a bundle (BUNDLE=) nor cmake to build here"
-    bash "$root/launch/build.sh" default -DDPTRAIN_CUDA=ON -DDPTRAIN_CUDA_ARCHITECTURES=native || die "the build failed"
+    bash "$root/launch/build.sh" default -DDPTRAIN_CUDA=ON -DDPTRAIN_CUDA_ARCHITECTURES="$(card compute_cap | tr -d .)" || die "the build failed"
     programs=$root/build/tests
     ln -sf "$root/build/dptrain" "$programs/dptrain" 2>/dev/null
     start=(env)
@@ -46,8 +49,6 @@ fi
 dptrain() { "${start[@]}" "$programs/dptrain" "$@"; }
 export DPT_TEST_DEVICE=cuda OMP_NUM_THREADS=1
 
-command -v nvidia-smi >/dev/null || die "no nvidia-smi: is there a GPU?"
-card() { nvidia-smi --query-gpu="$1" --format=csv,noheader | head -n 1; }
 gpu=$(card name)
 name=$(echo "$gpu" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-')
 

@@ -109,7 +109,7 @@ plant 'barrier: settings of a step' long update.cu update.cu 'cuda_update optimi
     's/(beta2, t\)\) : 1;\n    \}\n) *__syncthreads\(\);\n/$1/'
 plant 'barrier: coefficients' long norm.cu norm.cu 'cuda_rows batch_norm' '1 2' \
     's/(run, first \+ threadIdx\.x\);\n) *__syncthreads\(\);\n/$1/'
-plant 'barrier: tile turned over' long reorder.cu reorder.cu 'cuda_conv' '1 2' \
+plant 'barrier: tile turned over' long reorder.cu reorder.cu 'layout_kernels reorders' '1 2' \
     's/(\*at;\n        \}\n    \}\n) *__syncthreads\(\);\n/$1/'
 
 # ---- a wait left out ----
@@ -119,7 +119,7 @@ plant 'wait: stream for an event' short device.c device.c 'cuda_step curve' '1 2
 plant 'wait: inside of a recording' long device.c device.c 'device_cuda recorded' '1' \
     's/return DPT_CUDA\(cudaStreamWaitEvent\(stream->cuda, event->cuda, 0\)\);/return DPT_OK;/'
 plant 'wait: host for an event' long device.c device.c 'cuda_step curve' '1 2' \
-    's/return DPT_CUDA\(cudaEventSynchronize\(event->cuda\)\);/return DPT_OK;/'
+    's/(if \(code == cudaErrorNotReady\) \{\n)/$1        *done = true;\n/'
 plant 'wait: copy behind what is queued' long device.c device.c 'device_cuda at_once' '1 2' \
     's/DPT_TRY\(DPT_CUDA\(cudaDeviceSynchronize\(\)\)\);\n( *DPT_TRY\(DPT_CUDA\(cudaMemcpy\()/$1/'
 plant 'wait: event behind all streams' long device.c device.c 'device_cuda at_once' '1 2' \
@@ -127,17 +127,15 @@ plant 'wait: event behind all streams' long device.c device.c 'device_cuda at_on
 
 # ---- a store out of bounds ----
 
-plant 'store: after the last element' short map.cuh activation.cu 'cuda_map functions' '1' \
-    's/blockIdx\.x == 0 && last < count/blockIdx.x == 0 && last <= count/'
 plant 'store: after the last pack' long map.cuh elementwise.cu 'cuda_map broadcasts' '1' \
     's/if \(p < end\) \(\(pack/if (p <= end) ((pack/'
 plant 'store: partial sums' long update.cu update.cu 'cuda_update square_norm' '1' \
     's/partial\[walk\.chunk\] = sum/partial[walk.chunk * 64] = sum/'
 plant 'store: channel past the last' long norm.cu norm.cu 'cuda_rows batch_norm' '1' \
     's/value >= values \|\| c >= run\.tiling\.channels/value >= values/'
-plant 'store: row of a tile' long reorder.cu reorder.cu 'cuda_conv' '1' \
+plant 'store: row of a tile' long reorder.cu reorder.cu 'layout_kernels reorders' '1' \
     's/(const int q = i \/ \(TILE \/ step_out\).*\n.*)r0 \+ r >= height \|\| q0 \+ q >= width/$1r0 + r >= height/'
-plant 'store: beside the result' long update.cu update.cu 'cuda_update square_norm' '1' \
+plant 'store: beside the result' short update.cu update.cu 'cuda_update square_norm' '1' \
     's/if \(threadIdx\.x == 0\) \*out = sum;/if (threadIdx.x <= 32) out[threadIdx.x] = sum;/'
 
 # ---- a read of what was never written ----
