@@ -14,7 +14,7 @@
 
 #include "base/log.h"
 
-#if defined(__has_include)
+#if defined(__has_include) && !defined(DPTRAIN_WITHOUT_CUDNN)
 #if __has_include(<cudnn_graph.h>)
 #include <cudnn_graph.h>
 #define HAS_CUDNN 1

@@ -10,4 +10,14 @@ if(TARGET dptrain_cuda_host)
 endif()
 if(TARGET dptrain_cuda)
   add_cli_test(cli_cuda cuda)
+  # the plug-in of a machine without cuDNN's headers: the same objects but for the wrapper
+  add_library(cuda_without_cudnn OBJECT ${PROJECT_SOURCE_DIR}/cuda/dnn.c)
+  target_compile_definitions(cuda_without_cudnn PRIVATE
+    $<TARGET_PROPERTY:dptrain_cuda,COMPILE_DEFINITIONS> DPTRAIN_WITHOUT_CUDNN)
+  target_include_directories(cuda_without_cudnn SYSTEM PRIVATE $<TARGET_PROPERTY:dptrain_cuda,INCLUDE_DIRECTORIES>)
+  add_library(dptrain_cuda_without_cudnn MODULE
+    $<FILTER:$<TARGET_OBJECTS:dptrain_cuda>,EXCLUDE,dnn\\.c\\.o$> $<TARGET_OBJECTS:cuda_without_cudnn>)
+  set_target_properties(dptrain_cuda_without_cudnn PROPERTIES LINKER_LANGUAGE CXX)
+  target_link_libraries(dptrain_cuda_without_cudnn PRIVATE CUDA::cudart CUDA::cublasLt ${CMAKE_DL_LIBS} m)
+  target_link_options(dptrain_cuda_without_cudnn PRIVATE LINKER:--no-undefined)
 endif()

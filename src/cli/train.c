@@ -181,7 +181,9 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     const dpt_batch *batch = NULL;
     DPT_TRY(dpt_profiler_begin(&t->profiler, &t->job, step));
     double waited_s = dpt_loader_wait_s(t->loader);
+    dpt_mark_begin(&t->job.ctx->device, "wait for data");
     if (*mine == DPT_OK) *mine = dpt_loader_next(t->loader, &batch);
+    dpt_mark_end(&t->job.ctx->device);
     waited_s = dpt_loader_wait_s(t->loader) - waited_s;
     dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
     int64_t first_row[DPT_MAX_AXES] = {batch ? batch->first_row : 0};

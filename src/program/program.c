@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "ops/op_list.h"
 #include "program/rewrite.h"
 
@@ -74,6 +75,17 @@ void dpt_call_fill(const dpt_program_options *o, const dpt_node *node, dpt_call 
         if (!node->out[k].token) dpt_operand_fill(o->capacity, &node->out[k], &call->out[call->n_out++]);
 }
 
+dpt_status dpt_name_failure(const dpt_node *node, dpt_status status) {
+    char text[256];
+    size_t n = 0;
+    text[0] = 0;
+    for (int k = 0; k < node->n_in && k < DPT_MAX_IN; k++)
+        if (!node->in[k]->token)
+            n = dpt_append(text, sizeof text, n, "%s%s %s", n ? ", " : "", dpt_shape_text(node->in[k]),
+                           dpt_dtype_text(node->in[k]->dtype));
+    return dpt_error_prefix(status, "%s \"%s\" (%s): ", dpt_op_of(node)->name, node->name, text);
+}
+
 /* Bytes of the arenas that an update reads and writes: gradients; parameters and moments twice. */
 static double arena_bytes(const dpt_call *call) {
     double times = 0, bytes = 0;
@@ -115,7 +127,7 @@ static dpt_status measure_workspace(dpt_program *p) {
             p->workspace_bytes = (int64_t)dpt_align(call.workspace_bytes);
         if (status == DPT_OK) p->table_bytes += (int64_t)dpt_align(call.table_bytes);
         if (kernel->release) kernel->release(&call);
-        if (status != DPT_OK) return dpt_error_prefix(status, "%s \"%s\": ", dpt_op_of(node)->name, node->name);
+        if (status != DPT_OK) return dpt_name_failure(node, status);
     }
     return DPT_OK;
 }

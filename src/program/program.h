@@ -83,6 +83,8 @@ static inline const dpt_storage *dpt_storage_of(const dpt_program *p, const dpt_
 }
 /* Fills an operand's shape, with batch dimensions at capacity; data stays NULL. */
 void dpt_operand_fill(const int64_t *capacity, const dpt_tensor *t, dpt_operand *o);
+/* Puts operation, node and the operands' shapes before the message: `matmul "fc1" ([64,784] f32, [512,784] f32): `. */
+dpt_status dpt_name_failure(const dpt_node *node, dpt_status status);
 /* Operations and bytes of a call at capacity. */
 dpt_cost dpt_call_cost(const dpt_call *call);
 /* Fills a call from a node: operands without addresses. */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
 #include "ops/op_list.h"
 
 static void *address(const dpt_session *s, const dpt_storage *at) {
@@ -39,18 +38,6 @@ static void fill_addresses(dpt_session *s, dpt_session_step *st) {
     s->table_end += dpt_align(st->call.table_bytes);
 }
 
-/* "matmul "fc1" ([64,784] f32, [512,784] f32): ..." */
-dpt_status dpt_session_name_failure(const dpt_node *node, dpt_status status) {
-    char text[256];
-    size_t n = 0;
-    text[0] = 0;
-    for (int k = 0; k < node->n_in && k < DPT_MAX_IN; k++)
-        if (!node->in[k]->token)
-            n = dpt_append(text, sizeof text, n, "%s%s %s", n ? ", " : "", dpt_shape_text(node->in[k]),
-                           dpt_dtype_text(node->in[k]->dtype));
-    return dpt_error_prefix(status, "%s \"%s\" (%s): ", dpt_op_of(node)->name, node->name, text);
-}
-
 static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     const dpt_program *p = s->o.program;
     bool collective = dpt_op_of(node)->flags & DPT_IS_COLLECTIVE;
@@ -68,7 +55,7 @@ static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     dpt_status status = kernel && kernel->prepare ? kernel->prepare(&st->call) : DPT_OK;
     fill_addresses(s, st);
     if (status == DPT_OK && kernel && kernel->bind) status = kernel->bind(&st->call);
-    return status == DPT_OK ? DPT_OK : dpt_session_name_failure(node, status);
+    return status == DPT_OK ? DPT_OK : dpt_name_failure(node, status);
 }
 
 static dpt_status load_constants(dpt_session *s) {
@@ -192,9 +179,11 @@ dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
 
 static dpt_status run_plain(dpt_session *s) {
     for (int64_t i = 0; i < s->n_step; i++) {
+        dpt_mark_begin(s->device, s->steps[i].kernel ? s->steps[i].node->name : "exchange");
         dpt_status status = dpt_session_step_run(s, &s->steps[i]);
+        dpt_mark_end(s->device);
         if (status == DPT_OK && s->device->sync_each) status = s->device->ops->stream_sync(s->device, s->stream);
-        if (status != DPT_OK) return dpt_session_name_failure(s->steps[i].node, status);
+        if (status != DPT_OK) return dpt_name_failure(s->steps[i].node, status);
     }
     return DPT_OK;
 }

@@ -40,8 +40,6 @@ struct dpt_session {
 dpt_status dpt_session_deliver(dpt_session *s);
 /* One call, through its kernel or the communicator. */
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st);
-/* Puts operation, node and shapes before the message. */
-dpt_status dpt_session_name_failure(const dpt_node *node, dpt_status status);
 /* A run with the time of every call. */
 dpt_status dpt_session_run_profiled(dpt_session *s);
 void dpt_session_drop_timers(dpt_session *s);

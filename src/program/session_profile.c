@@ -49,7 +49,7 @@ dpt_status dpt_session_run_profiled(dpt_session *s) {
         dpt_mark_begin(s->device, st->node->name);
         dpt_status status = dpt_session_step_run(s, st);
         dpt_mark_end(s->device);
-        if (status != DPT_OK) return dpt_session_name_failure(st->node, status);
+        if (status != DPT_OK) return dpt_name_failure(st->node, status);
         DPT_TRY(take_time(s, i + 1, begin_s));
     }
     DPT_TRY(read_timers(s));

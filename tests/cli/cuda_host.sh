@@ -23,6 +23,8 @@ HOSTCUDA_DEVICES=0 refused 71 'no CUDA device on ' "${job[@]}"
 HOSTCUDA_CAPABILITY=7.5 refused 71 'compute capability 7\.5, and libdptrain_cuda.so was built for ' "${job[@]}"
 HOSTCUDA_BUSY=0 refused 71 'device 0000:10:00\.0 on .* is taken by another process' "${job[@]}"
 HOSTCUDA_LOST_AFTER=60 refused 71 ', device 0000:1[0-9]:00\.0 \(CUDA on the host\) failed: cudaError' "${job[@]}"
+# with cuda.sync=op the operation that failed is named, with its shapes
+HOSTCUDA_LOST_AFTER=90 refused 71 '[a-z_]+ "[a-z0-9_.]+" \(.*\): .* failed: cudaError' "${job[@]}" cuda.sync=op deterministic=on
 refused 70 'are needed .* are free' "${job[@]}" cuda.memory=20000
 
 all=$rank_counts
