@@ -32,8 +32,9 @@ typedef struct bench {
 } bench;
 
 static dpt_status read_precision(bench *b, const char *word) {
+    const char *value = strchr(word, '=') + 1;
     for (int i = 0; i < DPT_PRECISION_COUNT; i++)
-        if (strncmp(word, "precision=", 10) == 0 && strcmp(word + 10, dpt_precision_text((dpt_precision)i)) == 0) {
+        if (strncmp(word, "precision=", 10) == 0 && strcmp(value, dpt_precision_text((dpt_precision)i)) == 0) {
             b->precision = (dpt_precision)i;
             return DPT_OK;
         }

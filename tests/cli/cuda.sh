@@ -31,7 +31,7 @@ done
 
 on 1 info
 expect 0
-for words in 'cuda     runtime [0-9]+\.[0-9]+, built for 80' 'no driver' 'cuBLASLt [0-9]' 'cuDNN' '^         no NVIDIA driver'; do
+for words in 'cuda     runtime [0-9]+\.[0-9]+, built for [0-9]+' 'no driver' 'cuBLASLt [0-9]' 'cuDNN' '^         no NVIDIA driver'; do
     grep -Eq "$words" out || failed "$words" "$(cat out)"
 done
 

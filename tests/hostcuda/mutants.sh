@@ -8,6 +8,8 @@
 # A mutant is a copy of cuda/ with one edit. Only the files named with it are compiled again, with the commands that the
 # build folder has for them, and linked in front of the others into a libdptrain_cuda.so in a scratch folder. Invariant:
 # the module as it is must pass every test that a mutant is to fail, under the same seeds, before anything is planted.
+# shellcheck disable=SC2016 # the $1 of the edits is perl's
+# shellcheck disable=SC2016 # $1 in single quotes is for perl
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$(cd "${BUILD:-$root/build}" && pwd)
@@ -39,8 +41,10 @@ passes() {
     local folder=$1 seeds=$2 test=$3 seed
     shift 3
     for seed in $seeds; do
-        LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_SEED=$seed \
-            timeout -k 5 "$limit_s" "$build/tests/test_$test" "$@" >"$scratch/log" 2>&1 </dev/null || return 1
+        { # the shell says here, and nowhere else, that the program was aborted
+            LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_SEED=$seed \
+                timeout -k 5 "$limit_s" "$build/tests/test_$test" "$@" >"$scratch/log" 2>&1 </dev/null || return 1
+        } 2>/dev/null
     done
 }
 
@@ -50,7 +54,7 @@ make_module() {
     for source in "$@"; do
         object=$scratch/module/$source.o
         command=$(grep -F -- "-c $root/cuda/$source" "$scratch/commands" | head -n 1 |
-            sed -E "s# -M[DTF]( [^- ][^ ]*)?##g; s# -o [^ ]+# -o $object#; s#-c [^ ]+#-c $scratch/tree/cuda/$source#;
+            sed -E "s#^[^ ]*ccache ##; s# -M[DTF]( [^- ][^ ]*)?##g; s# -o [^ ]+# -o $object#; s#-c [^ ]+#-c $scratch/tree/cuda/$source#;
                     s# -I# -I$scratch/tree -I#")
         [ -n "$command" ] || { echo "no command for cuda/$source" >"$scratch/log" && return 1; }
         (cd "$build" && sh -c "$command") >"$scratch/log" 2>&1 || return 1
