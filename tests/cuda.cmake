@@ -7,10 +7,13 @@ dpt_add_test(cuda_conv CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_step SOURCES test_cuda_step.c trainer_pair.c CUDA_ONLY CUDA 1)
 if(TARGET dptrain_cuda_host)
   add_cli_test(cli_cuda_host cuda_host)
-  add_cli_test(cli_cuda_curve cuda_curve LABELS long)
-  add_test(NAME cuda_mutants COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/hostcuda/mutants.sh)
-  set_tests_properties(cuda_mutants PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 PROCESSORS 2 LABELS long
-    ENVIRONMENT "${DPT_TEST_ENVIRONMENT};BUILD=${PROJECT_BINARY_DIR}")
+  add_cli_test(cuda_curve cuda_curve LABELS long)
+  # sanitizers and coverage make its many builds slow, and find nothing more
+  if(NOT DPTRAIN_SANITIZE AND NOT DPTRAIN_COVERAGE)
+    add_test(NAME cuda_mutants COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/hostcuda/mutants.sh)
+    set_tests_properties(cuda_mutants PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600 PROCESSORS 2 LABELS "cuda;long"
+      ENVIRONMENT "${DPT_TEST_ENVIRONMENT};BUILD=${PROJECT_BINARY_DIR}")
+  endif()
 endif()
 if(TARGET dptrain_cuda)
   add_cli_test(cli_cuda cuda)

@@ -35,7 +35,7 @@ fi
 train() {
     local folder=$1 ranks=$2 device=$3
     shift 3
-    HOSTCUDA_DEVICES=$ranks on "$ranks" train "${data[@]}" model=cnn batch=32 optimizer.lr=0.01 seed=7 log.every=1 run.dir="$folder" \
+    HOSTCUDA_DEVICES=$ranks on "$ranks" train "${data[@]}" model=cnn batch=32 optimizer.lr=0.002 seed=7 log.every=1 run.dir="$folder" \
         device="$device" "$@"
     expect 0
 }
