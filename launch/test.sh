@@ -55,7 +55,7 @@ sanitizer_parts() {
     heading "AddressSanitizer and UBSan"
     if build_part asan; then
         ctest_part build-asan -LE '^(long|cuda)$'
-        ctest_part build-asan -R '^(op_kernels|update|norm|cuda_step)_cuda$'
+        ctest_part build-asan --no-tests=ignore -R '^(op_kernels|update|norm|cuda_step)_cuda$'
     fi
     heading "ThreadSanitizer"
     if build_part tsan; then
@@ -68,7 +68,10 @@ coverage_part() {
     heading "coverage"
     build_part coverage || return 0
     find build-coverage -name '*.gcda' -delete
-    ctest_part build-coverage -LE '^long$'
+    ctest_part build-coverage -LE '^(long|cuda)$'
+    # of the GPU's tests those that reach its lines soonest: counting makes them slow
+    ctest_part build-coverage --no-tests=ignore \
+        -R '^(device_cuda|comm_staged|cuda_(conv|product|step|update)|golden|half|layout_kernels|norm|op_kernels|update)_cuda'
     # the tables for each file stay in the folder; lines and branches in sum are printed
     gcovr --root . --object-directory build-coverage --filter src/ --print-summary \
         --output build-coverage/coverage.txt || count 0 1 0
