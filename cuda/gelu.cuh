@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "cuda/number.cuh"
+#include "ops/normal_polynomial.h"
 
 /* e^(-x^2/2) / sqrt(2 pi) */
 __device__ __forceinline__ float dpt_normal_density(float x) { return 0.398942280F * expf(-0.5F * x * x); }
@@ -16,16 +17,7 @@ __device__ __forceinline__ float dpt_normal(float x) {
     float u = fabsf(x);
     u = u > 14.5F ? 14.5F : u;
     const float t = __fdividef(1.0F, u + 2.5F), q = (u - 2.5F) * t;
-    float p = -1.572668358e-04F;
-    p = p * q - 3.108643643e-04F;
-    p = p * q + 6.843453530e-04F;
-    p = p * q + 2.523296720e-03F;
-    p = p * q - 1.600961778e-03F;
-    p = p * q - 1.638602142e-02F;
-    p = p * q + 9.235915009e-03F;
-    p = p * q + 1.319869654e-01F;
-    p = p * q - 4.336920145e-01F;
-    p = p * q + 7.066566601e-01F;
+    const float p = DPT_NORMAL_POLYNOMIAL(q);
     const float tail = expf(-0.5F * u * u) * t * p;
     return x < 0 ? tail : 1.0F - tail;
 }

@@ -4,9 +4,9 @@
  * Skipped on the CPU device. */
 #include <stdlib.h>
 
+#include "activation_formula.h"
 #include "backend/backend.h"
-#include "base/random.h"
-#include "kernel_call.h"
+#include "float_array.h"
 
 static const dpt_dtype dtypes[] = {DPT_F32, DPT_F64, DPT_BF16, DPT_F16};
 static const dpt_activation acts[] = {DPT_ACT_NONE, DPT_ACT_RELU, DPT_ACT_TANH, DPT_ACT_GELU};
@@ -20,39 +20,6 @@ typedef struct array {
     double *value; /* those, as rounded to the type */
 } array;
 
-static uint16_t bf16_of(double value) {
-    union {
-        float f;
-        uint32_t u;
-    } b = {.f = (float)value};
-    if (isnan(value)) return 0x7fc0;
-    return (uint16_t)((b.u + 0x7fff + (b.u >> 16 & 1)) >> 16);
-}
-
-static void put(const array *a, int64_t i, double value) {
-    void *data = a->operand.data;
-    switch (a->operand.dtype) {
-        case DPT_F64: ((double *)data)[i] = value; break;
-        case DPT_BF16: ((uint16_t *)data)[i] = bf16_of(value); break;
-        case DPT_F16: ((_Float16 *)data)[i] = (_Float16)value; break;
-        default: ((float *)data)[i] = (float)value;
-    }
-}
-
-static double get(const array *a, int64_t i) {
-    const void *data = a->operand.data;
-    union {
-        uint32_t u;
-        float f;
-    } b;
-    switch (a->operand.dtype) {
-        case DPT_F64: return ((const double *)data)[i];
-        case DPT_BF16: b.u = (uint32_t)((const uint16_t *)data)[i] << 16; return (double)b.f;
-        case DPT_F16: return (double)((const _Float16 *)data)[i];
-        default: return (double)((const float *)data)[i];
-    }
-}
-
 /* rows < 0: no batch dimension. Values in [-1, 1); NaN past the valid rows, and everywhere where key is 0. */
 static array make(dpt_dtype dtype, int64_t rows, int64_t capacity, int64_t columns, uint64_t key) {
     array a = {.operand = kernel_operand(NULL, dtype, rows >= 0, 2, (int64_t[]){capacity, columns})};
@@ -61,8 +28,8 @@ static array make(dpt_dtype dtype, int64_t rows, int64_t capacity, int64_t colum
     a.value = dpt_alloc_zero((size_t)a.valid + 1, sizeof *a.value);
     for (int64_t i = 0; i < a.operand.count; i++) {
         double v = 2 * (double)dpt_uniform_f32(dpt_random_quad(key, (uint32_t)i, 0, 0).v[0]) - 1;
-        put(&a, i, key && i < a.valid ? v : NAN);
-        if (i < a.valid) a.value[i] = get(&a, i);
+        float_put(&a.operand, i, key && i < a.valid ? v : NAN);
+        if (i < a.valid) a.value[i] = float_get(&a.operand, i);
     }
     return a;
 }
@@ -90,7 +57,7 @@ static double bound_of(dpt_dtype dtype) {
 
 static void compare(const array *a, const double *expected, const char *what, int line) {
     double *got = dpt_alloc_zero((size_t)a->valid + 1, sizeof *got);
-    for (int64_t i = 0; i < a->valid; i++) got[i] = get(a, i);
+    for (int64_t i = 0; i < a->valid; i++) got[i] = float_get(&a->operand, i);
     double error = check_relative_f64(got, expected, a->valid), bound = bound_of(a->operand.dtype);
     check_that(error <= bound, __FILE__, line, "%s, %s: relative error %g, at most %g", what,
                dpt_dtype_text(a->operand.dtype), error, bound);
@@ -106,24 +73,6 @@ static double *multiply(int64_t m, int64_t n, int64_t k, const double *a, int64_
         for (int64_t j = 0; j < n; j++)
             for (int64_t l = 0; l < k; l++) c[i * n + j] += a[i * ai + l * ak] * b[l * bk + j * bj];
     return c;
-}
-
-static double activate(dpt_activation act, double x) {
-    switch (act) {
-        case DPT_ACT_RELU: return x > 0 ? x : 0;
-        case DPT_ACT_TANH: return tanh(x);
-        case DPT_ACT_GELU: return 0.5 * x * erfc(-x * sqrt(0.5));
-        default: return x;
-    }
-}
-
-static double slope(dpt_activation act, double y) {
-    switch (act) {
-        case DPT_ACT_RELU: return y > 0 ? 1 : 0;
-        case DPT_ACT_TANH: return 1 - y * y;
-        case DPT_ACT_GELU: return 0.5 * erfc(-y * sqrt(0.5)) + y * exp(-0.5 * y * y) * 0.39894228040143268;
-        default: return 1;
-    }
 }
 
 /* ---- linear, its data gradient and its weight gradient, at sizes [rows, in, out] ---- */
@@ -148,7 +97,7 @@ static void forward_of(dpt_dtype dtype, const int64_t layer[3], dpt_activation a
                      .attr = {.matmul = {.transpose_b = true, .act = act, .bias = bias}}};
     kernel_run(&call, 1);
     if (act == DPT_ACT_GELU) COMPARE(&z, expected, "argument of gelu");
-    for (int64_t i = 0; i < rows * out; i++) expected[i] = activate(act, expected[i]);
+    for (int64_t i = 0; i < rows * out; i++) expected[i] = activation_formula(act, expected[i]);
     COMPARE(&y, expected, bias ? "linear with bias" : "linear");
     dpt_free(expected);
     drop(&x), drop(&w), drop(&b), drop(&y), drop(&z);
@@ -160,7 +109,7 @@ static void data_gradient_of(dpt_dtype dtype, const int64_t layer[3], dpt_activa
     array g = make(dtype, rows, capacity, out, 1), w = make(dtype, -1, out, in, 2);
     array y = make(dtype, rows, capacity, in, 3), dx = make(dtype, rows, capacity, in, 0);
     double *expected = multiply(rows, in, out, g.value, out, 1, w.value, in, 1);
-    for (int64_t i = 0; i < rows * in; i++) expected[i] *= slope(act, y.value[i]);
+    for (int64_t i = 0; i < rows * in; i++) expected[i] *= activation_slope(act, y.value[i]);
     dpt_call call = {.op = DPT_OP_LINEAR_DGRAD,
                      .n_in = act == DPT_ACT_NONE ? 2 : 3,
                      .n_out = 1,
@@ -193,8 +142,8 @@ static void weight_gradient_of(dpt_dtype dtype, dpt_dtype to, const int64_t laye
     kernel_run(&call, 1);
     COMPARE(&dw, expected, "weight gradient");
     if (bias) COMPARE(&db, sums, "bias gradient");
-    for (int64_t i = 0; i < capacity * out; i++) CHECK(get(&g, i) == (i < rows * out ? g.value[i] : 0));
-    for (int64_t i = 0; i < capacity * in; i++) CHECK(get(&x, i) == (i < rows * in ? x.value[i] : 0));
+    for (int64_t i = 0; i < capacity * out; i++) CHECK(float_get(&g.operand, i) == (i < rows * out ? g.value[i] : 0));
+    for (int64_t i = 0; i < capacity * in; i++) CHECK(float_get(&x.operand, i) == (i < rows * in ? x.value[i] : 0));
     dpt_free(expected), dpt_free(sums);
     drop(&g), drop(&x), drop(&dw), drop(&db);
 }
@@ -231,8 +180,8 @@ static void tf32(void) {
     dpt_block block = {.rows = {ROWS}};
     array x = make(DPT_F32, ROWS, ROWS, IN, 1), w = make(DPT_F32, -1, OUT, IN, 2),
           y = make(DPT_F32, ROWS, ROWS, OUT, 0);
-    for (int i = 0; i < ROWS * IN; i++) put(&x, i, x.value[i] = i % 7 - 3);
-    for (int i = 0; i < OUT * IN; i++) put(&w, i, w.value[i] = i % 5 - 2);
+    for (int i = 0; i < ROWS * IN; i++) float_put(&x.operand, i, x.value[i] = i % 7 - 3);
+    for (int i = 0; i < OUT * IN; i++) float_put(&w.operand, i, w.value[i] = i % 5 - 2);
     double *expected = multiply(ROWS, OUT, IN, x.value, IN, 1, w.value, 1, IN);
     dpt_call call = {.op = DPT_OP_MATMUL,
                      .n_in = 2,
@@ -243,7 +192,7 @@ static void tf32(void) {
                      .tf32 = true,
                      .attr = {.matmul = {.transpose_b = true}}};
     kernel_run(&call, 1);
-    for (int i = 0; i < ROWS * OUT; i++) CHECK(get(&y, i) == expected[i]);
+    for (int i = 0; i < ROWS * OUT; i++) CHECK(float_get(&y.operand, i) == expected[i]);
     dpt_free(expected);
     drop(&x), drop(&w), drop(&y);
 }
@@ -275,7 +224,7 @@ static void nan_survives_in(int64_t out) {
             array x = make(dtypes[d], ROWS, ROWS, IN, 1), w = make(dtypes[d], -1, out, IN, 2);
             array b = make_vector(dtypes[d], out, 3);
             array y = make(dtypes[d], ROWS, ROWS, out, 0), z = make(dtypes[d], ROWS, ROWS, out, 0);
-            put(&x, IN + 3, NAN);
+            float_put(&x.operand, IN + 3, NAN);
             dpt_call call = {.op = DPT_OP_LINEAR,
                              .n_in = 3,
                              .n_out = 2,
@@ -284,7 +233,7 @@ static void nan_survives_in(int64_t out) {
                              .block = &block,
                              .attr = {.matmul = {.transpose_b = true, .act = acts[act], .bias = true}}};
             kernel_run(&call, 1);
-            for (int64_t i = 0; i < ROWS * out; i++) CHECK(isnan(get(&y, i)) == (i / out == 1));
+            for (int64_t i = 0; i < ROWS * out; i++) CHECK(isnan(float_get(&y.operand, i)) == (i / out == 1));
             drop(&x), drop(&w), drop(&b), drop(&y), drop(&z);
         }
 }

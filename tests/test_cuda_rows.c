@@ -1,65 +1,17 @@
 /* test_cuda_rows.c: classification, squared errors and batch norm in all sizes that the device's kernels treat
  * differently (lanes, warps, blocks, parts; packs and single elements), in 16 bits and in channels-last layout, against
  * formulas in f64. Rows past the valid ones are NaN. On the CPU, which has f32 and f64 in C order, those run. */
-#include "base/random.h"
-#include "kernel_call.h"
+#include "float_array.h"
 
 static const dpt_dtype dtypes[] = {DPT_F32, DPT_F64, DPT_BF16, DPT_F16};
 static bool on_cpu(void) { return strcmp(check_device(), "cpu") == 0; }
 static int dtype_count(void) { return on_cpu() ? 2 : 4; }
 
-/* ---- values of any float type ---- */
-
-static uint16_t bf16_of(double value) {
-    const float narrow = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &narrow, sizeof bits);
-    return (uint16_t)(isnan(value) ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-/* Of values that f16 has in normal form; smaller ones become 0. */
-static uint16_t f16_of(double value) {
-    if (isnan(value)) return 0x7e00;
-    int exponent = 0;
-    const double fraction = frexp(fabs(value), &exponent); /* [0.5, 1) */
-    const uint16_t sign = value < 0 ? 0x8000 : 0;
-    if (value == 0 || exponent < -13) return sign;
-    return (uint16_t)(sign + ((exponent + 13) << 10) + (int)nearbyint(fraction * 2048));
-}
-
-static double of_f16(uint16_t bits) {
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const double value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                         : exponent == 0 ? ldexp(fraction, -24)
-                                         : ldexp(fraction + 1024, exponent - 25);
-    return bits & 0x8000 ? -value : value;
-}
-
-static double read_at(const dpt_operand *o, int64_t i) {
-    if (o->dtype == DPT_F64) return ((const double *)o->data)[i];
-    if (o->dtype == DPT_F32) return (double)((const float *)o->data)[i];
-    const uint16_t bits = ((const uint16_t *)o->data)[i];
-    if (o->dtype == DPT_F16) return of_f16(bits);
-    const uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return (double)value;
-}
-
-static void write_at(const dpt_operand *o, int64_t i, double value) {
-    switch (o->dtype) {
-        case DPT_F64: ((double *)o->data)[i] = value; break;
-        case DPT_F32: ((float *)o->data)[i] = (float)value; break;
-        case DPT_BF16: ((uint16_t *)o->data)[i] = bf16_of(value); break;
-        default: ((uint16_t *)o->data)[i] = f16_of(value); break;
-    }
-}
-
 /* An array of `rows` valid rows; NaN everywhere. */
 static dpt_operand array_of(dpt_dtype dtype, int ndim, const int64_t *dim) {
     dpt_operand o = kernel_operand(NULL, dtype, true, ndim, dim);
     o.data = dpt_alloc_aligned((size_t)o.count * dpt_dtype_size(dtype), DPT_ALIGNMENT);
-    for (int64_t i = 0; i < o.count; i++) write_at(&o, i, NAN);
+    for (int64_t i = 0; i < o.count; i++) float_put(&o, i, NAN);
     return o;
 }
 
@@ -69,7 +21,7 @@ static double draw(uint64_t key, int64_t i) {
 
 static dpt_operand drawn(dpt_dtype dtype, int64_t rows, int ndim, const int64_t *dim, uint64_t key, double scale) {
     dpt_operand o = array_of(dtype, ndim, dim);
-    for (int64_t i = 0; i < rows * o.row_count; i++) write_at(&o, i, scale * draw(key, i));
+    for (int64_t i = 0; i < rows * o.row_count; i++) float_put(&o, i, scale * draw(key, i));
     return o;
 }
 
@@ -84,7 +36,7 @@ static double bound_of(dpt_dtype dtype) {
 
 static void compare(const dpt_operand *got, const double *expected, int64_t count, double bound, const char *what) {
     double *values = dpt_alloc((size_t)(count + 1) * sizeof *values);
-    for (int64_t i = 0; i < count; i++) values[i] = read_at(got, i);
+    for (int64_t i = 0; i < count; i++) values[i] = float_get(got, i);
     const double error = check_relative_f64(values, expected, count);
     check_that(error <= bound, __FILE__, __LINE__, "%s, %s, rows of %lld: relative error %g, at most %g", what,
                dpt_dtype_text(got->dtype), (long long)got->row_count, error, bound);
@@ -114,28 +66,28 @@ static void targets_draw(classified *c) {
     for (int64_t r = 0; r < CAPACITY; r++) {
         int64_t best = 0, chosen = (int64_t)((draw(7, r) + 1) / 2 * (double)c->n);
         for (int64_t i = 1; i < c->n && r < VALID; i++)
-            if (read_at(&c->x, r * c->n + i) > read_at(&c->x, r * c->n + best)) best = i;
+            if (float_get(&c->x, r * c->n + i) > float_get(&c->x, r * c->n + best)) best = i;
         if (r % 2 == 0) chosen = best;
         if (c->target.dtype == DPT_U8) chosen %= 256;
         if (r < VALID) c->chosen[r] = chosen;
         target_put(&c->target, r, r < VALID ? chosen : 99999);
     }
-    if (c->n > 2) write_at(&c->x, c->n - 1, read_at(&c->x, c->chosen[0]));
-    if (c->n > 2) write_at(&c->x, 2 * c->n, read_at(&c->x, 2 * c->n + c->chosen[2]));
+    if (c->n > 2) float_put(&c->x, c->n - 1, float_get(&c->x, c->chosen[0]));
+    if (c->n > 2) float_put(&c->x, 2 * c->n, float_get(&c->x, 2 * c->n + c->chosen[2]));
 }
 
 static void expect_row(classified *c, int64_t r) {
     double sum = 0, max = -INFINITY;
     const int64_t first = r * c->n, t = c->chosen[r];
-    for (int64_t i = 0; i < c->n; i++) max = fmax(max, read_at(&c->x, first + i));
-    for (int64_t i = 0; i < c->n; i++) sum += exp(read_at(&c->x, first + i) - max);
-    c->loss[r] = log(sum) - (read_at(&c->x, first + t) - max);
+    for (int64_t i = 0; i < c->n; i++) max = fmax(max, float_get(&c->x, first + i));
+    for (int64_t i = 0; i < c->n; i++) sum += exp(float_get(&c->x, first + i) - max);
+    c->loss[r] = log(sum) - (float_get(&c->x, first + t) - max);
     c->right[r] = 1;
     for (int64_t i = 0; i < c->n; i++) {
-        const double p = exp(read_at(&c->x, first + i) - max) / sum;
+        const double p = exp(float_get(&c->x, first + i) - max) / sum;
         c->softmax[first + i] = p;
-        c->gradient[first + i] = read_at(&c->g, r) * (p - (i == t));
-        const double v = read_at(&c->x, first + i), best = read_at(&c->x, first + t);
+        c->gradient[first + i] = float_get(&c->g, r) * (p - (i == t));
+        const double v = float_get(&c->x, first + i), best = float_get(&c->x, first + t);
         if (i < t ? v >= best : v > best) c->right[r] = 0;
     }
 }
@@ -228,28 +180,28 @@ static void extreme_logits(void) {
         classified c = {.n = n, .x = array_of(DPT_F32, 2, dim), .target = kernel_operand(NULL, DPT_I32, true, 1, dim)};
         int32_t target[CAPACITY] = {0, 1, 1, 2, 3, 0, -1, (int32_t)n, 2};
         c.target.data = target;
-        for (int64_t i = 0; i < VALID * n; i++) write_at(&c.x, i, 0);
-        write_at(&c.x, 0, 25);                                                /* sure and right */
-        write_at(&c.x, n, 25);                                                /* sure and wrong */
-        for (int64_t i = 0; i < n; i++) write_at(&c.x, 2 * n + i, -INFINITY); /* nothing */
-        write_at(&c.x, 3 * n + 1, NAN);
-        write_at(&c.x, 4 * n + 3, INFINITY);
-        for (int64_t i = 2; i < n; i++) write_at(&c.x, 5 * n + i, -INFINITY); /* two that are left */
-        for (int64_t i = 0; i < n; i++) write_at(&c.x, 8 * n + i, i == 2 ? 1e30 : -1e30);
+        for (int64_t i = 0; i < VALID * n; i++) float_put(&c.x, i, 0);
+        float_put(&c.x, 0, 25);                                                /* sure and right */
+        float_put(&c.x, n, 25);                                                /* sure and wrong */
+        for (int64_t i = 0; i < n; i++) float_put(&c.x, 2 * n + i, -INFINITY); /* nothing */
+        float_put(&c.x, 3 * n + 1, NAN);
+        float_put(&c.x, 4 * n + 3, INFINITY);
+        for (int64_t i = 2; i < n; i++) float_put(&c.x, 5 * n + i, -INFINITY); /* two that are left */
+        for (int64_t i = 0; i < n; i++) float_put(&c.x, 8 * n + i, i == 2 ? 1e30 : -1e30);
         dpt_operand loss = classify(&c, DPT_OP_CROSS_ENTROPY, DPT_F32, false);
         const double others = (double)(n - 1);
-        CHECK_NEAR(read_at(&loss, 0) / log1p(others * exp(-25)), 1, 1e-5);
-        CHECK_NEAR(read_at(&loss, 1), 25 + log1p(others * exp(-25)), 1e-6);
-        for (int r = 2; r < 5; r++) CHECK(isnan(read_at(&loss, r)));
-        CHECK_NEAR(read_at(&loss, 5), log(2), 1e-6);
-        CHECK(isnan(read_at(&loss, 6)) && isnan(read_at(&loss, 7)));
-        CHECK(read_at(&loss, 8) == 0);
+        CHECK_NEAR(float_get(&loss, 0) / log1p(others * exp(-25)), 1, 1e-5);
+        CHECK_NEAR(float_get(&loss, 1), 25 + log1p(others * exp(-25)), 1e-6);
+        for (int r = 2; r < 5; r++) CHECK(isnan(float_get(&loss, r)));
+        CHECK_NEAR(float_get(&loss, 5), log(2), 1e-6);
+        CHECK(isnan(float_get(&loss, 6)) && isnan(float_get(&loss, 7)));
+        CHECK(float_get(&loss, 8) == 0);
         dpt_operand y = classify(&c, DPT_OP_SOFTMAX, DPT_F32, false);
-        CHECK(isnan(read_at(&y, 2 * n)) && isnan(read_at(&y, 3 * n)) && isnan(read_at(&y, 4 * n + 3)));
-        CHECK(read_at(&y, 5 * n + 3) == 0 && read_at(&y, 5 * n) == 0.5);
-        CHECK(read_at(&y, 8 * n + 2) == 1 && read_at(&y, 8 * n) == 0);
+        CHECK(isnan(float_get(&y, 2 * n)) && isnan(float_get(&y, 3 * n)) && isnan(float_get(&y, 4 * n + 3)));
+        CHECK(float_get(&y, 5 * n + 3) == 0 && float_get(&y, 5 * n) == 0.5);
+        CHECK(float_get(&y, 8 * n + 2) == 1 && float_get(&y, 8 * n) == 0);
         dpt_operand right = classify(&c, DPT_OP_ACCURACY, DPT_F32, false);
-        CHECK(read_at(&right, 0) == 1 && read_at(&right, 1) == 0 && read_at(&right, 3) == 0);
+        CHECK(float_get(&right, 0) == 1 && float_get(&right, 1) == 0 && float_get(&right, 3) == 0);
         dpt_free(c.x.data);
         dpt_free(loss.data);
         dpt_free(y.data);
@@ -268,10 +220,10 @@ static void mse_of(int64_t n, dpt_dtype dtype, dpt_dtype out) {
     call.in[1] = drawn(dtype, VALID, 2, dim, 2, 1);
     call.out[0] = array_of(out, 1, dim);
     for (int64_t i = 0; i < VALID * n; i++)
-        expected[i / n] += pow(read_at(&call.in[0], i) - read_at(&call.in[1], i), 2) / (double)n;
+        expected[i / n] += pow(float_get(&call.in[0], i) - float_get(&call.in[1], i), 2) / (double)n;
     kernel_run_times(&call, 1, 2);
     compare(&call.out[0], expected, VALID, bound_of(out), "mse");
-    CHECK(isnan(read_at(&call.out[0], VALID)));
+    CHECK(isnan(float_get(&call.out[0], VALID)));
     for (int i = 0; i < 2; i++) dpt_free(call.in[i].data);
     dpt_free(call.out[0].data);
 }
@@ -316,7 +268,7 @@ static dpt_operand planes_of(norm_case *n, dpt_dtype dtype, uint64_t key) {
     for (int64_t c = 0; c < n->s.channels && key > 0; c++)
         for (int64_t i = 0; i < n->s.rows * n->s.spatial; i++) {
             const int64_t at = place(n, c, i);
-            write_at(&o, at, (key == 1 ? (double)(c % 5) : 0) + (0.5 + (double)(c % 3)) * draw(key, at));
+            float_put(&o, at, (key == 1 ? (double)(c % 5) : 0) + (0.5 + (double)(c % 3)) * draw(key, at));
         }
     return o;
 }
@@ -352,13 +304,13 @@ typedef struct channel {
 static channel channel_of(const norm_case *n, int64_t c) {
     channel k = {0};
     const int64_t count = n->s.rows * n->s.spatial;
-    for (int64_t i = 0; i < count; i++) k.mean += read_at(&n->x, place(n, c, i)) / (double)count;
-    for (int64_t i = 0; i < count; i++) k.var += pow(read_at(&n->x, place(n, c, i)) - k.mean, 2) / (double)count;
+    for (int64_t i = 0; i < count; i++) k.mean += float_get(&n->x, place(n, c, i)) / (double)count;
+    for (int64_t i = 0; i < count; i++) k.var += pow(float_get(&n->x, place(n, c, i)) - k.mean, 2) / (double)count;
     k.rstd = 1 / sqrt(k.var + 1e-3);
     for (int64_t i = 0; i < count; i++) {
-        const double g = read_at(&n->g, place(n, c, i));
+        const double g = float_get(&n->g, place(n, c, i));
         k.sum_g += g;
-        k.sum_gx += g * (read_at(&n->x, place(n, c, i)) - k.mean) * k.rstd;
+        k.sum_gx += g * (float_get(&n->x, place(n, c, i)) - k.mean) * k.rstd;
     }
     return k;
 }
@@ -377,16 +329,16 @@ static void norm_check(norm_case *n) {
         CHECK_NEAR(n->sums[channels + c] / size, k.sum_gx / size, 10 * exact);
         for (int64_t i = 0; i < count; i++) {
             const int64_t at = place(n, c, i);
-            const double normal = (read_at(&n->x, at) - k.mean) * k.rstd;
+            const double normal = (float_get(&n->x, at) - k.mean) * k.rstd;
             y[at] = normal * weight + (double)n->bias[c];
-            dx[at] = weight * k.rstd * (read_at(&n->g, at) - k.sum_g / size - normal * k.sum_gx / size);
+            dx[at] = weight * k.rstd * (float_get(&n->g, at) - k.sum_g / size - normal * k.sum_gx / size);
         }
     }
     if (count == 0)
         for (int64_t i = 0; i < 2 * channels; i++) CHECK(n->moments[i] == 0 && n->sums[i] == 0);
     compare(&n->y, y, all, bound_of(n->x.dtype), "bn_apply");
     compare(&n->dx, dx, all, 2 * bound_of(n->x.dtype), "bn_grad_apply");
-    if (n->s.rows < n->s.capacity) CHECK(isnan(read_at(&n->y, all)) && isnan(read_at(&n->dx, all)));
+    if (n->s.rows < n->s.capacity) CHECK(isnan(float_get(&n->y, all)) && isnan(float_get(&n->dx, all)));
     dpt_free(y);
     dpt_free(dx);
 }
@@ -399,8 +351,8 @@ static void infer_check(norm_case *n) {
     double *y = dpt_alloc_zero((size_t)(count * c) + 1, sizeof *y);
     for (int64_t k = 0; k < c; k++)
         for (int64_t i = 0; i < count; i++)
-            y[place(n, k, i)] = (read_at(&n->x, place(n, k, i)) - (double)n->mean[k]) / sqrt((double)n->var[k] + 1e-3) *
-                                    (double)n->weight[k] +
+            y[place(n, k, i)] = (float_get(&n->x, place(n, k, i)) - (double)n->mean[k]) /
+                                    sqrt((double)n->var[k] + 1e-3) * (double)n->weight[k] +
                                 (double)n->bias[k];
     compare(&n->y, y, count * c, bound_of(n->x.dtype), "bn_infer");
     dpt_free(y);

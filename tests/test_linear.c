@@ -1,5 +1,6 @@
 /* test_linear.c: products of matrices and the fused linear kernels against sums written out in f64: all transposes,
  * batch dimensions in every place, padded rows that hold NaN, no valid rows; what constructors build and refuse. */
+#include "activation_formula.h"
 #include "dptrain/ops.h"
 #include "graph/graph.h"
 #include "kernel_array.h"
@@ -25,25 +26,6 @@ static void multiply(int64_t m, int64_t n, int64_t k, view a, view b, double *c)
             for (int64_t l = 0; l < k; l++) sum += a.at[i * a.row + l * a.column] * b.at[l * b.row + j * b.column];
             c[i * n + j] = sum;
         }
-}
-
-static double activate(dpt_activation act, double x) {
-    switch (act) {
-        case DPT_ACT_RELU: return x > 0 ? x : 0;
-        case DPT_ACT_TANH: return tanh(x);
-        case DPT_ACT_GELU: return 0.5 * x * erfc(-x * sqrt(0.5));
-        default: return x;
-    }
-}
-
-/* The derivative, from the output for relu and tanh, from the argument for gelu. */
-static double slope(dpt_activation act, double y) {
-    switch (act) {
-        case DPT_ACT_RELU: return y > 0 ? 1 : 0;
-        case DPT_ACT_TANH: return 1 - y * y;
-        case DPT_ACT_GELU: return 0.5 * erfc(-y * sqrt(0.5)) + y * exp(-0.5 * y * y) * 0.39894228040143268;
-        default: return 1;
-    }
 }
 
 /* ---- matmul ---- */
@@ -163,7 +145,7 @@ static void check_linear(dpt_dtype type, const int64_t layer[3], int64_t rows, d
                      .attr = {.matmul = {.transpose_b = true, .act = act, .bias = bias}}};
     kernel_run(&call, 1);
     if (act == DPT_ACT_GELU) kernel_array_check(&z, expected, "argument of gelu");
-    for (int64_t i = 0; i < rows * out; i++) expected[i] = activate(act, expected[i]);
+    for (int64_t i = 0; i < rows * out; i++) expected[i] = activation_formula(act, expected[i]);
     kernel_array_check(&y, expected, "linear");
     dpt_free(expected);
     kernel_array_free(&x), kernel_array_free(&w), kernel_array_free(&b), kernel_array_free(&y), kernel_array_free(&z);
@@ -188,7 +170,7 @@ static void check_dgrad(dpt_dtype type, const int64_t layer[3], int64_t rows, dp
     kernel_array dx = kernel_array_out(type, rows, 2, (int64_t[]){capacity, in});
     double *expected = dpt_alloc_zero((size_t)(capacity * in), sizeof *expected);
     multiply(rows, in, out, matrix(g.value, rows, out, false), matrix(w.value, out, in, false), expected);
-    for (int64_t i = 0; i < rows * in; i++) expected[i] *= slope(act, y.value[i]);
+    for (int64_t i = 0; i < rows * in; i++) expected[i] *= activation_slope(act, y.value[i]);
     dpt_call call = {.op = DPT_OP_LINEAR_DGRAD,
                      .n_in = act == DPT_ACT_NONE ? 2 : 3,
                      .n_out = 1,

@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "ops/normal_polynomial.h"
+
 /* Inlined always: a call would keep the loop around it from vectorising. */
 #define DPT_INLINE static inline __attribute__((always_inline))
 
@@ -65,16 +67,7 @@ DPT_INLINE float dpt_normal_f32(float x) {
     float u = fabsf(x);
     u = u > 14.5F ? 14.5F : u;
     const float t = 1.0F / (u + 2.5F), q = (u - 2.5F) * t;
-    float p = -1.572668358e-04F;
-    p = p * q - 3.108643643e-04F;
-    p = p * q + 6.843453530e-04F;
-    p = p * q + 2.523296720e-03F;
-    p = p * q - 1.600961778e-03F;
-    p = p * q - 1.638602142e-02F;
-    p = p * q + 9.235915009e-03F;
-    p = p * q + 1.319869654e-01F;
-    p = p * q - 4.336920145e-01F;
-    p = p * q + 7.066566601e-01F;
+    const float p = DPT_NORMAL_POLYNOMIAL(q);
     const float tail = dpt_exp_f32(-0.5F * u * u) * t * p;
     return x < 0 ? tail : 1.0F - tail;
 }
