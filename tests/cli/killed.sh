@@ -12,7 +12,7 @@ rank_process() {
     local p children
     read -ra children <"/proc/$1/task/$1/children"
     for p in "${children[@]}"; do
-        if tr '\0' '\n' <"/proc/$p/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2"; then echo "$p"; fi
+        if grep -qxz "OMPI_COMM_WORLD_RANK=$2" "/proc/$p/environ"; then echo "$p"; fi
     done
 }
 

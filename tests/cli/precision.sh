@@ -34,7 +34,8 @@ on 1 train "${job[@]}" batch=4 steps=30 loss=mse optimizer.lr=0.001 precision=fp
 expect 0
 [ "$(grep -c 'the gradient does not fit fp16' out)" -eq 1 ] || failed "one line about the loss scale" "$(cat err)"
 [ "$(head -n 30 run/metrics.jsonl | grep -c '"skipped": 1')" -ge 2 ] || failed "skipped steps" "$(cat run/metrics.jsonl)"
-head -n 30 run/metrics.jsonl | tail -n 5 | grep -q '"skipped": 1' && failed "a scale that has found its level" "skipped steps"
+sed -n 26,30p run/metrics.jsonl >last
+grep -q '"skipped": 1' last && failed "a scale that has found its level" "skipped steps"
 
 # what is not finite forward is not for the scale to mend
 rm -rf run
