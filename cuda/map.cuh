@@ -130,15 +130,15 @@ __device__ __forceinline__ int64_t dpt_divide(int64_t n, const dpt_divisor &d) {
 
 /* What dpt_loop is, on the device: see ops/loop.h. */
 template <int OPERANDS>
-struct dpt_position {
+struct dpt_coordinates {
     int ndim;
     dpt_divisor length[DPT_MAX_NDIM]; /* length[0] is not used */
     int64_t step[OPERANDS][DPT_MAX_NDIM];
 };
 
 template <int OPERANDS>
-static inline dpt_position<OPERANDS> dpt_position_of(const dpt_loop *loop) {
-    dpt_position<OPERANDS> p = {};
+static inline dpt_coordinates<OPERANDS> dpt_coordinates_of(const dpt_loop *loop) {
+    dpt_coordinates<OPERANDS> p = {};
     p.ndim = loop->ndim;
     for (int i = 0; i < loop->ndim; i++) {
         p.length[i] = dpt_divisor_of(loop->length[i]);
@@ -149,7 +149,7 @@ static inline dpt_position<OPERANDS> dpt_position_of(const dpt_loop *loop) {
 
 /* Offset of operand k at `index` in C order. */
 template <int OPERANDS>
-__device__ __forceinline__ int64_t dpt_offset(const dpt_position<OPERANDS> &p, int k, int64_t index) {
+__device__ __forceinline__ int64_t dpt_offset(const dpt_coordinates<OPERANDS> &p, int k, int64_t index) {
     int64_t offset = 0;
     for (int i = p.ndim - 1; i > 0; i--) {
         const int64_t rest = dpt_divide(index, p.length[i]);
@@ -172,7 +172,7 @@ struct dpt_spread {
     int64_t row_count, tile;
     int axis;
     dpt_reading reading[OPERANDS];
-    dpt_position<OPERANDS> position;
+    dpt_coordinates<OPERANDS> position;
 };
 
 template <typename T, int N, int OPERANDS>
@@ -268,7 +268,7 @@ static dpt_status dpt_spread_launch(const dpt_call *call, dpt_stream *stream, F 
     s.y = y->data;
     s.row_count = y->row_count;
     s.axis = y->axis;
-    s.position = dpt_position_of<OPERANDS>(&loop);
+    s.position = dpt_coordinates_of<OPERANDS>(&loop);
     s.tile = dpt_map_tile(call, y->count / N, DPT_MAP_PACKS / OPERANDS);
     return DPT_LAUNCH((dpt_spread_kernel<T, OPERANDS, F>), dpt_map_blocks(y->count / N, s.tile), DPT_MAP_THREADS, 0,
                       stream, s, f, call->block);

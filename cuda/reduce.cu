@@ -27,7 +27,7 @@ typedef struct sum_plan {
     dpt_dtype y_dtype;
     int axis;
     bool first_kept;                  /* the batch is kept, else summed */
-    dpt_position<1> kept, summed;     /* of tiles: kept without the innermost dimension, the line */
+    dpt_coordinates<1> kept, summed;     /* of tiles: kept without the innermost dimension, the line */
     int64_t kept_count, summed_count; /* elements, of one row of the batch where they have it */
     int64_t line;                     /* SUM_TILE, SUM_FLAT: elements */
     int tiles, tile_width, lanes;     /* tiles of a line; threads side by side in one */
@@ -300,8 +300,8 @@ static dpt_status sum_prepare(dpt_call *call) {
     p->y_dtype = call->out[0].dtype;
     p->kept_count = loop_count(&kept, kept.ndim);
     p->summed_count = loop_count(&summed, summed.ndim);
-    p->kept = dpt_position_of<1>(&kept);
-    p->summed = dpt_position_of<1>(&summed);
+    p->kept = dpt_coordinates_of<1>(&kept);
+    p->summed = dpt_coordinates_of<1>(&summed);
     p->splits = p->tile_width = 1;
     const int64_t rows = p->summed_count * (p->first_kept ? 1 : capacity);
     if (tiles) {

@@ -120,7 +120,7 @@ static void many_in_flight(void) {
         const int64_t n = count_of(k);
         data[k] = dpt_alloc((size_t)n * sizeof(float));
         for (int64_t i = 0; i < n; i++) data[k][i] = (float)(value_at(check_rank(), i) + k);
-        CHECK_OK(comm.ops->start(&comm, DPT_ALL_REDUCE, data[k], (size_t)n, DPT_F32, NULL, &ticket[k]));
+        CHECK_OK(dpt_comm_start(&comm, DPT_ALL_REDUCE, data[k], (size_t)n, DPT_F32, NULL, &ticket[k]));
     }
     for (int k = 0; k < MANY; k++) {
         const int one = (k * 7) % MANY;

@@ -48,7 +48,7 @@ static void check(dpt_collective what, int64_t count) {
     for (int64_t i = 0; i < with; i++) v[i] = -1;
     for (int64_t i = 0; i < all; i++) v[BESIDE + i] = value_at(check_rank(), i);
     CHECK_OK(device->ops->copy_in(device, memory, v, bytes, stream));
-    CHECK_OK(comm.ops->start(&comm, what, operand, (size_t)count, DPT_F32, stream, &ticket));
+    CHECK_OK(dpt_comm_start(&comm, what, operand, (size_t)count, DPT_F32, stream, &ticket));
     CHECK_OK(comm.ops->wait(&comm, ticket, stream));
     CHECK_OK(device->ops->copy_out(device, v, memory, bytes, stream));
     CHECK_OK(device->ops->stream_sync(device, stream));

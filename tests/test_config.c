@@ -154,9 +154,9 @@ static void useless_below(void) {
     const char *cpu[] = {"device=cpu"}, *share[] = {"cuda.memory=0.5", "cuda.graph=off", "cuda.sync=op"};
     const char *file = "cuda:\n  memory: 0.5\n  graph: off\n";
     dpt_config *c;
-    if (CHECK_OK(parse_with(file, NULL, 0, &c))) CHECK(c->cuda.memory == 0.5 && c->cuda.graph == DPT_CONFIG_SWITCH_OFF);
+    if (CHECK_OK(parse_with(file, NULL, 0, &c))) CHECK(c->cuda.memory == 0.5 && c->cuda.graph == DPT_CONFIG_GRAPH_OFF);
     dpt_config_destroy(&c);
-    if (CHECK_OK(parse_with(file, cpu, 1, &c))) CHECK(c->cuda.memory == 0 && c->cuda.graph == DPT_CONFIG_SWITCH_ON);
+    if (CHECK_OK(parse_with(file, cpu, 1, &c))) CHECK(c->cuda.memory == 0 && c->cuda.graph == DPT_CONFIG_GRAPH_AUTO);
     dpt_config_destroy(&c);
     if (CHECK_OK(parse_with(NULL, share, 3, &c))) CHECK_EQ_I64(c->cuda.sync, DPT_CONFIG_CUDA_SYNC_OP);
     dpt_config_destroy(&c);

@@ -21,8 +21,8 @@ static void refused(const char *file, uint32_t n_kernels, const char *text) {
 
 static void missing(void) { refused("/nonexistent/plugin.so", DPT_OP_COUNT, "No such file"); }
 static void no_symbol(void) { refused(plugin("bare"), DPT_OP_COUNT, "no symbol " DPT_BACKEND_SYMBOL); }
-static void no_table(void) { refused(plugin("empty"), DPT_OP_COUNT, "backend interface 0, this library has 2"); }
-static void other_abi(void) { refused(plugin("abi"), DPT_OP_COUNT, "backend interface 8, this library has 2"); }
+static void no_table(void) { refused(plugin("empty"), DPT_OP_COUNT, "backend interface 0, this library has 3"); }
+static void other_abi(void) { refused(plugin("abi"), DPT_OP_COUNT, "backend interface 9, this library has 3"); }
 
 static void other_operations(void) {
     char text[96];

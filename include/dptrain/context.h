@@ -24,21 +24,45 @@ extern "C" {
 
 typedef struct dpt_context dpt_context;
 
+/* What the watchdog has found. Texts are borrowed for the call. */
+typedef struct dpt_failure {
+    dpt_status status; /* DPT_ERR_PEER, DPT_ERR_DEVICE (NCCL failed), DPT_ERR_INTERNAL (ranks out of step) */
+    int rank;          /* the cause; -1: not known */
+    const char *host;  /* its host, "" if not known */
+    int64_t step;      /* that the rank was last known in; -1: none */
+    const char *phase; /* "train" */
+    const char *message;
+} dpt_failure;
+
 typedef struct dpt_context_options {
     size_t struct_size;
     const char *device; /* "auto", "cpu" or "cuda" */
     int threads;        /* compute threads of this rank; 0: OpenMP's own setting */
     int comm_thread;    /* 1: sum gradients on a thread of its own, 0: inline, -1: by cores per rank */
-    int graph;          /* 1: a program becomes one CUDA graph after its first runs; 0: each operation is queued */
+    int graph;          /* a program becomes CUDA graphs after its first runs: 0 never, 1 one or several as measured,
+                           2 one with its collectives inside, 3 several with them between */
     int sync;           /* 1: wait after every operation, so that one that fails is named; then no graphs are made */
     int deterministic;  /* 1: algorithms of library calls are chosen by rule, never by timing */
     double memory;      /* most device memory to take: up to 1 a share of the device's, above that bytes; 0: no limit */
-    /* Called when a peer is lost while this rank may be blocked inside MPI; NULL: the call may block forever. */
-    void (*on_fatal)(void *user, dpt_status status, const char *message);
+    const char *comm;   /* what sums gradients: "auto" (NCCL on GPUs, MPI else), "nccl" or "mpi" */
+    int comm_bf16;      /* 1: gradients travel and are added in bf16, half the bytes */
+    int comm_ctas;      /* most thread blocks that a collective of NCCL takes from the computation; 0: chosen */
+    int64_t comm_check; /* steps between comparisons of the sums with MPI's; 0: none */
+    double comm_start_s;        /* seconds until all ranks must have joined NCCL; 120 */
+    const char *emulate;        /* take the time of this fabric in place of the exchange (docs/config.md); NULL: none */
+    const char *interface_name; /* network interface of NCCL's and the watchdog's sockets; NULL: chosen */
+    int watchdog;               /* 1: look out for lost, stopped and stuck ranks, where there are several */
+    double silence_s;           /* a rank that has said nothing for so long is stopped or cut off; 20 */
+    double stuck_s;             /* ranks that wait for another that makes no progress in a step end after so long; 20 */
+    double limit_s;             /* the same while it reads, saves or evaluates; 600 */
+    /* Called on a thread of the watchdog's when a rank is lost, stopped or stuck, or ranks disagree on the order of
+     * their collectives, while this rank may be blocked for good: NCCL has been aborted by then, MPI cannot be. Should
+     * end the process. NULL: calls that wait for the lost rank may block forever. */
+    void (*on_fatal)(void *user, const dpt_failure *failure);
     void *user;
 } dpt_context_options;
 
-/* Sets struct_size and the defaults: "auto", 0, -1, graphs, no limit, no callback. Local. */
+/* Sets struct_size and the defaults: the defaults named above; "auto" devices, no memory limit, no callback. Local. */
 DPT_API void dpt_context_options_init(dpt_context_options *options);
 
 /* Duplicates comm twice (gradients, control) and opens the device. options may be NULL: the defaults.

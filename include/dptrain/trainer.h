@@ -43,6 +43,9 @@ typedef struct dpt_trainer_options {
     dpt_precision precision;  /* DPT_PRECISION_FP32; 16-bit ones for graphs of f32 */
     uint64_t seed;            /* of initial parameters and random operations; equal on all ranks; 0 */
     int64_t bucket_bytes;     /* gradients exchanged at once; 0: chosen */
+    int zero;                 /* 1: each rank keeps the optimiser's moments of its share of the parameters only */
+    int update_by_bucket;     /* 1: parameters are updated as their gradients arrive, each bucket by its own guard: a
+                                 gradient that is not finite then skips its own bucket only. Without clip_norm. */
     int no_evaluation;        /* 1: evaluation and prediction are not planned, their memory not taken */
 } dpt_trainer_options;
 

@@ -7,8 +7,16 @@
 #include "backend/comm.h"
 #include "backend/device.h"
 #include "backend/kernel.h"
+#include "backend/watchdog.h"
 
-enum { DPT_BACKEND_ABI = 2 };
+enum { DPT_BACKEND_ABI = 3 };
+
+/* Another device of this host, as a device sees it. */
+typedef struct dpt_peer {
+    bool visible; /* to this process */
+    bool access;  /* one can read the other's memory */
+    bool nvlink;  /* by a link of their own */
+} dpt_peer;
 
 typedef struct dpt_backend {
     uint32_t abi;                     /* DPT_BACKEND_ABI */
@@ -17,8 +25,12 @@ typedef struct dpt_backend {
     const dpt_kernel *const *kernels; /* by op number */
     /* Collective: the choice of a device depends on the local ranks. */
     dpt_status (*device_open)(const dpt_control *control, int threads, dpt_device *device);
-    /* comm_thread as in dpt_context_options. NULL: sums go through host memory and MPI. Collective. */
-    dpt_status (*comm_open)(MPI_Comm parent, dpt_device *device, int comm_thread, dpt_comm *comm);
+    /* The backend's own communicator, as dpt_comm_open. NULL: MPI sums. Collective. */
+    dpt_status (*comm_open)(const dpt_control *control, dpt_device *device, const dpt_comm_options *options,
+                            dpt_comm *comm);
+    /* How this rank's device reaches another of its host, by PCI address; no context is made there. NULL: there is
+     * nothing to know. Local. */
+    dpt_status (*peer)(dpt_device *device, const char *pci, dpt_peer *peer);
     /* One line about versions and devices, for `dptrain info`: opens no device; says what is missing. */
     dpt_status (*describe)(char *text, size_t bytes);
 } dpt_backend;
@@ -52,8 +64,8 @@ struct dpt_context {
     const dpt_backend *backend;
     dpt_device device;
     dpt_comm comm;
-    void (*on_fatal)(void *user, dpt_status status, const char *message);
-    void *user;
+    dpt_position *position;
+    dpt_watchdog *watchdog; /* NULL: one rank alone, or not wanted */
 };
 
 #endif

@@ -21,6 +21,8 @@ typedef struct request {
     void *data;
     size_t count;
     dpt_dtype dtype;
+    uint64_t sequence;
+    dpt_position *position;
 } request;
 
 typedef struct mpi_comm {
@@ -88,6 +90,7 @@ static void *serve(void *context) {
         request r = m->ring[m->finished % RING];
         pthread_mutex_unlock(&m->lock);
         dpt_status status = execute(m, &r);
+        dpt_position_finish(r.position, DPT_LANE_GRADIENTS, r.sequence);
         pthread_mutex_lock(&m->lock);
         if (status != DPT_OK && m->status == DPT_OK) {
             m->status = status;
@@ -112,12 +115,13 @@ static dpt_status mpi_start(dpt_comm *comm, dpt_collective what, void *data, siz
                             dpt_stream *stream, uint64_t *ticket) {
     (void)stream;
     mpi_comm *m = comm->state;
-    request r = {what, data, count, dtype};
-    comm->sequence++;
+    request r = {what, data, count, dtype, comm->sequence, comm->position};
     if (!m->threaded || count * dpt_dtype_size(dtype) <= inline_bytes) {
         if (m->threaded) DPT_TRY(wait_for(m, m->started));
         *ticket = 0;
-        return execute(m, &r);
+        dpt_status status = execute(m, &r);
+        dpt_position_finish(r.position, DPT_LANE_GRADIENTS, r.sequence);
+        return status;
     }
     pthread_mutex_lock(&m->lock);
     while (m->started - m->finished == RING) pthread_cond_wait(&m->changed, &m->lock);

@@ -17,6 +17,25 @@ dpt_status dpt_mpi_status(int code, const char *call) {
     return dpt_error(DPT_ERR_PEER, "%s: %.*s", call, n, text);
 }
 
+const char *dpt_control_text(dpt_control_kind kind) {
+    static const char *const text[] = {[DPT_CONTROL_GATHER] = "gather",
+                                       [DPT_CONTROL_BROADCAST] = "broadcast",
+                                       [DPT_CONTROL_SUM] = "sum",
+                                       [DPT_CONTROL_PREFIX] = "prefix sum",
+                                       [DPT_CONTROL_AGREE] = "agreement"};
+    return text[kind];
+}
+
+/* Around an exchange: the position knows that it is under way. */
+static uint64_t begin(const dpt_control *control, dpt_control_kind kind, size_t bytes) {
+    return dpt_position_start(control->position, DPT_LANE_CONTROL, (int)kind, bytes, 0);
+}
+
+static dpt_status end(const dpt_control *control, uint64_t sequence, dpt_status status) {
+    dpt_position_finish(control->position, DPT_LANE_CONTROL, sequence);
+    return status;
+}
+
 dpt_status dpt_control_open(dpt_control *control, MPI_Comm comm) {
     *control = (dpt_control){.comm = MPI_COMM_NULL};
     DPT_TRY(DPT_MPI(MPI_Comm_dup(comm, &control->comm)));
@@ -38,14 +57,17 @@ void dpt_control_close(dpt_control *control) {
 
 dpt_status dpt_control_gather(const dpt_control *control, const void *mine, size_t bytes, void *all) {
     DPT_CHECK(bytes <= INT_MAX, DPT_ERR_ARG, "%zu bytes of a rank: more than MPI counts", bytes);
-    return DPT_MPI(MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, control->comm));
+    uint64_t it = begin(control, DPT_CONTROL_GATHER, bytes);
+    return end(control, it,
+               DPT_MPI(MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, control->comm)));
 }
 
 dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t bytes, int root) {
     char *p = data;
     while (bytes > 0) {
         int n = bytes > INT_MAX ? INT_MAX : (int)bytes;
-        DPT_TRY(DPT_MPI(MPI_Bcast(p, n, MPI_BYTE, root, control->comm)));
+        uint64_t it = begin(control, DPT_CONTROL_BROADCAST, (size_t)n);
+        DPT_TRY(end(control, it, DPT_MPI(MPI_Bcast(p, n, MPI_BYTE, root, control->comm))));
         p += n;
         bytes -= (size_t)n;
     }
@@ -54,18 +76,21 @@ dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t 
 
 dpt_status dpt_control_sum_i64(const dpt_control *control, int64_t *values, int count) {
     if (control->world == 1) return DPT_OK;
-    return DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, MPI_SUM, control->comm));
+    uint64_t it = begin(control, DPT_CONTROL_SUM, (size_t)count * sizeof *values);
+    return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, MPI_SUM, control->comm)));
 }
 
 dpt_status dpt_control_sum_f64(const dpt_control *control, double *values, int count) {
     if (control->world == 1) return DPT_OK;
-    return DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, control->comm));
+    uint64_t it = begin(control, DPT_CONTROL_SUM, (size_t)count * sizeof *values);
+    return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, control->comm)));
 }
 
 dpt_status dpt_control_prefix_i64(const dpt_control *control, const int64_t *values, int64_t *before, int count) {
     memset(before, 0, (size_t)count * sizeof *before);
     if (control->world == 1) return DPT_OK;
-    DPT_TRY(DPT_MPI(MPI_Exscan(values, before, count, MPI_INT64_T, MPI_SUM, control->comm)));
+    uint64_t it = begin(control, DPT_CONTROL_PREFIX, (size_t)count * sizeof *values);
+    DPT_TRY(end(control, it, DPT_MPI(MPI_Exscan(values, before, count, MPI_INT64_T, MPI_SUM, control->comm))));
     if (control->rank == 0) memset(before, 0, (size_t)count * sizeof *before);
     return DPT_OK;
 }
@@ -75,7 +100,8 @@ dpt_status dpt_control_agree(const dpt_control *control, dpt_status mine) {
     struct {
         int failed, rank;
     } one = {mine != DPT_OK ? 0 : 1, control->rank}, first;
-    DPT_TRY(DPT_MPI(MPI_Allreduce(&one, &first, 1, MPI_2INT, MPI_MINLOC, control->comm)));
+    uint64_t it = begin(control, DPT_CONTROL_AGREE, 0);
+    DPT_TRY(end(control, it, DPT_MPI(MPI_Allreduce(&one, &first, 1, MPI_2INT, MPI_MINLOC, control->comm))));
     if (first.failed != 0) return DPT_OK;
     struct {
         int status;
@@ -101,12 +127,13 @@ static uint64_t majority(const uint64_t *digest, int n) {
 dpt_status dpt_control_same(const dpt_control *control, const char *what, uint64_t digest) {
     if (control->world == 1) return DPT_OK;
     uint64_t ends[2] = {digest, ~digest};
-    DPT_TRY(DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_UINT64_T, MPI_MIN, control->comm)));
+    uint64_t it = begin(control, DPT_CONTROL_AGREE, sizeof digest);
+    DPT_TRY(end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_UINT64_T, MPI_MIN, control->comm))));
     if (ends[0] == ~ends[1]) return DPT_OK;
     uint64_t *all = dpt_alloc((size_t)control->world * sizeof *all);
     DPT_TRY(dpt_control_agree(control, all ? DPT_OK : DPT_ERR_MEMORY));
     dpt_status status = DPT_OK;
-    DPT_TRY_GOTO(DPT_MPI(MPI_Allgather(&digest, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, control->comm)), fail);
+    DPT_TRY_GOTO(dpt_control_gather(control, &digest, sizeof digest, all), fail);
     uint64_t usual = majority(all, control->world);
     char odd[512];
     size_t n = 0;

@@ -7,15 +7,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/position.h"
 #include "base/error.h"
 
 typedef struct dpt_control {
     MPI_Comm comm;
     int rank, world;
     int local_rank, local_world; /* among the ranks of this host */
+    dpt_position *position;      /* where exchanges are told; NULL: nobody watches */
 } dpt_control;
 
-/* Duplicates comm. Collective. */
+/* What an exchange is, in the control plane's lane of a position. */
+typedef enum dpt_control_kind {
+    DPT_CONTROL_GATHER,
+    DPT_CONTROL_BROADCAST,
+    DPT_CONTROL_SUM,
+    DPT_CONTROL_PREFIX,
+    DPT_CONTROL_AGREE
+} dpt_control_kind;
+const char *dpt_control_text(dpt_control_kind kind); /* "agreement" */
+
+/* Duplicates comm; position is NULL. Collective. */
 dpt_status dpt_control_open(dpt_control *control, MPI_Comm comm);
 /* Collective. */
 void dpt_control_close(dpt_control *control);

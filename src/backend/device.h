@@ -39,8 +39,8 @@ typedef struct dpt_device_ops {
     dpt_status (*copy_out)(dpt_device *device, void *host, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*copy)(dpt_device *device, void *to, const void *from, size_t bytes, dpt_stream *stream);
     dpt_status (*zero)(dpt_device *device, void *to, size_t bytes, dpt_stream *stream);
-    /* callers: a stream of the program's caller, in the vendor's terms (cudaStream_t). before: our stream waits for what
-     * is queued there so far; else theirs waits for ours. NULL where the host writes the device's memory. */
+    /* callers: a stream of the program's caller, in the vendor's terms (cudaStream_t). before: our stream waits for
+     * what is queued there so far; else theirs waits for ours. NULL where the host writes the device's memory. */
     dpt_status (*join)(dpt_device *device, dpt_stream *stream, void *callers, bool before);
     /* Bytes free and in all, of device memory. */
     dpt_status (*memory_info)(dpt_device *device, size_t *available, size_t *total);
@@ -57,12 +57,17 @@ typedef struct dpt_device_ops {
     /* Names what the host does until mark_end, for a profiler of the vendor's (NVTX). NULL: there is none. */
     void (*mark_begin)(dpt_device *device, const char *name);
     void (*mark_end)(dpt_device *device);
+    /* In place of an exchange: `blocks` thread blocks read and write the bytes until `seconds` have passed on the
+     * stream. NULL: the host waits instead. */
+    dpt_status (*occupy)(dpt_device *device, dpt_stream *stream, double seconds, int blocks, void *data, size_t bytes);
     void (*close)(dpt_device *device);
 } dpt_device_ops;
 
 struct dpt_device {
     const dpt_device_ops *ops;
     char name[128];      /* "cpu (AVX-512, 1 thread)" */
+    char model[64];      /* "NVIDIA H200"; empty where there are no models */
+    char pci[20];        /* "0000:0f:00.0"; empty: not on a bus */
     int threads;         /* compute threads of this rank */
     bool host_memory;    /* the host may read device memory directly, work is done when queued */
     bool record;         /* programs are recorded after their first runs, where the device can */

@@ -59,6 +59,21 @@
 #define DPT_CONFIG_SWITCH_LIST(X)   \
     X(DPT_CONFIG_SWITCH_OFF, "off") \
     X(DPT_CONFIG_SWITCH_ON, "on")
+#define DPT_CONFIG_GRAPH_LIST(X)       \
+    X(DPT_CONFIG_GRAPH_OFF, "off")     \
+    X(DPT_CONFIG_GRAPH_AUTO, "auto")   \
+    X(DPT_CONFIG_GRAPH_WHOLE, "whole") \
+    X(DPT_CONFIG_GRAPH_SEGMENTS, "segments")
+#define DPT_CONFIG_COMM_LIBRARY_LIST(X)     \
+    X(DPT_CONFIG_COMM_LIBRARY_AUTO, "auto") \
+    X(DPT_CONFIG_COMM_LIBRARY_NCCL, "nccl") \
+    X(DPT_CONFIG_COMM_LIBRARY_MPI, "mpi")
+#define DPT_CONFIG_COMM_DTYPE_LIST(X)     \
+    X(DPT_CONFIG_COMM_DTYPE_FP32, "fp32") \
+    X(DPT_CONFIG_COMM_DTYPE_BF16, "bf16")
+#define DPT_CONFIG_BIND_LIST(X)   \
+    X(DPT_CONFIG_BIND_OFF, "off") \
+    X(DPT_CONFIG_BIND_AUTO, "auto")
 #define DPT_CONFIG_CUDA_SYNC_LIST(X)   \
     X(DPT_CONFIG_CUDA_SYNC_OFF, "off") \
     X(DPT_CONFIG_CUDA_SYNC_OP, "op")
@@ -75,6 +90,10 @@ typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) 
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
 typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
 typedef enum dpt_config_switch { DPT_CONFIG_SWITCH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_switch;
+typedef enum dpt_config_graph { DPT_CONFIG_GRAPH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_graph;
+typedef enum dpt_config_comm_library { DPT_CONFIG_COMM_LIBRARY_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_library;
+typedef enum dpt_config_comm_dtype { DPT_CONFIG_COMM_DTYPE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_dtype;
+typedef enum dpt_config_bind { DPT_CONFIG_BIND_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_bind;
 typedef enum dpt_config_cuda_sync { DPT_CONFIG_CUDA_SYNC_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_cuda_sync;
 #undef DPT_CONFIG_CHOICE_ENUM
 
@@ -120,6 +139,8 @@ typedef struct dpt_config {
         dpt_config_optimizer name;
         double lr, momentum, beta1, beta2, eps, weight_decay;
         double clip_norm; /* 0: off */
+        int64_t zero;
+        bool by_bucket;
         dpt_config_texts no_decay, frozen;
     } optimizer;
     struct {
@@ -131,7 +152,7 @@ typedef struct dpt_config {
     int64_t seed;
     dpt_config_device device;
     struct {
-        dpt_config_switch graph;
+        dpt_config_graph graph;
         dpt_config_cuda_sync sync;
         double memory; /* 0: no limit; up to 1 a share, above that bytes */
     } cuda;
@@ -144,9 +165,21 @@ typedef struct dpt_config {
         bool overwrite;
     } run;
     struct {
+        dpt_config_comm_library library;
+        dpt_config_comm_dtype dtype;
         double bucket_mb; /* 0: chosen by the program */
         dpt_config_comm_thread thread;
+        int64_t ctas; /* 0: chosen */
+        char *interface;
+        double start_s;
+        int64_t check; /* steps; 0: off */
+        char *emulate;
     } comm;
+    struct {
+        bool enabled;
+        double silence_s, stuck_s, limit_s;
+    } watchdog;
+    dpt_config_bind bind;
     struct {
         int64_t every;
         dpt_log_level level;

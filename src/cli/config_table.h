@@ -61,6 +61,10 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd adds it times the parameter to the gradient; " \
       "adamw shrinks the parameter by it times the learning rate") \
     X(optimizer.clip_norm, NULL, "(0, inf)", NULL, "largest norm of all gradients together; not set: no limit") \
+    X(optimizer.zero, "0", "[0, 1]", NULL, \
+      "1: each rank keeps the optimiser's moments of its share of the parameters only") \
+    X(optimizer.by_bucket, "false", NULL, NULL, \
+      "update parameters as their gradients arrive; one that is not finite then skips its own bucket only") \
     X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
     X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
@@ -69,8 +73,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
-    X(cuda.graph, "on", DPT_CONFIG_CHOICES(DPT_CONFIG_SWITCH_LIST), "device!=cpu", \
-      "run a step as one CUDA graph after its first runs; off: queue every operation by itself") \
+    X(cuda.graph, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_GRAPH_LIST), "device!=cpu", \
+      "run a step as CUDA graphs after its first runs: whole, one with the exchange of gradients inside; segments, " \
+      "several with the exchange between them; auto, what is faster here; off, every operation is queued by itself") \
     X(cuda.sync, "off", DPT_CONFIG_CHOICES(DPT_CONFIG_CUDA_SYNC_LIST), "device!=cpu", \
       "op: wait after every operation, so that one that fails is named (slow; no graphs)") \
     X(cuda.memory, NULL, "(0, inf)", "device!=cpu", \
@@ -80,11 +85,31 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
       "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
+    X(bind, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_BIND_LIST), NULL, \
+      "keep a rank's threads and memory near its GPU; off, and where the launcher has bound it: as it is") \
     X(run.dir, NULL, NULL, NULL, "folder of the results; not set: runs/<model>-<Slurm job id or UTC time>") \
     X(run.overwrite, "false", NULL, NULL, "take a run.dir that is not empty and replace its files") \
-    X(comm.bucket_mb, NULL, "(0, 65536]", NULL, "MiB of gradients summed by one exchange; not set: 4") \
+    X(comm.library, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_LIBRARY_LIST), NULL, \
+      "sums gradients; auto: nccl on GPUs, mpi else; mpi on GPUs goes through host memory") \
+    X(comm.dtype, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_DTYPE_LIST), NULL, \
+      "in which fp32 gradients travel and are added; bf16 halves the bytes and rounds the sums") \
+    X(comm.bucket_mb, NULL, "(0, 65536]", NULL, \
+      "MiB of gradients summed by one exchange; not set: from the measured latency and bandwidth") \
     X(comm.thread, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_COMM_THREAD_LIST), NULL, \
       "exchange gradients from a thread of its own; auto: where a rank has two cores or more") \
+    X(comm.ctas, NULL, "[1, 64]", "device!=cpu", \
+      "most thread blocks that a collective of NCCL takes from the computation; not set: chosen") \
+    X(comm.interface, NULL, NULL, NULL, "network interface of NCCL's and the watchdog's sockets; not set: chosen") \
+    X(comm.start_s, "120", "(0, inf)", NULL, "seconds until all ranks must have joined NCCL") \
+    X(comm.check, "0", "[0, inf)", NULL, "steps between comparisons of the sums with MPI's; 0: none") \
+    X(comm.emulate, NULL, NULL, NULL, \
+      "take the time of a fabric in place of the exchange, to measure how much of it hides (results are then wrong): " \
+      "8xnvlink, 4-nodes, 128-nodes, or latency in us and bandwidth in GB/s as 30us,45GB/s") \
+    X(watchdog.enabled, "true", NULL, NULL, "look out for lost, stopped and stuck ranks") \
+    X(watchdog.silence_s, "20", "(0, inf)", NULL, "a rank that has said nothing for so long is stopped or cut off") \
+    X(watchdog.stuck_s, "20", "(0, inf)", NULL, \
+      "ranks that wait in a collective for one that makes no progress in its step end after so long") \
+    X(watchdog.limit_s, "600", "(0, inf)", NULL, "the same while it reads, saves or evaluates") \
     X(profile, "0", "[0, 1000000]", NULL, \
       "steps that are timed operation by operation, after the first 10: run.dir gets trace.<rank>.json and profile.txt") \
     X(log.every, "50", "[1, inf)", NULL, "steps between lines of the metrics file") \

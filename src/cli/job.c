@@ -162,11 +162,14 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     o->accumulate = (int)c->accumulate;
     o->seed = (uint64_t)c->seed;
     o->precision = (dpt_precision)c->precision;
+    o->zero = (int)c->optimizer.zero;
+    o->update_by_bucket = c->optimizer.by_bucket;
     o->bucket_bytes = (int64_t)(c->comm.bucket_mb * 1048576);
 }
 
 static dpt_status open_context(dpt_job *job) {
     static const char *const devices[] = {"auto", "cpu", "cuda"};
+    static const char *const libraries[] = {"auto", "nccl", "mpi"};
     static const int threads[] = {-1, 1, 0};
     const dpt_config *c = job->config;
     dpt_context_options o;
@@ -174,11 +177,24 @@ static dpt_status open_context(dpt_job *job) {
     o.device = devices[c->device];
     o.threads = c->threads ? (int)c->threads : job->cli->launch.threads;
     o.comm_thread = threads[c->comm.thread];
-    o.graph = c->cuda.graph == DPT_CONFIG_SWITCH_ON;
+    o.graph = (int)c->cuda.graph;
     o.sync = c->cuda.sync == DPT_CONFIG_CUDA_SYNC_OP;
     o.memory = c->cuda.memory;
     o.deterministic = c->deterministic == DPT_CONFIG_SWITCH_ON;
-    return dpt_context_create(job->cli->control.comm, &o, &job->ctx);
+    o.comm = libraries[c->comm.library];
+    o.comm_bf16 = c->comm.dtype == DPT_CONFIG_COMM_DTYPE_BF16;
+    o.comm_ctas = (int)c->comm.ctas;
+    o.comm_check = c->comm.check;
+    o.comm_start_s = c->comm.start_s;
+    o.emulate = c->comm.emulate;
+    o.interface_name = c->comm.interface;
+    o.watchdog = c->watchdog.enabled;
+    o.silence_s = c->watchdog.silence_s;
+    o.stuck_s = c->watchdog.stuck_s;
+    o.limit_s = c->watchdog.limit_s;
+    DPT_TRY(dpt_context_create(job->cli->control.comm, &o, &job->ctx));
+    job->cli->control.position = job->ctx->position;
+    return DPT_OK;
 }
 
 static dpt_status check_batch(dpt_job *job) {
@@ -216,6 +232,7 @@ void dpt_job_close(dpt_job *job) {
     dpt_graph_destroy(&job->graph);
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
+    job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
 }
 

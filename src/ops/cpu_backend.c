@@ -1,7 +1,6 @@
 /* cpu_backend.c: the CPU's plug-in table. */
 #include "ops/cpu_backend.h"
 
-#include "backend/comm_mpi.h"
 #include "backend/device_cpu.h"
 #include "ops/op_table.h"
 
@@ -11,7 +10,6 @@ static const dpt_backend cpu = {
     .name = "cpu",
     .kernels = dpt_cpu_kernels,
     .device_open = dpt_cpu_device_open,
-    .comm_open = dpt_mpi_comm_open,
 };
 
 const dpt_backend *dpt_cpu_backend(void) { return &cpu; }

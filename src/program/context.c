@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "backend/backend.h"
-#include "backend/comm_staged.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -15,7 +14,16 @@
 static const char *const cuda_plugin = "libdptrain_cuda.so";
 
 void dpt_context_options_init(dpt_context_options *options) {
-    *options = (dpt_context_options){.struct_size = sizeof *options, .device = "auto", .comm_thread = -1, .graph = 1};
+    *options = (dpt_context_options){.struct_size = sizeof *options,
+                                     .device = "auto",
+                                     .comm_thread = -1,
+                                     .graph = 1,
+                                     .comm = "auto",
+                                     .comm_start_s = 120,
+                                     .watchdog = 1,
+                                     .silence_s = 20,
+                                     .stuck_s = 20,
+                                     .limit_s = 600};
 }
 
 /* The plug-in, if it opens and sees a device. */
@@ -62,9 +70,33 @@ static dpt_status set_up_device(const dpt_context_options *o, dpt_device *device
     return DPT_OK;
 }
 
-static dpt_status open_comm(MPI_Comm comm, const dpt_context_options *o, dpt_context *c) {
-    if (c->backend->comm_open) return c->backend->comm_open(comm, &c->device, o->comm_thread, &c->comm);
-    return dpt_staged_comm_open(comm, &c->device, &c->comm);
+static dpt_status open_comm(const dpt_context_options *options, dpt_context *c) {
+    static const char *const names[] = {[DPT_COMM_AUTO] = "auto", [DPT_COMM_NCCL] = "nccl", [DPT_COMM_MPI] = "mpi"};
+    dpt_comm_options o = {.thread = options->comm_thread,
+                          .max_ctas = options->comm_ctas,
+                          .sum_bf16 = options->comm_bf16 != 0,
+                          .deterministic = options->deterministic != 0,
+                          .start_limit_s = options->comm_start_s,
+                          .interface = options->interface_name,
+                          .emulate = options->emulate,
+                          .check_every = options->comm_check,
+                          .position = c->position};
+    while (o.library <= DPT_COMM_MPI && strcmp(options->comm, names[o.library]) != 0) o.library++;
+    DPT_CHECK(o.library <= DPT_COMM_MPI, DPT_ERR_CONFIG, "comm \"%s\": auto, nccl or mpi", options->comm);
+    o.always = o.library == DPT_COMM_NCCL || o.emulate;
+    return dpt_comm_open(c->backend, &c->control, &c->device, &o, &c->comm);
+}
+
+static dpt_status start_watchdog(const dpt_context_options *options, dpt_context *c) {
+    dpt_watchdog_options o = {.silence_s = options->silence_s,
+                              .stuck_s = options->stuck_s,
+                              .limit_s = options->limit_s,
+                              .interface = options->interface_name,
+                              .position = c->position,
+                              .on_fatal = options->on_fatal,
+                              .user = options->user};
+    if (c->control.world == 1 || !options->watchdog) return DPT_OK;
+    return dpt_watchdog_start(&c->control, &o, &c->watchdog);
 }
 
 dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options, dpt_context **context) {
@@ -77,9 +109,11 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     dpt_context *c = dpt_alloc_zero(1, sizeof *c);
     DPT_CHECK_ALLOC(c);
     c->control.comm = MPI_COMM_NULL;
-    c->on_fatal = options->on_fatal;
-    c->user = options->user;
     DPT_TRY_GOTO(dpt_control_open(&c->control, comm), fail);
+    DPT_TRY_GOTO(dpt_control_agree(&c->control, dpt_position_create(&c->position)), fail);
+    c->control.position = c->position;
+    dpt_position_phase(c->position, DPT_PHASE_START);
+    DPT_TRY_GOTO(start_watchdog(options, c), fail);
     status = choose_backend(options->device ? options->device : "auto", &c->backend);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     DPT_TRY_GOTO(dpt_control_same(&c->control, "the backend", dpt_hash(c->backend->name, strlen(c->backend->name), 0)),
@@ -87,10 +121,12 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     status = c->backend->device_open(&c->control, options->threads, &c->device);
     if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
-    status = open_comm(comm, options, c);
+    status = open_comm(options, c);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
+    dpt_watchdog_watch(c->watchdog, &c->comm);
     dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
             c->comm.name);
+    dpt_position_phase(c->position, DPT_PHASE_OUTSIDE);
     *context = c;
     return DPT_OK;
 fail:
@@ -102,9 +138,12 @@ void dpt_context_destroy(dpt_context **context) {
     dpt_context *c = context ? *context : NULL;
     if (c == NULL) return;
     *context = NULL;
-    if (c->comm.ops) c->comm.ops->close(&c->comm);
+    dpt_watchdog_watch(c->watchdog, NULL);
+    dpt_comm_close(&c->comm);
     if (c->device.ops) c->device.ops->close(&c->device);
+    dpt_watchdog_stop(&c->watchdog);
     dpt_control_close(&c->control);
+    dpt_position_destroy(&c->position);
     dpt_free(c);
 }
 

@@ -37,6 +37,7 @@ typedef struct dpt_program_options {
     int64_t capacity[DPT_MAX_AXES]; /* rows per rank, a batch axis each */
     int64_t length;                 /* what DPT_LENGTH stands for; 0: the graph has none */
     int rank, world;
+    bool exchange; /* collectives are run: there are several ranks, or one that acts as if there were */
     const dpt_backend *backend;
     dpt_device *device;
     const dpt_arena_plan *arenas; /* borrowed until the program is destroyed */

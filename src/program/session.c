@@ -43,7 +43,7 @@ static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     bool collective = dpt_op_of(node)->flags & DPT_IS_COLLECTIVE;
     const dpt_kernel *kernel = collective ? NULL : p->options.backend->kernels[node->op];
     if (p->elided[node->id] || (!collective && kernel == NULL)) return DPT_OK;
-    if (collective && p->options.world == 1) return DPT_OK;
+    if (collective && !p->options.exchange) return DPT_OK;
     dpt_session_step *st = &s->steps[s->n_step++];
     st->node = node;
     st->kernel = kernel;
@@ -89,7 +89,7 @@ static dpt_status make_ways(dpt_session *s) {
 
 static bool has_collectives(const dpt_program *p) {
     for (int64_t i = 0; i < p->graph->n_node; i++)
-        if (p->options.world > 1 && (dpt_op_of(p->graph->node[i])->flags & DPT_IS_COLLECTIVE)) return true;
+        if (p->options.exchange && (dpt_op_of(p->graph->node[i])->flags & DPT_IS_COLLECTIVE)) return true;
     return false;
 }
 
@@ -162,12 +162,12 @@ static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
     const dpt_attr *a = &st->call.attr;
     switch (st->node->op) {
         case DPT_OP_SUM_START:
-            return comm->ops->start(comm, DPT_ALL_REDUCE, st->call.in[0].data, (size_t)st->call.in[0].count,
-                                    st->call.in[0].dtype, s->stream, st->ticket);
+            return dpt_comm_start(comm, DPT_ALL_REDUCE, st->call.in[0].data, (size_t)st->call.in[0].count,
+                                  st->call.in[0].dtype, s->stream, st->ticket);
         case DPT_OP_BUCKET_START: {
             dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
-            return comm->ops->start(comm, DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
-                                    (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype, s->stream, st->ticket);
+            return dpt_comm_start(comm, DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
+                                  (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype, s->stream, st->ticket);
         }
         default: return comm->ops->wait(comm, *st->ticket, s->stream);
     }

@@ -40,6 +40,7 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
     dpt_program_options p = {.mode = mode,
                              .rank = t->ctx->control.rank,
                              .world = t->ctx->control.world,
+                             .exchange = t->ctx->comm.exchanges,
                              .backend = t->ctx->backend,
                              .device = &t->ctx->device,
                              .arenas = &t->plan,
