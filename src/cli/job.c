@@ -232,7 +232,7 @@ void dpt_job_close(dpt_job *job) {
     dpt_graph_destroy(&job->graph);
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
-    job->cli->control.position = NULL;
+    if (job->cli) job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
 }
 
