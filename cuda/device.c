@@ -272,6 +272,12 @@ static dpt_status cuda_timer_elapsed(dpt_device *device, dpt_event *begin, dpt_e
     return DPT_OK;
 }
 
+static dpt_status cuda_occupy(dpt_device *device, dpt_stream *stream, double seconds, int blocks, void *data,
+                              size_t bytes) {
+    DPT_TRY(enter(device));
+    return dpt_cuda_occupy(data, bytes, seconds, blocks, stream);
+}
+
 static void cuda_mark_begin(dpt_device *device, const char *name) {
     (void)device;
     nvtxRangePushA(name);
@@ -318,6 +324,7 @@ static const dpt_device_ops cuda_ops = {
     .timer_elapsed = cuda_timer_elapsed,
     .mark_begin = cuda_mark_begin,
     .mark_end = cuda_mark_end,
+    .occupy = cuda_occupy,
     .close = cuda_close,
 };
 

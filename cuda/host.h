@@ -30,6 +30,9 @@ dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, 
 enum { dpt_cuda_probe_value = 20260 };
 dpt_status dpt_cuda_probe(int *word, dpt_stream *stream);
 
+/* occupy.cu: see dpt_device_ops (device.h); data is aligned to 16 bytes. */
+dpt_status dpt_cuda_occupy(void *data, size_t bytes, double seconds, int blocks, dpt_stream *stream);
+
 #ifdef __cplusplus
 }
 #endif
