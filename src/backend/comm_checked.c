@@ -205,9 +205,10 @@ static dpt_status checked_wait(dpt_comm *comm, uint64_t ticket, dpt_stream *stre
 
 static void tell(checked_comm *c, int64_t step) {
     if (c->compared == 0) return;
-    dpt_log(c->told ? DPT_LOG_DEBUG : DPT_LOG_INFO,
-            "step %lld: %lld sums of %s checked against MPI's: largest relative error %.2g, rounding explains %.2g",
-            (long long)step, (long long)c->compared, c->inner.name, c->largest, c->largest_allowed);
+    dpt_log(
+        c->told ? DPT_LOG_DEBUG : DPT_LOG_INFO,
+        "comm.check: %lld sums of step %lld compared with MPI's: largest relative error %.2g, rounding explains %.2g",
+        (long long)c->compared, (long long)step, c->largest, c->largest_allowed);
     c->told = true;
     c->compared = 0;
     c->largest = c->largest_allowed = 0;

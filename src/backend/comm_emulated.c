@@ -7,7 +7,6 @@
  * ends after all before it. */
 #include "backend/comm_emulated.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -34,10 +33,7 @@ typedef struct emulated_comm {
 static void sleep_until(double end_s) {
     for (double left_s; (left_s = end_s - dpt_clock_s()) > 0;) {
         struct timespec pause = {.tv_nsec = (long)(1e9 * (left_s > 0.5 ? 0.5 : left_s - awake_s))};
-        if (left_s > 2 * awake_s)
-            nanosleep(&pause, NULL);
-        else
-            sched_yield();
+        if (left_s > 2 * awake_s) nanosleep(&pause, NULL);
     }
 }
 
@@ -110,7 +106,7 @@ dpt_status dpt_emulated_comm_open(const dpt_control *control, dpt_device *device
     DPT_TRY(dpt_fabric_parse(fabric, &e->fabric));
     DPT_TRY(make_stream(e));
     comm->overlaps = e->stream != NULL || overlap;
-    snprintf(comm->name, sizeof comm->name, "emulated %s, not summed", e->fabric.name);
+    snprintf(comm->name, sizeof comm->name, "nothing: %s is emulated", e->fabric.name);
     dpt_log(DPT_LOG_WARNING,
             "the exchange of gradients is emulated (%s: %.4g us + %.4g GB/s): nothing is summed over ranks, results "
             "are good for timing alone",

@@ -37,8 +37,8 @@ static dpt_status staged_start(dpt_comm *comm, dpt_collective what, void *data, 
     size_t size = dpt_dtype_size(dtype), slices = sliced ? (size_t)comm->world : 1;
     size_t most = buffer_bytes / size / slices;
     *ticket = 0;
-    DPT_CHECK(comm->world == 1 || most > 0, DPT_ERR_UNSUPPORTED, "a collective over %d ranks does not fit into %zu bytes", comm->world,
-              buffer_bytes);
+    DPT_CHECK(comm->world == 1 || most > 0, DPT_ERR_UNSUPPORTED,
+              "a collective over %d ranks does not fit into %zu bytes", comm->world, buffer_bytes);
     for (size_t first = 0; comm->world > 1 && first < count; first += most) {
         size_t n = count - first < most ? count - first : most;
         DPT_TRY(move(s, data, slices, count, first, n, size, true, stream));

@@ -76,8 +76,7 @@ dpt_status dpt_fabric_parse(const char *text, dpt_fabric *fabric) {
               "fabric \"%s\": a latency of %g s: from 0 to 10 s", text, fabric->latency_s);
     DPT_CHECK(fabric->bandwidth >= 1e3 && fabric->bandwidth <= 1e15, DPT_ERR_CONFIG,
               "fabric \"%s\": a bandwidth of %g GB/s: from 1e-06 to 1e+06", text, fabric->bandwidth / 1e9);
-    snprintf(fabric->name, sizeof fabric->name, "%.4g us + %.4g GB/s", fabric->latency_s * 1e6,
-             fabric->bandwidth / 1e9);
+    snprintf(fabric->name, sizeof fabric->name, "%.39s", text);
     return DPT_OK;
 }
 
