@@ -136,7 +136,7 @@ static bool read_line(uint64_t key, const char *line, dpt_fabric *fabric) {
     char again[128];
     *fabric = (dpt_fabric){0};
     if (sscanf(line, "dptrain-fabric 1 %lf %lf", &fabric->latency_s, &fabric->bandwidth) != 2) return false;
-    bool sane = fabric->latency_s >= 0 && fabric->latency_s < 10 && fabric->bandwidth > 1 && fabric->bandwidth < 1e15;
+    bool sane = fabric->latency_s >= 0 && fabric->latency_s < 10 && fabric->bandwidth > 1 && fabric->bandwidth < 1e18;
     if (!sane) return false;
     format_line(key, fabric, again, sizeof again);
     return strcmp(line, again) == 0;
