@@ -2,8 +2,8 @@
  * in bf16.
  *
  * A window (from 2.27) also lets ranks linked by NVLink add in each other's memory; it needs memory of NCCL's own
- * allocator, at the same offsets on all ranks, and is a collective call: all ranks have it or none. Where there are no
- * windows, memory is registered, each rank for itself. Sums stay right without either, so none is an error. */
+ * allocator, at the same offsets on all ranks, and is a collective call: all ranks make it or none. Where no window
+ * comes of it, memory is registered, each rank for itself. Sums stay right without either, so none is an error. */
 #include <string.h>
 
 #include "base/log.h"
@@ -40,10 +40,10 @@ static dpt_status tell(dpt_nccl_comm *m, dpt_comm_memory *at) {
     DPT_TRY(dpt_nccl_usable(m, &handle));
     if (has_windows(m)) {
         dpt_status status = open_window(m, handle, at);
-        if (status == DPT_OK) return DPT_OK;
-        if (status != DPT_ERR_UNSUPPORTED) return status;
+        if (status == DPT_OK && at->window != NULL) return DPT_OK;
+        if (status != DPT_OK && status != DPT_ERR_UNSUPPORTED) return status;
         forget(m, at);
-        dpt_log(DPT_LOG_DEBUG, "no NCCL window: %s", dpt_last_error());
+        dpt_log(DPT_LOG_DEBUG, "no NCCL window: %s", status == DPT_OK ? "none on this host" : dpt_last_error());
     }
     dpt_nccl_result result =
         dpt_nccl_settle(m, m->nccl->CommRegister(handle, at->memory, at->bytes, &at->registration));
