@@ -3,7 +3,7 @@
 #ifndef DPT_CUDA_HOST_H
 #define DPT_CUDA_HOST_H
 
-#include "cuda/cuda.h"
+#include "cuda/nccl.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,6 +21,11 @@ const char *dpt_cuda_architectures(void);
 /* See dpt_backend (backend.h). */
 dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device);
 dpt_status dpt_cuda_describe(char *text, size_t bytes);
+
+/* Memory for collectives comes from NCCL's allocator from here on, where that gives any, until each call has been
+ * followed by one with NULL. */
+void dpt_cuda_use_nccl_memory(dpt_device *device, const dpt_nccl *nccl);
+bool dpt_cuda_is_nccl_memory(const dpt_device *device, const void *memory);
 
 /* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name. Collective where
  * control is not NULL. */

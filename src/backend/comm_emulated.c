@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-enum { SLOTS = 256, DEFAULT_CTAS = 8, HIGH_PRIORITY = 1 };
+enum { SLOTS = 256, DEFAULT_CTAS = 16, HIGH_PRIORITY = 1 };
 static const double awake_s = 100e-6; /* the end of a delay is awaited without sleeping */
 
 typedef struct emulated_comm {

@@ -122,6 +122,7 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     status = open_comm(options, c);
+    if (status == DPT_ERR_PEER) goto fail; /* ranks have not come: an agreement would wait for them */
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_watchdog_watch(c->watchdog, &c->comm);
     dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
