@@ -13,6 +13,7 @@
 #include "models/zoo.h"
 #include "program/arenas.h"
 #include "program/buckets.h"
+#include "train/trainer.h"
 
 /* ---- words ---- */
 
@@ -296,9 +297,82 @@ static void small_last_bucket(void) {
     }
 }
 
+/* ---- in a trainer ---- */
+
+static char said[256];
+static void hear(void *user, dpt_log_level level, const char *message) {
+    (void)user, (void)level;
+    if (strncmp(message, "all-reduce: ", 12) == 0) snprintf(said, sizeof said, "%s", message);
+}
+
+static dpt_status make_trainer(dpt_context *ctx, const char *model_name, int64_t bucket_bytes, dpt_graph **g,
+                               dpt_trainer **t) {
+    const dpt_model *model;
+    dpt_trainer_options o;
+    dpt_trainer_options_init(&o);
+    o.max_rows = 4;
+    o.bucket_bytes = bucket_bytes;
+    o.no_evaluation = 1;
+    said[0] = 0;
+    DPT_TRY(dpt_model_find(model_name, &model));
+    *g = dpt_graph_create(ctx);
+    DPT_TRY(model->build(*g, &model->defaults));
+    return dpt_trainer_create(*g, &o, t);
+}
+
+static void check_trainer(dpt_context *ctx, const char *model, int64_t bucket_bytes, int64_t buckets, bool measured) {
+    dpt_graph *g = NULL;
+    dpt_trainer *t = NULL;
+    if (CHECK_OK(make_trainer(ctx, model, bucket_bytes, &g, &t))) {
+        CHECK_EQ_I64(t->plan.n_bucket, buckets);
+        CHECK((said[0] != 0) == measured);
+        if (measured) CHECK(strstr(said, "; buckets of 1 MiB, the last of 0.125 MiB") != NULL);
+    }
+    dpt_trainer_destroy(&t);
+    dpt_graph_destroy(&g);
+}
+
+/* Emulated, so that the figures are known: 1 MiB. mlp: see last_bucket. */
+static void trainers_with_overlap(void) {
+    dpt_context *ctx = open_context("1us,1GB/s");
+    if (ctx == NULL) return;
+    dpt_log_set(hear, NULL);
+    check_trainer(ctx, "mlp", 0, 3, true);
+    check_trainer(ctx, "mlp", 4 << 20, 2, false);  /* asked for */
+    check_trainer(ctx, "mlp", 24 << 20, 1, false); /* all of it fits into the last, of 3 MiB */
+    check_trainer(ctx, "surrogate", 0, 1, false);  /* too little to cut */
+    ctx->device.deterministic = true;
+    check_trainer(ctx, "mlp", 0, 2, false); /* 4 MiB, and fc1.weight last */
+    dpt_log_set(NULL, NULL);
+    dpt_context_destroy(&ctx);
+}
+
+/* Alone, nothing is exchanged; with a thread at several ranks it is measured. Ranks that ask for different sizes fail
+ * together, whoever of them would measure. */
+static void trainers_over_ranks(void) {
+    dpt_context *ctx = open_context(NULL);
+    if (ctx == NULL) return;
+    setenv("XDG_CACHE_HOME", check_tmpdir(), 1);
+    dpt_log_set(hear, NULL);
+    dpt_graph *g = NULL;
+    dpt_trainer *t = NULL;
+    CHECK_OK(make_trainer(ctx, "mlp", 0, &g, &t));
+    CHECK((said[0] != 0) == (check_world() > 1));
+    dpt_trainer_destroy(&t);
+    dpt_graph_destroy(&g);
+    for (int odd = 0; odd < 2 && check_world() > 1; odd++) {
+        CHECK_FAILS(make_trainer(ctx, "mlp", check_rank() == odd ? 64 << 20 : 0, &g, &t), DPT_ERR_CONFIG,
+                    "the graph or the trainer's options differs between ranks");
+        dpt_graph_destroy(&g);
+    }
+    dpt_log_set(NULL, NULL);
+    dpt_context_destroy(&ctx);
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "fabric", {"words", words}, {"mistakes", mistakes}, {"seconds", seconds},
                       {"fit", fit}, {"cache", cache}, {"unwritable_cache", unwritable_cache},
                       {"out_of_memory", out_of_memory}, {"emulated_figures", emulated_figures}, {"sizes", sizes},
-                      {"last_bucket", last_bucket}, {"small_last_bucket", small_last_bucket});
+                      {"last_bucket", last_bucket}, {"small_last_bucket", small_last_bucket},
+                      {"trainers_with_overlap", trainers_with_overlap}, {"trainers_over_ranks", trainers_over_ranks});
 }

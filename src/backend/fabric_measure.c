@@ -42,7 +42,7 @@ void dpt_fabric_fit(const double *bytes, const double *seconds, int n, dpt_fabri
         a = 0;
         b = wxy / wxx;
     }
-    if (!(b > 0)) { /* nothing grows: as if the largest took its latency again for its bytes */
+    if (!(b > 1e-16)) { /* nothing grows: as if the largest took its latency again for its bytes */
         a = wy / w;
         b = a / bytes[n - 1];
     }
@@ -59,7 +59,7 @@ static dpt_status time_size(dpt_device *device, dpt_comm *comm, void *data, size
         double begin_s = dpt_clock_s();
         DPT_TRY(dpt_comm_run(comm, DPT_ALL_REDUCE, data, bytes / sizeof(float), DPT_F32, stream));
         DPT_TRY(device->ops->stream_sync(device, stream));
-        double took_s = dpt_clock_s() - begin_s;
+        double took_s = fmax(dpt_clock_s() - begin_s, 1e-9);
         if (i > 0 && took_s < *shortest_s) *shortest_s = took_s;
     }
     return DPT_OK;

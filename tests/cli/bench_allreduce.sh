@@ -4,7 +4,6 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export XDG_CACHE_HOME=$scratch/cache
-rank_counts=2
 
 # table OP RANKS ROWS [ERROR]: the head, and rows whose bandwidths follow from bytes and time by nccl-tests' definition.
 table() {
@@ -58,14 +57,16 @@ on 1 bench mlp seconds=0.1 emulate=2ms,1GB/s
 expect 0
 awk '/^mlp/ { exit !($11 >= 6) }' out || failed "steps of 6 ms or more" "$(tail -n 1 out)"
 
+rank_counts=2
 refused 64 'bench allreduce: "min=1x": bytes, as in 4096' bench allreduce min=1x
+rank_counts=1
 refused 64 'bench allreduce: min is 4096 bytes, max 1024' bench allreduce min=4K max=1K
 refused 64 '"op=sum": usage: dptrain bench allreduce' bench allreduce op=sum
 refused 64 '"loud": usage: dptrain bench allreduce' bench allreduce loud
 refused 64 'no model "mpl": did you mean "mlp"' bench allreduce model=mpl
 refused 64 'no fabric "8xnvlnk" \(did you mean "8xnvlink"' bench allreduce emulate=8xnvlnk
 refused 64 'comm.library is nccl, which sums between GPUs' bench allreduce comm=nccl device=cpu
-rank_counts=1 refused 64 'one rank alone exchanges nothing' bench allreduce max=1K seconds=0.1 model=mlp
+refused 64 'one rank alone exchanges nothing' bench allreduce max=1K seconds=0.1 model=mlp
 on 2 bench allreduce dtype=bf16 max=4K seconds=0.1 device=cpu
 expect 0
 awk 'NR > 2 { if ($6 > 2 / 256) exit 1; rows++ } END { exit rows != 2 }' out ||
@@ -81,5 +82,7 @@ expect 0
 on 1 "${run[@]}" comm.emulate=100us,10GB/s
 expect 0
 grep -q 'exchange of gradients is emulated' err || failed "a warning" "$(cat err)"
+rank_counts=2
 refused 64 'comm.check compares sums, and comm.emulate makes none' "${run[@]}" comm.emulate=8xnvlink comm.check=1
+rank_counts=1
 refused 64 '"fast" is no latency' "${run[@]}" comm.emulate=fast,1GB/s
