@@ -53,6 +53,7 @@ static dpt_status check_options(const dpt_context_options *o) {
               "dpt_context_options was not started by dpt_context_options_init");
     DPT_CHECK(isfinite(o->memory) && o->memory >= 0, DPT_ERR_ARG,
               "device memory of %g: a share or bytes, 0 for no limit", o->memory);
+    DPT_CHECK(o->graph >= DPT_RECORD_OFF && o->graph <= DPT_RECORD_SEGMENTS, DPT_ERR_ARG, "graph is %d", o->graph);
     int up = 0;
     MPI_Initialized(&up);
     DPT_CHECK(up, DPT_ERR_ARG, "MPI is not initialised");
@@ -61,7 +62,7 @@ static dpt_status check_options(const dpt_context_options *o) {
 
 static dpt_status set_up_device(const dpt_context_options *o, dpt_device *device) {
     size_t available, total;
-    device->record = o->graph && !o->sync;
+    device->record = o->sync ? DPT_RECORD_OFF : (dpt_record)o->graph;
     device->sync_each = o->sync;
     device->deterministic = o->deterministic;
     if (o->memory == 0 || device->host_memory) return DPT_OK;

@@ -103,6 +103,7 @@ static dpt_status open_sessions(dpt_trainer *t) {
         if ((*c)->program == NULL) continue;
         dpt_session_options o = {.program = (*c)->program,
                                  .comm = &t->ctx->comm,
+                                 .control = &t->ctx->control,
                                  .arenas = t->arenas,
                                  .activations = t->activations,
                                  .stream = t->stream,
