@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -122,11 +123,12 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     status = c->backend->device_open(&c->control, options->threads, &c->device);
     if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
+    double begin_s = dpt_clock_s();
     status = open_comm(options, c);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_watchdog_watch(c->watchdog, &c->comm);
-    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
-            c->comm.name);
+    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s, ready after %.2f s", c->control.rank,
+            c->control.world, c->device.name, c->comm.name, dpt_clock_s() - begin_s);
     dpt_position_phase(c->position, DPT_PHASE_OUTSIDE);
     *context = c;
     return DPT_OK;
