@@ -59,7 +59,7 @@ static bool open_side(side *s, const char *device, bool record, const dpt_traine
     dpt_context_options_init(&c);
     c.device = device;
     if (!CHECK_OK(dpt_context_create(MPI_COMM_SELF, &c, &s->ctx))) return false;
-    s->ctx->device.record &= record;
+    if (!record) s->ctx->device.record = DPT_RECORD_OFF;
     s->graph = dpt_graph_create(s->ctx);
     build(s->graph);
     return CHECK_OK(dpt_trainer_create(s->graph, o, &s->trainer));
