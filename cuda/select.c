@@ -166,7 +166,7 @@ static void describe_cudnn(char *text, size_t bytes) {
 static int describe_libraries(char *text, size_t bytes) {
     int driver = 0, runtime = 0;
     size_t lt = cublasLtGetVersion();
-    char dnn[64];
+    char dnn[64], nccl[600];
     if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
     if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
     int n = snprintf(text, bytes, "runtime %d.%d, built for %s", runtime / 1000, runtime % 1000 / 10,
@@ -175,11 +175,12 @@ static int describe_libraries(char *text, size_t bytes) {
                   driver % 1000 / 10);
     n += snprintf(text + n, bytes - (size_t)n, "; cuBLASLt %zu.%zu", lt / 10000, lt / 100 % 100);
     describe_cudnn(dnn, sizeof dnn);
-    return n + snprintf(text + n, bytes - (size_t)n, "; %s\n", dnn);
+    dpt_nccl_describe(nccl, sizeof nccl);
+    return n + snprintf(text + n, bytes - (size_t)n, "; %s; %s\n", dnn, nccl);
 }
 
 dpt_status dpt_cuda_describe(char *text, size_t bytes) {
-    char line[512];
+    char line[1024];
     dpt_cuda_device d = {.index = 0};
     int count = 0;
     describe_libraries(line, sizeof line);

@@ -2,6 +2,7 @@
 # GPUs is opened as a user without a GPU would.
 dpt_add_test(device_cuda CUDA_ONLY CUDA 1 2 3)
 dpt_add_test(comm_staged RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(comm_nccl CUDA_ONLY CUDA 1 2 4)
 dpt_add_test(cuda_product CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_conv CUDA_ONLY CUDA 1)
 dpt_add_test(record SOURCES test_record.c trainer_pair.c CUDA_ONLY CUDA 1)

@@ -25,3 +25,7 @@ target_link_libraries(fake_plugin_good PRIVATE dptrain_objects)
 dpt_add_test(plugin)
 target_compile_definitions(test_plugin PRIVATE DPT_TEST_PLUGINS="${CMAKE_CURRENT_BINARY_DIR}")
 add_dependencies(test_plugin fake_plugin_bare fake_plugin_empty fake_plugin_abi fake_plugin_good)
+# Fabrics, described and measured; communicators that stand in front of another.
+dpt_add_test(fabric RANKS 1 2 4)
+dpt_add_test(comm_emulated RANKS 1 2 CUDA 1)
+dpt_add_test(comm_checked RANKS 1 2 4 CUDA 2)

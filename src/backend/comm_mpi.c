@@ -10,9 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/comm_mpi_sum.h"
 #include "base/memory.h"
 
-enum { RING = 256 };
+enum { RING = 256, REGIONS = 16 };
 static const size_t inline_bytes = 64 * 1024;
 static const size_t largest_call = (size_t)1 << 30; /* elements of one MPI call: its counts are ints */
 
@@ -23,10 +24,16 @@ typedef struct request {
     dpt_dtype dtype;
     uint64_t sequence;
     dpt_position *position;
+    bool rounds; /* f32 is summed in bf16 */
 } request;
 
 typedef struct mpi_comm {
     MPI_Comm comm;
+    dpt_mpi_sums sums;
+    struct {
+        const char *memory;
+        size_t bytes;
+    } attached[REGIONS];
     int rank, world;
     bool threaded, stop;
     pthread_t thread;
@@ -46,25 +53,29 @@ static MPI_Datatype mpi_type(dpt_dtype dtype) {
         case DPT_I32: return MPI_INT32_T;
         case DPT_I64: return MPI_INT64_T;
         case DPT_BF16:
-        case DPT_F16: return MPI_UINT16_T; /* to be moved; execute refuses to add them */
+        case DPT_F16: return MPI_UINT16_T; /* added by an operation of their own */
     }
     return MPI_DATATYPE_NULL;
+}
+
+static MPI_Op sum_of(const mpi_comm *m, dpt_dtype dtype) {
+    return dtype == DPT_BF16 ? m->sums.bf16 : dtype == DPT_F16 ? m->sums.f16 : MPI_SUM;
 }
 
 static dpt_status all_reduce(mpi_comm *m, const request *r) {
     size_t size = dpt_dtype_size(r->dtype);
     for (size_t done = 0; done < r->count; done += largest_call) {
         size_t n = r->count - done < largest_call ? r->count - done : largest_call;
-        DPT_TRY(DPT_MPI(
-            MPI_Allreduce(MPI_IN_PLACE, (char *)r->data + done * size, (int)n, mpi_type(r->dtype), MPI_SUM, m->comm)));
+        DPT_TRY(DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, (char *)r->data + done * size, (int)n, mpi_type(r->dtype),
+                                      sum_of(m, r->dtype), m->comm)));
     }
     return DPT_OK;
 }
 
 static dpt_status execute(mpi_comm *m, const request *r) {
-    bool adds = r->what == DPT_ALL_REDUCE || r->what == DPT_REDUCE_SCATTER;
-    DPT_CHECK(!adds || (r->dtype != DPT_BF16 && r->dtype != DPT_F16), DPT_ERR_UNSUPPORTED,
-              "%s is not summed over ranks: sum in f32", dpt_dtype_text(r->dtype));
+    if (r->rounds)
+        return dpt_mpi_sum_in_bf16(&m->sums, m->comm, r->data, r->what == DPT_ALL_REDUCE ? 1 : (size_t)m->world,
+                                   r->count);
     if (r->what == DPT_ALL_REDUCE) return all_reduce(m, r);
     DPT_CHECK(r->count <= INT_MAX, DPT_ERR_UNSUPPORTED, "collective of %zu elements", r->count);
     int n = (int)r->count;
@@ -72,7 +83,7 @@ static dpt_status execute(mpi_comm *m, const request *r) {
     char *slice = (char *)r->data + (size_t)m->rank * r->count * dpt_dtype_size(r->dtype);
     switch (r->what) {
         case DPT_REDUCE_SCATTER: /* in place, MPI leaves the result at the front */
-            DPT_TRY(DPT_MPI(MPI_Reduce_scatter_block(MPI_IN_PLACE, r->data, n, type, MPI_SUM, m->comm)));
+            DPT_TRY(DPT_MPI(MPI_Reduce_scatter_block(MPI_IN_PLACE, r->data, n, type, sum_of(m, r->dtype), m->comm)));
             memmove(slice, r->data, r->count * dpt_dtype_size(r->dtype));
             return DPT_OK;
         case DPT_ALL_GATHER: return DPT_MPI(MPI_Allgather(MPI_IN_PLACE, n, type, r->data, n, type, m->comm));
@@ -111,11 +122,46 @@ static dpt_status wait_for(mpi_comm *m, uint64_t ticket) {
     return status == DPT_OK ? DPT_OK : dpt_error(status, "%s", m->message);
 }
 
+/* Sums of f32 in memory that is attached, where that was asked for. */
+bool dpt_mpi_comm_rounds(const dpt_comm *comm, dpt_collective what, const void *data, size_t bytes, dpt_dtype dtype) {
+    const mpi_comm *m = comm->state;
+    const char *at = data;
+    if (m->sums.part == NULL || m->world == 1 || dtype != DPT_F32) return false;
+    if (what != DPT_ALL_REDUCE && what != DPT_REDUCE_SCATTER) return false;
+    for (int i = 0; i < REGIONS; i++)
+        if (m->attached[i].memory && at >= m->attached[i].memory &&
+            at + bytes <= m->attached[i].memory + m->attached[i].bytes)
+            return true;
+    return false;
+}
+
+dpt_status dpt_mpi_comm_sum_in_bf16(dpt_comm *comm, float *data, size_t slices, size_t count) {
+    const mpi_comm *m = comm->state;
+    return dpt_mpi_sum_in_bf16(&m->sums, m->comm, data, slices, count);
+}
+
+static dpt_status mpi_attach(dpt_comm *comm, void *memory, size_t bytes) {
+    mpi_comm *m = comm->state;
+    int free_one = 0;
+    while (free_one < REGIONS && m->attached[free_one].memory) free_one++;
+    DPT_CHECK(free_one < REGIONS, DPT_ERR_INTERNAL, "more than %d regions for collectives", REGIONS);
+    m->attached[free_one].memory = memory;
+    m->attached[free_one].bytes = bytes;
+    return DPT_OK;
+}
+
+static void mpi_detach(dpt_comm *comm, void *memory) {
+    mpi_comm *m = comm->state;
+    for (int i = 0; i < REGIONS; i++)
+        if (m->attached[i].memory == memory) m->attached[i].memory = NULL;
+}
+
 static dpt_status mpi_start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
                             dpt_stream *stream, uint64_t *ticket) {
     (void)stream;
     mpi_comm *m = comm->state;
-    request r = {what, data, count, dtype, comm->sequence, comm->position};
+    bool rounds = dpt_mpi_comm_rounds(comm, what, data, dpt_collective_bytes(what, count, dtype, m->world), dtype);
+    request r = {what, data, count, dtype, comm->sequence, comm->position, rounds};
     if (!m->threaded || count * dpt_dtype_size(dtype) <= inline_bytes) {
         if (m->threaded) DPT_TRY(wait_for(m, m->started));
         *ticket = 0;
@@ -152,11 +198,21 @@ static void mpi_close(dpt_comm *comm) {
     }
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->changed);
+    dpt_mpi_sums_destroy(&m->sums);
     if (m->comm != MPI_COMM_NULL) MPI_Comm_free(&m->comm);
     dpt_free(m);
 }
 
-static const dpt_comm_ops mpi_ops = {.start = mpi_start, .wait = mpi_wait, .close = mpi_close};
+static const dpt_comm_ops mpi_ops = {
+    .start = mpi_start, .wait = mpi_wait, .attach = mpi_attach, .detach = mpi_detach, .close = mpi_close};
+
+dpt_status dpt_mpi_comm_in_bf16(dpt_comm *comm) {
+    mpi_comm *m = comm->state;
+    DPT_TRY(dpt_mpi_sums_reserve(&m->sums));
+    size_t n = strlen(comm->name);
+    snprintf(comm->name + n, sizeof comm->name - n, ", in bf16");
+    return DPT_OK;
+}
 
 dpt_status dpt_mpi_comm_open(MPI_Comm parent, dpt_device *device, int thread, dpt_comm *comm) {
     *comm = (dpt_comm){.ops = &mpi_ops};
@@ -164,6 +220,7 @@ dpt_status dpt_mpi_comm_open(MPI_Comm parent, dpt_device *device, int thread, dp
     DPT_CHECK_ALLOC(m);
     comm->state = m;
     m->comm = MPI_COMM_NULL;
+    m->sums.bf16 = m->sums.f16 = MPI_OP_NULL;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
     dpt_status status;
@@ -172,6 +229,7 @@ dpt_status dpt_mpi_comm_open(MPI_Comm parent, dpt_device *device, int thread, dp
     MPI_Comm_set_errhandler(m->comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(m->comm, &m->rank);
     MPI_Comm_size(m->comm, &m->world);
+    DPT_TRY_GOTO(dpt_mpi_sums_create(&m->sums), fail);
     MPI_Query_thread(&provided);
     bool can = provided == MPI_THREAD_MULTIPLE;
     DPT_CHECK_GOTO(thread != 1 || can, fail, DPT_ERR_CONFIG,

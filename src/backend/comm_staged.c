@@ -36,13 +36,15 @@ static dpt_status staged_start(dpt_comm *comm, dpt_collective what, void *data, 
     bool sliced = what == DPT_REDUCE_SCATTER || what == DPT_ALL_GATHER;
     size_t size = dpt_dtype_size(dtype), slices = sliced ? (size_t)comm->world : 1;
     size_t most = buffer_bytes / size / slices;
+    bool rounds = dpt_mpi_comm_rounds(&s->mpi, what, data, count * size * slices, dtype);
     *ticket = 0;
-    DPT_CHECK(comm->world == 1 || most > 0, DPT_ERR_UNSUPPORTED, "a collective over %d ranks does not fit into %zu bytes", comm->world,
-              buffer_bytes);
+    DPT_CHECK(comm->world == 1 || most > 0, DPT_ERR_UNSUPPORTED,
+              "a collective over %d ranks does not fit into %zu bytes", comm->world, buffer_bytes);
     for (size_t first = 0; comm->world > 1 && first < count; first += most) {
         size_t n = count - first < most ? count - first : most;
         DPT_TRY(move(s, data, slices, count, first, n, size, true, stream));
-        DPT_TRY(dpt_comm_run(&s->mpi, what, s->buffer, n, dtype, NULL));
+        DPT_TRY(rounds ? dpt_mpi_comm_sum_in_bf16(&s->mpi, (void *)s->buffer, slices, n)
+                       : dpt_comm_run(&s->mpi, what, s->buffer, n, dtype, NULL));
         DPT_TRY(move(s, data, slices, count, first, n, size, false, stream));
     }
     dpt_position_finish(comm->position, DPT_LANE_GRADIENTS, comm->sequence);
@@ -52,6 +54,17 @@ static dpt_status staged_start(dpt_comm *comm, dpt_collective what, void *data, 
 static dpt_status staged_wait(dpt_comm *comm, uint64_t ticket, dpt_stream *stream) {
     (void)comm, (void)ticket, (void)stream;
     return DPT_OK;
+}
+
+/* Only the addresses are of interest there. */
+static dpt_status staged_attach(dpt_comm *comm, void *memory, size_t bytes) {
+    staged_comm *s = comm->state;
+    return s->mpi.ops->attach(&s->mpi, memory, bytes);
+}
+
+static void staged_detach(dpt_comm *comm, void *memory) {
+    staged_comm *s = comm->state;
+    s->mpi.ops->detach(&s->mpi, memory);
 }
 
 static void staged_close(dpt_comm *comm) {
@@ -64,7 +77,19 @@ static void staged_close(dpt_comm *comm) {
     dpt_free(s);
 }
 
-static const dpt_comm_ops staged_ops = {.start = staged_start, .wait = staged_wait, .close = staged_close};
+static const dpt_comm_ops staged_ops = {.start = staged_start,
+                                        .wait = staged_wait,
+                                        .attach = staged_attach,
+                                        .detach = staged_detach,
+                                        .close = staged_close};
+
+dpt_status dpt_staged_comm_in_bf16(dpt_comm *comm) {
+    staged_comm *s = comm->state;
+    if (!comm->host_staged) return DPT_OK;
+    DPT_TRY(dpt_mpi_comm_in_bf16(&s->mpi));
+    snprintf(comm->name, sizeof comm->name, "mpi, through host memory, in bf16");
+    return DPT_OK;
+}
 
 dpt_status dpt_staged_comm_open(MPI_Comm parent, dpt_device *device, dpt_comm *comm) {
     *comm = (dpt_comm){.ops = &staged_ops};

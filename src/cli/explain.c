@@ -57,7 +57,7 @@ static dpt_status explain(dpt_job *job, wanted *w) {
     dpt_program *program = NULL;
     DPT_TRY(dpt_precision_declare(job->graph, t.precision));
     dpt_graph_resolve_groups(job->graph);
-    DPT_TRY(dpt_arena_plan_make(job->graph, t.weight_decay, t.bucket_bytes > 0 ? t.bucket_bytes : 4 << 20, &plan));
+    DPT_TRY(dpt_arena_plan_make(job->graph, t.weight_decay, t.bucket_bytes > 0 ? t.bucket_bytes : 4 << 20, 0, &plan));
     dpt_program_options o = {
         .mode = w->mode,
         .capacity = {(job->share + t.accumulate - 1) / t.accumulate},

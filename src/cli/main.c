@@ -31,8 +31,9 @@ static const command commands[] = {
     {"eval", dpt_cli_eval, true, "PARAMS.h5 [config.yaml] [key=value ...]", "a trained model on the test samples"},
     {"explain", dpt_cli_explain, true, "[PASS] [MODE] [config.yaml] [key=value ...]",
      "the program of a training step, after a pass or finished"},
-    {"bench", dpt_cli_bench, true, "NAME... [seconds=S] [batch=B] [precision=P] [device=D] [profile=true]",
-     "steps a second on random data: mlp, surrogate, cnn"},
+    {"bench", dpt_cli_bench, true,
+     "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
+     "steps a second on random data: mlp, surrogate, cnn; allreduce: the exchange by itself, and how much of it hides"},
     {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist", "makes HDF5 datasets"},
     {"info", dpt_cli_info, false, "", "versions and devices"},
 };

@@ -60,12 +60,23 @@ static void place_params(const dpt_graph *g, const int64_t *first, double weight
     }
 }
 
-/* Slices of at least bucket_bytes in arena order; a change of element type ends one; the loss ends the last. */
-static void make_buckets(int64_t bucket_bytes, dpt_arena_plan *p) {
+/* Position of the first parameter of the last bucket: one, and before it those that fit into last_bytes with it. */
+static int64_t last_begin(int64_t last_bytes, const dpt_arena_plan *p) {
+    int64_t k = p->n_segment, end = p->loss.offset + p->loss.bytes;
+    while (k > 0 && p->segment[k - 1].dtype == p->loss_dtype &&
+           (k == p->n_segment || end - p->segment[k - 1].grad_offset <= last_bytes))
+        k--;
+    return k;
+}
+
+/* Slices of at least bucket_bytes in arena order; a change of element type ends one, and so does the begin of the last;
+ * the loss ends that. */
+static void make_buckets(int64_t bucket_bytes, int64_t last_bytes, dpt_arena_plan *p) {
     dpt_bucket b = {0};
+    int64_t last = last_bytes > 0 ? last_begin(last_bytes, p) : p->n_segment;
     for (int64_t k = 0; k < p->n_segment; k++) {
         const dpt_segment *s = &p->segment[k];
-        if (b.count && (b.dtype != s->dtype || b.bytes >= bucket_bytes)) {
+        if (b.count && (b.dtype != s->dtype || b.bytes >= bucket_bytes || k == last)) {
             p->bucket[p->n_bucket++] = b;
             b.count = 0;
         }
@@ -89,7 +100,8 @@ static dpt_dtype loss_dtype(const dpt_graph *g) {
     return DPT_F32;
 }
 
-dpt_status dpt_arena_plan_make(const dpt_graph *g, double weight_decay, int64_t bucket_bytes, dpt_arena_plan *p) {
+dpt_status dpt_arena_plan_make(const dpt_graph *g, double weight_decay, int64_t bucket_bytes, int64_t last_bytes,
+                               dpt_arena_plan *p) {
     *p = (dpt_arena_plan){.n_param = g->n_param, .n_state = g->n_state, .loss_dtype = loss_dtype(g)};
     size_t n = (size_t)g->n_param + 1;
     dpt_status status = DPT_OK;
@@ -109,7 +121,7 @@ dpt_status dpt_arena_plan_make(const dpt_graph *g, double weight_decay, int64_t 
         place_params(g, first, weight_decay, p);
         place(&p->grad_bytes, (int64_t)dpt_dtype_size(p->loss_dtype), &p->loss);
         for (int64_t i = 0; i < g->n_state; i++) place(&p->state_bytes, bytes_of(g->state[i].tensor), &p->state[i]);
-        make_buckets(bucket_bytes, p);
+        make_buckets(bucket_bytes, last_bytes, p);
     }
     dpt_free(first);
     return status;

@@ -37,8 +37,9 @@ typedef struct dpt_arena_plan {
 } dpt_arena_plan;
 
 /* weight_decay goes to every segment whose group does not refuse it. bucket_bytes: smallest size of a bucket but the
- * last. Local. */
-dpt_status dpt_arena_plan_make(const dpt_graph *g, double weight_decay, int64_t bucket_bytes, dpt_arena_plan *plan);
+ * last two; last_bytes: largest size of the last, unless one parameter is larger; 0: as it comes. Local. */
+dpt_status dpt_arena_plan_make(const dpt_graph *g, double weight_decay, int64_t bucket_bytes, int64_t last_bytes,
+                               dpt_arena_plan *plan);
 void dpt_arena_plan_free(dpt_arena_plan *plan);
 uint64_t dpt_arena_plan_digest(const dpt_arena_plan *plan);
 

@@ -8,8 +8,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "graph/init.h"
-
-static const int64_t default_bucket_bytes = 4 << 20;
+#include "program/buckets.h"
 
 void dpt_trainer_options_init(dpt_trainer_options *o) {
     *o = (dpt_trainer_options){.struct_size = sizeof *o,
@@ -169,7 +168,17 @@ static dpt_status share_params(dpt_trainer *t) {
     return DPT_OK;
 }
 
-static dpt_status build_local(dpt_trainer *t) {
+/* Of what is exchanged, and then how. */
+static dpt_status choose_buckets(dpt_trainer *t, dpt_bucket_sizes *sizes) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < t->graph->n_param && t->graph->n_loss > 0; i++) {
+        const dpt_tensor *p = t->graph->param[i].tensor;
+        bytes += dpt_row_count(p) * (int64_t)dpt_dtype_size(p->dtype);
+    }
+    return dpt_bucket_sizes_find(t->ctx, t->o.bucket_bytes, bytes, sizes);
+}
+
+static dpt_status build_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
     DPT_TRY(check_options(&t->o));
     DPT_TRY(dpt_precision_declare(t->graph, t->o.precision));
     DPT_TRY(dpt_graph_status(t->graph));
@@ -179,8 +188,7 @@ static dpt_status build_local(dpt_trainer *t) {
         t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
     }
     for (int64_t i = 0; i < t->graph->n_state; i++) t->has_local_state |= t->graph->state[i].kind == DPT_STATE_LOCAL;
-    int64_t bucket_bytes = t->o.bucket_bytes > 0 ? t->o.bucket_bytes : default_bucket_bytes;
-    DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, bucket_bytes, &t->plan));
+    DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, sizes.bytes, sizes.last, &t->plan));
     DPT_TRY(compile_all(t));
     DPT_TRY(dpt_trainer_take_memory(t));
     DPT_TRY(open_sessions(t));
@@ -211,11 +219,13 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
 
 static dpt_status build(dpt_trainer *t) {
     dpt_digest version = {0};
+    dpt_bucket_sizes sizes;
     dpt_digest_text(&version, dpt_version());
     const dpt_control *control = &t->ctx->control;
     double begin_s = dpt_clock_s();
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
-    DPT_TRY(dpt_control_agree(control, build_local(t)));
+    DPT_TRY(choose_buckets(t, &sizes));
+    DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
     DPT_TRY(share_params(t));
     dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);

@@ -219,6 +219,7 @@ dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_met
     if (r->mine == DPT_OK && t->graph->n_loss == 0) r->mine = dpt_error(DPT_ERR_ARG, "the graph has no loss");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
+    dpt_comm_begin_step(&t->ctx->comm, t->step);
     if (t->train.session)
         DPT_TRY(run_whole(t, t->train.session, r, &a));
     else
@@ -241,6 +242,7 @@ dpt_status dpt_trainer_gradient(dpt_trainer *t, const dpt_array *in, int n_in, d
         r.mine = dpt_error(DPT_ERR_UNSUPPORTED, "dpt_trainer_gradient needs a loss and accumulate = 1");
     if (r.mine == DPT_OK) r.mine = dpt_check_arrays(t, in, n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, &r, draws(t), &a));
+    dpt_comm_begin_step(&t->ctx->comm, t->step);
     DPT_TRY(run_whole(t, t->gradient.session, &r, &a));
     if (metrics == NULL) return DPT_OK;
     *metrics = (dpt_metrics){.step = t->step, .rows = a.global_rows[0], .lr = t->lr};
