@@ -22,8 +22,9 @@ dpt_status dpt_mpi_status(int code, const char *call) {
 
 const char *dpt_control_text(dpt_control_kind kind) {
     static const char *const text[] = {
-        [DPT_CONTROL_GATHER] = "gather",     [DPT_CONTROL_BROADCAST] = "broadcast", [DPT_CONTROL_SUM] = "sum",
-        [DPT_CONTROL_PREFIX] = "prefix sum", [DPT_CONTROL_AGREE] = "agreement",     [DPT_CONTROL_MEET] = "meeting"};
+        [DPT_CONTROL_GATHER] = "gather", [DPT_CONTROL_BROADCAST] = "broadcast", [DPT_CONTROL_SUM] = "sum",
+        [DPT_CONTROL_MAX] = "maximum",   [DPT_CONTROL_PREFIX] = "prefix sum",   [DPT_CONTROL_AGREE] = "agreement",
+        [DPT_CONTROL_MEET] = "meeting"};
     return text[kind];
 }
 
@@ -85,6 +86,12 @@ dpt_status dpt_control_sum_f64(const dpt_control *control, double *values, int c
     if (control->world == 1) return DPT_OK;
     uint64_t it = begin(control, DPT_CONTROL_SUM, (size_t)count * sizeof *values);
     return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, control->comm)));
+}
+
+dpt_status dpt_control_max_f64(const dpt_control *control, double *values, int count) {
+    if (control->world == 1) return DPT_OK;
+    uint64_t it = begin(control, DPT_CONTROL_MAX, (size_t)count * sizeof *values);
+    return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_MAX, control->comm)));
 }
 
 dpt_status dpt_control_prefix_i64(const dpt_control *control, const int64_t *values, int64_t *before, int count) {

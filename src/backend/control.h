@@ -22,6 +22,7 @@ typedef enum dpt_control_kind {
     DPT_CONTROL_GATHER,
     DPT_CONTROL_BROADCAST,
     DPT_CONTROL_SUM,
+    DPT_CONTROL_MAX,
     DPT_CONTROL_PREFIX,
     DPT_CONTROL_AGREE,
     DPT_CONTROL_MEET
@@ -44,6 +45,8 @@ dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t 
 /* Element-wise sums over ranks, in place. Collective. */
 dpt_status dpt_control_sum_i64(const dpt_control *control, int64_t *values, int count);
 dpt_status dpt_control_sum_f64(const dpt_control *control, double *values, int count);
+/* Element-wise largest over ranks, in place. Collective. */
+dpt_status dpt_control_max_f64(const dpt_control *control, double *values, int count);
 /* before[i] = sum of values[i] over the lower ranks. Collective. */
 dpt_status dpt_control_prefix_i64(const dpt_control *control, const int64_t *values, int64_t *before, int count);
 /* Tells every rank whether any rank failed: returns, on all ranks, the status of the lowest failing rank and sets its

@@ -20,6 +20,7 @@ typedef enum dpt_mode {
     DPT_MODE_EVALUATE, /* forward; sums of this rank: "loss.<i>.sum", "loss.<i>.count", "<output>.sum" of [B] outputs */
     DPT_MODE_PREDICT   /* forward; the graph's outputs by name */
 } dpt_mode;
+const char *dpt_mode_text(dpt_mode mode); /* "train" */
 
 typedef enum dpt_update_kind { DPT_UPDATE_SGD, DPT_UPDATE_ADAMW } dpt_update_kind;
 

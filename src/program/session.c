@@ -87,12 +87,6 @@ static dpt_status make_ways(dpt_session *s) {
     return DPT_OK;
 }
 
-static bool has_collectives(const dpt_program *p) {
-    for (int64_t i = 0; i < p->graph->n_node; i++)
-        if (p->options.exchange && (dpt_op_of(p->graph->node[i])->flags & DPT_IS_COLLECTIVE)) return true;
-    return false;
-}
-
 static dpt_status make_tables(dpt_session *s) {
     void *memory;
     if (s->o.program->table_bytes == 0) return DPT_OK;
@@ -113,13 +107,10 @@ static dpt_status build(dpt_session *s) {
     DPT_TRY(make_ways(s));
     DPT_TRY(load_constants(s));
     DPT_TRY(make_tables(s));
-    const dpt_device *d = s->device;
-    s->records = d->record && d->ops->record_begin && !d->sync_each &&
-                 !(has_collectives(s->o.program) && s->o.comm->host_staged);
     for (int64_t i = 0; i < g->n_input; i++) fill_operand(s, g->input[i], &s->inputs[i]);
     for (int64_t i = 0; i < g->n_output; i++) fill_operand(s, g->output[i].tensor, &s->outputs[i]);
     for (int64_t i = 0; i < g->n_node; i++) DPT_TRY(prepare_step(s, g->node[i]));
-    return DPT_OK;
+    return dpt_session_record_create(s);
 }
 
 dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session) {
@@ -144,7 +135,7 @@ void dpt_session_destroy(dpt_session **session) {
     ops->release(s->device, s->constants, (size_t)s->o.program->constant_bytes, DPT_FOR_COMPUTE);
     ops->release(s->device, s->tables, (size_t)s->o.program->table_bytes, DPT_FOR_COMPUTE);
     dpt_session_drop_timers(s);
-    if (s->recording) ops->recording_destroy(s->device, s->recording);
+    dpt_session_record_destroy(s);
     dpt_inbox_destroy(&s->own_inbox);
     if (s->own_stream) ops->stream_destroy(s->device, s->own_stream);
     dpt_free(s->steps);
@@ -157,28 +148,35 @@ void dpt_session_destroy(dpt_session **session) {
 
 dpt_block *dpt_session_block(dpt_session *s) { return &s->block; }
 
-static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
-    dpt_comm *comm = s->o.comm;
+bool dpt_session_exchange_of(const dpt_session *s, const dpt_session_step *st, dpt_session_exchange *e) {
     const dpt_attr *a = &st->call.attr;
+    const dpt_operand *x = &st->call.in[0];
     switch (st->node->op) {
         case DPT_OP_SUM_START:
-            return dpt_comm_start(comm, DPT_ALL_REDUCE, st->call.in[0].data, (size_t)st->call.in[0].count,
-                                  st->call.in[0].dtype, s->stream, st->ticket);
+            *e = (dpt_session_exchange){DPT_ALL_REDUCE, x->data, (size_t)x->count, x->dtype};
+            return true;
         case DPT_OP_BUCKET_START: {
             dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
-            return dpt_comm_start(comm, DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
-                                  (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype, s->stream, st->ticket);
+            *e = (dpt_session_exchange){DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
+                                        (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype};
+            return true;
         }
-        default: return comm->ops->wait(comm, *st->ticket, s->stream);
+        default: return false; /* waits for one */
     }
+}
+
+static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
+    dpt_session_exchange e;
+    if (!dpt_session_exchange_of(s, st, &e)) return s->o.comm->ops->wait(s->o.comm, *st->ticket, s->stream);
+    return dpt_comm_start(s->o.comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket);
 }
 
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
     return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
 }
 
-static dpt_status run_plain(dpt_session *s) {
-    for (int64_t i = 0; i < s->n_step; i++) {
+dpt_status dpt_session_run_plain(dpt_session *s, int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; i++) {
         dpt_mark_begin(s->device, s->steps[i].kernel ? s->steps[i].node->name : "exchange");
         dpt_status status = dpt_session_step_run(s, &s->steps[i]);
         dpt_mark_end(s->device);
@@ -188,47 +186,15 @@ static dpt_status run_plain(dpt_session *s) {
     return DPT_OK;
 }
 
-/* Libraries connect and choose in their first calls; then the list is recorded once. */
-static dpt_status run_recorded(dpt_session *s) {
-    enum { FIRST_RUNS = 2 };
-    const dpt_device_ops *ops = s->device->ops;
-    if (s->recording == NULL) {
-        if (s->eager < FIRST_RUNS) {
-            s->eager++;
-            return run_plain(s);
-        }
-        DPT_TRY(ops->record_begin(s->device, s->stream));
-        dpt_status status = run_plain(s);
-        dpt_status ended = ops->record_end(s->device, s->stream, &s->recording);
-        if (status == DPT_OK) status = ended;
-        if (status != DPT_OK && s->recording) {
-            ops->recording_destroy(s->device, s->recording);
-            s->recording = NULL;
-        }
-        DPT_TRY(status);
-    }
-    return ops->replay(s->device, s->recording, s->stream);
-}
-
-static const char *mode_text(dpt_mode mode) {
-    static const char *const text[] = {
-        [DPT_MODE_TRAIN] = "train",    [DPT_MODE_ACCUMULATE] = "accumulate", [DPT_MODE_APPLY] = "apply",
-        [DPT_MODE_COUNT] = "count",    [DPT_MODE_GRADIENT] = "gradient",     [DPT_MODE_EVALUATE] = "evaluate",
-        [DPT_MODE_PREDICT] = "predict"};
-    return text[mode];
-}
-
-bool dpt_session_recorded(const dpt_session *s) { return s->recording != NULL; }
-
 static dpt_status run_once(dpt_session *s) {
     if (s->profiling) return dpt_session_run_profiled(s);
-    return s->records ? run_recorded(s) : run_plain(s);
+    return s->record ? dpt_session_run_recorded(s) : dpt_session_run_plain(s, 0, s->n_step);
 }
 
 dpt_status dpt_session_run(dpt_session *s) {
     DPT_TRY(dpt_session_deliver(s));
     if (!s->device->host_memory) {
-        dpt_mark_begin(s->device, mode_text(s->o.program->options.mode));
+        dpt_mark_begin(s->device, dpt_mode_text(s->o.program->options.mode));
         dpt_status status = run_once(s);
         dpt_mark_end(s->device);
         return status;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -102,6 +103,7 @@ static dpt_status open_sessions(dpt_trainer *t) {
         if ((*c)->program == NULL) continue;
         dpt_session_options o = {.program = (*c)->program,
                                  .comm = &t->ctx->comm,
+                                 .control = &t->ctx->control,
                                  .arenas = t->arenas,
                                  .activations = t->activations,
                                  .stream = t->stream,
@@ -220,11 +222,13 @@ static dpt_status build(dpt_trainer *t) {
     dpt_bucket_sizes sizes;
     dpt_digest_text(&version, dpt_version());
     const dpt_control *control = &t->ctx->control;
+    double begin_s = dpt_clock_s();
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
     DPT_TRY(choose_buckets(t, &sizes));
     DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
     DPT_TRY(share_params(t));
+    dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",
             (double)t->memory.total / 1048576, (double)t->memory.parameters / 1048576,
             (double)t->memory.gradients / 1048576, (double)t->memory.moments / 1048576,
