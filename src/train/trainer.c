@@ -214,6 +214,7 @@ static dpt_status build(dpt_trainer *t) {
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
     DPT_TRY(dpt_control_agree(control, build_local(t)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
+    DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",
             (double)t->memory.total / 1048576, (double)t->memory.parameters / 1048576,
