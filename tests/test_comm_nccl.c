@@ -470,8 +470,8 @@ static void error_in_flight(void) {
     unsetenv("HOSTNCCL_ERROR");
 }
 
-/* A collective that never ends; the abort makes the stream go on. */
-static void hangs(void) {
+/* A collective that never ends; the abort makes the stream go on, and is not waited for beyond its limit. */
+static void hangs_and(bool abort_hangs) {
     dpt_comm_options o = plain();
     field f;
     uint64_t ticket;
@@ -482,9 +482,15 @@ static void hangs(void) {
     CHECK_OK(comm.ops->wait(&comm, ticket, stream));
     for (int k = 0; k < 100000 && *comm.entered == 0; k++) CHECK_OK(comm.ops->check(&comm));
     CHECK_EQ_I64(*comm.finished, 0);
-    const double begun = dpt_clock_s();
+    if (abort_hangs) {
+        const double begun = dpt_clock_s();
+        setenv("HOSTNCCL_ABORT_HANGS", "*", 1);
+        comm.ops->abort(&comm, 0.2);
+        CHECK(dpt_clock_s() - begun >= 0.2);
+        CHECK_FAILS(comm.ops->check(&comm), DPT_ERR_PEER, "aborted");
+        unsetenv("HOSTNCCL_ABORT_HANGS");
+    }
     comm.ops->abort(&comm, 20);
-    CHECK(dpt_clock_s() - begun < 20);
     CHECK_OK(device->ops->stream_sync(device, stream));
     CHECK_FAILS(comm.ops->check(&comm), DPT_ERR_PEER, "aborted");
     CHECK_FAILS(dpt_comm_start(&comm, DPT_ALL_REDUCE, field_data(&f), SMALL, DPT_F32, stream, &ticket), DPT_ERR_PEER,
@@ -494,10 +500,14 @@ static void hangs(void) {
     unsetenv("HOSTNCCL_HANG");
 }
 
+static void hangs(void) { hangs_and(false); }
+static void hangs_twice(void) { hangs_and(true); }
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "comm_nccl", {"values", values}, {"without_stream", without_stream},
                       {"groups", groups}, {"groups_in_bf16", groups_in_bf16}, {"many_in_flight", many_in_flight},
                       {"recorded", recorded}, {"in_bf16", in_bf16}, {"in_bf16_staged", in_bf16_staged},
                       {"attached", attached}, {"scopes", scopes}, {"deterministic", deterministic},
-                      {"like_mpi", like_mpi}, {"error_in_flight", error_in_flight}, {"hangs", hangs});
+                      {"like_mpi", like_mpi}, {"error_in_flight", error_in_flight}, {"hangs", hangs},
+                      {"hangs_twice", hangs_twice});
 }
