@@ -30,8 +30,6 @@ struct group_of_ranks {
     int rank;
     std::vector<int> processes;             /* by rank: in MPI_COMM_WORLD */
     std::vector<int> of_host;               /* ranks of this rank's host */
-    uint64_t sequence;                      /* collectives entered */
-    std::map<int, uint64_t> sent, received; /* by peer: point to point */
     std::atomic<bool> aborted;
     std::atomic<int> failure; /* an ncclResult_t that came without a call */
 };

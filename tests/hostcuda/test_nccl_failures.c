@@ -118,18 +118,26 @@ void test_init_hangs(void) {
     CHECK_CUDA(cudaFree(x));
 }
 
-static void *abort_soon(void *comm) {
-    usleep(20000);
-    CHECK_NCCL(ncclCommAbort(comm));
+typedef struct aborter {
+    ncclComm_t comm;
+    volatile bool done;
+} aborter;
+
+static void *abort_soon(void *argument) {
+    aborter *a = argument;
+    usleep(10000);
+    CHECK_NCCL(ncclCommAbort(a->comm));
+    a->done = true;
     return NULL;
 }
 
 /* A collective that one rank does not enter keeps the others until a thread aborts it; then the stream goes on. */
 static void abort_one(bool captured) {
     float one = 1, got;
-    pthread_t aborts;
+    pthread_t thread;
     cudaGraphExec_t executable = NULL;
     ncclComm_t comm = make_comm(MPI_COMM_WORLD, true);
+    aborter aborts = {comm, false};
     cudaStream_t stream = make_stream();
     float *x = device_floats(&one, 1);
     if (check_rank() == last_rank()) plan("HOSTNCCL_HANG", 1, "");
@@ -140,10 +148,17 @@ static void abort_one(bool captured) {
     if (captured) CHECK_CUDA(cudaGraphLaunch(executable, stream));
     CHECK_CUDA(probe_map(x, x, 1, 5, 0, stream));
     CHECK(stays_busy(stream));
-    CHECK(pthread_create(&aborts, NULL, abort_soon, comm) == 0);
+    if (!captured) setenv("HOSTNCCL_ABORT_HANGS", "*", 1);
+    CHECK(pthread_create(&thread, NULL, abort_soon, &aborts) == 0);
     CHECK_CUDA(cudaStreamSynchronize(stream));
-    if (captured) CHECK_CUDA(cudaGraphExecDestroy(executable)); /* abort waits for it */
-    pthread_join(aborts, NULL);
+    usleep(10000);
+    CHECK(!aborts.done); /* waits for the end of the graph, or as it was told */
+    if (captured)
+        CHECK_CUDA(cudaGraphExecDestroy(executable));
+    else
+        unsetenv("HOSTNCCL_ABORT_HANGS");
+    pthread_join(thread, NULL);
+    CHECK(aborts.done);
     read_floats(x, &got, 1);
     CHECK_NEAR(got, 5, 0);
     CHECK_RESULT(ncclAllReduce(x, x, 1, ncclFloat32, ncclSum, comm, stream), ncclInvalidArgument);
@@ -247,20 +262,20 @@ void test_signals(void) {
 }
 
 static void sum_on_host(void) {
-    float x = 1;
+    float x = 1, *y = device_floats(NULL, 1);
     ncclComm_t comm = make_comm(MPI_COMM_SELF, true);
-    (void)ncclAllReduce(&x, &x, 1, ncclFloat32, ncclSum, comm, NULL);
+    (void)ncclAllReduce(&x, y, 1, ncclFloat32, ncclSum, comm, NULL);
     (void)cudaDeviceSynchronize();
 }
 
 static void sum_freed(void) {
-    float *x = device_floats(NULL, 1);
+    float *x = device_floats(NULL, 1), *y = device_floats(NULL, 1);
     ncclComm_t comm = make_comm(MPI_COMM_SELF, true);
     cudaStream_t stream = make_stream();
     (void)cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    (void)ncclAllReduce(x, x, 1, ncclFloat32, ncclSum, comm, stream);
+    (void)ncclAllReduce(x, y, 1, ncclFloat32, ncclSum, comm, stream);
     cudaGraphExec_t executable = end_capture(stream);
-    (void)cudaFree(x);
+    (void)cudaFree(y);
     (void)cudaGraphLaunch(executable, stream);
     (void)cudaDeviceSynchronize();
 }
