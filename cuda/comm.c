@@ -87,11 +87,11 @@ static dpt_status type_of(dpt_dtype dtype, dpt_nccl_type *type) {
 }
 
 /* In place, as comm.h has it: NCCL takes a slice's own place as such. */
-static dpt_nccl_result call(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, char *data,
-                            size_t count, size_t slice_bytes, int rank, dpt_nccl_type type) {
+static dpt_nccl_result call(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, void *data,
+                            size_t count, dpt_nccl_type type, size_t slice_bytes, int rank) {
     const dpt_nccl *n = m->nccl;
     cudaStream_t stream = m->stream->cuda;
-    char *slice = data + (size_t)rank * slice_bytes;
+    char *slice = (char *)data + (size_t)rank * slice_bytes;
     switch (what) {
         case DPT_ALL_REDUCE: return n->AllReduce(data, data, count, type, DPT_NCCL_SUM, handle, stream);
         case DPT_REDUCE_SCATTER: return n->ReduceScatter(data, slice, count, type, DPT_NCCL_SUM, handle, stream);
@@ -99,6 +99,18 @@ static dpt_nccl_result call(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt
         case DPT_BROADCAST: return n->Broadcast(data, data, count, type, 0, handle, stream);
     }
     return DPT_NCCL_INTERNAL_ERROR;
+}
+
+/* f32 sums in bf16: of the first elements, rounded into a buffer of their own; what is left of an all-reduce as it is.
+ */
+static dpt_nccl_result call_rounded(dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, float *data,
+                                    size_t count, const dpt_comm_grouped *one, int rank) {
+    const bool sliced = what == DPT_REDUCE_SCATTER;
+    dpt_nccl_result result = call(m, handle, what, one->half, sliced ? count : one->count, DPT_NCCL_BFLOAT16,
+                                  count * sizeof(uint16_t), rank);
+    if (!m->grouping) result = dpt_nccl_settle(m, result);
+    if (sliced || one->count == count || (result != DPT_NCCL_SUCCESS && result != DPT_NCCL_IN_PROGRESS)) return result;
+    return call(m, handle, what, data + one->count, count - one->count, DPT_NCCL_FLOAT32, 0, rank);
 }
 
 /* What follows a collective on the stream. */
@@ -149,15 +161,18 @@ static dpt_status nccl_start(dpt_comm *comm, dpt_collective what, void *data, si
     m->first_known = true;
     DPT_TRY(ops->event_record(m->device, m->fork, stream));
     DPT_TRY(ops->stream_wait(m->device, m->stream, m->fork));
-    void *half = sums && m->sum_bf16 && dtype == DPT_F32 ? dpt_nccl_half_of(m, data, bytes) : NULL;
-    dpt_comm_grouped one = {m->tickets + 1, half ? data : NULL, half, bytes / sizeof(float)};
-    if (half) {
-        DPT_TRY(dpt_comm_to_bf16(data, half, one.count, m->stream));
-        type = DPT_NCCL_BFLOAT16;
+    dpt_comm_grouped one = {.ticket = m->tickets + 1};
+    if (sums && m->sum_bf16 && dtype == DPT_F32)
+        one.count = dpt_nccl_rounded(m, data, bytes / sizeof(float), &one.half);
+    if (one.count < bytes / sizeof(float) && what == DPT_REDUCE_SCATTER) one.count = 0;
+    if (one.count) {
+        one.full = data;
+        DPT_TRY(dpt_comm_to_bf16(data, one.half, one.count, m->stream));
     }
     DPT_TRY(dpt_comm_count(&m->counters[0], 1, m->stream));
-    dpt_nccl_result result = call(m, handle, what, half ? half : data, count,
-                                  count * (half ? sizeof(uint16_t) : dpt_dtype_size(dtype)), comm->rank, type);
+    dpt_nccl_result result = one.count
+                                 ? call_rounded(m, handle, what, data, count, &one, comm->rank)
+                                 : call(m, handle, what, data, count, type, count * dpt_dtype_size(dtype), comm->rank);
     if (!m->grouping) result = dpt_nccl_settle(m, result);
     if (result != DPT_NCCL_SUCCESS && result != DPT_NCCL_IN_PROGRESS) {
         snprintf(during, sizeof during, "collective %llu (%s of %zu bytes)", (unsigned long long)comm->sequence,
@@ -184,6 +199,7 @@ const dpt_comm_ops dpt_nccl_comm_ops = {.start = nccl_start,
                                         .wait = nccl_wait,
                                         .group = nccl_group,
                                         .attach = dpt_nccl_attach,
+                                        .attach_bytes = dpt_nccl_attach_bytes,
                                         .detach = dpt_nccl_detach,
                                         .check = nccl_check,
                                         .abort = dpt_nccl_abort,

@@ -35,13 +35,15 @@ dpt_status dpt_nccl_abortion_create(dpt_comm_abortion **abortion) {
     return DPT_OK;
 }
 
-/* What a thread that still aborts uses is left to it. */
+static bool is_running(dpt_comm_abortion *a) {
+    pthread_mutex_lock(&a->lock);
+    bool running = a->running && !a->done;
+    pthread_mutex_unlock(&a->lock);
+    return running;
+}
+
 static void abortion_destroy(dpt_comm_abortion *a) {
     if (a == NULL) return;
-    pthread_mutex_lock(&a->lock);
-    bool in_use = a->running && !a->done;
-    pthread_mutex_unlock(&a->lock);
-    if (in_use) return;
     pthread_cond_destroy(&a->changed);
     pthread_mutex_destroy(&a->lock);
     dpt_free(a);
@@ -67,9 +69,9 @@ static void wait_for(dpt_comm_abortion *a, double limit_s) {
     pthread_mutex_lock(&a->lock);
     while (a->running && !a->done)
         if (pthread_cond_timedwait(&a->changed, &a->lock, &until) != 0) break;
-    bool late = a->running && !a->done;
     pthread_mutex_unlock(&a->lock);
-    if (late) dpt_log(DPT_LOG_WARNING, "NCCL has not ended its communicator within %g s of the abort", limit_s);
+    if (is_running(a))
+        dpt_log(DPT_LOG_WARNING, "NCCL has not ended its communicator within %g s of the abort", limit_s);
 }
 
 static void abort_comm(dpt_nccl_comm *m, double limit_s) {
@@ -128,13 +130,14 @@ void dpt_nccl_close(dpt_comm *comm) {
     const dpt_device_ops *ops = m->device->ops;
     if (m->handle != NULL && m->grouping) (void)m->nccl->GroupEnd();
     dpt_nccl_detach_all(m);
-    if (!end_together(m)) abort_comm(m, abort_limit_s);
+    if (!end_together(m) && m->handle != NULL) abort_comm(m, abort_limit_s);
     if (served) dpt_cuda_use_nccl_memory(m->device, NULL);
+    for (int i = 0; i < m->n_setting; i++) (void)unsetenv(m->setting[i]);
+    if (m->abortion != NULL && is_running(m->abortion)) return; /* the device may never be done with what is left */
     for (int i = 0; i < DPT_COMM_TICKETS; i++) ops->event_destroy(m->device, m->done[i]);
     ops->event_destroy(m->device, m->fork);
     ops->stream_destroy(m->device, m->stream);
     ops->release(m->device, m->counters, 2 * sizeof *m->counters, DPT_FOR_STAGING);
-    for (int i = 0; i < m->n_setting; i++) (void)unsetenv(m->setting[i]);
     abortion_destroy(m->abortion);
     pthread_mutex_destroy(&m->lock);
     dpt_free(m);

@@ -61,6 +61,10 @@ static void drop(dpt_nccl_comm *m, dpt_comm_region *r) {
     memset(r, 0, sizeof *r);
 }
 
+static size_t half_bytes(const dpt_nccl_comm *m, size_t bytes) { return m->sum_bf16 ? dpt_align(bytes / 2) : 0; }
+
+size_t dpt_nccl_attach_bytes(const dpt_comm *comm, size_t bytes) { return half_bytes(comm->state, bytes); }
+
 static dpt_status reserve(dpt_nccl_comm *m, void *memory, size_t bytes, dpt_comm_region **region) {
     *region = NULL;
     for (int i = 0; i < DPT_COMM_REGIONS && *region == NULL; i++)
@@ -69,7 +73,7 @@ static dpt_status reserve(dpt_nccl_comm *m, void *memory, size_t bytes, dpt_comm
     (*region)->full = (dpt_comm_memory){.memory = memory, .bytes = bytes};
     if (!m->sum_bf16) return DPT_OK;
     void *half = NULL;
-    (*region)->half.bytes = bytes / 2 + sizeof(uint16_t);
+    (*region)->half.bytes = half_bytes(m, bytes);
     DPT_TRY(m->device->ops->alloc(m->device, (*region)->half.bytes, DPT_FOR_COMM, &half));
     (*region)->half.memory = half;
     return DPT_OK;
@@ -100,12 +104,16 @@ void dpt_nccl_detach_all(dpt_nccl_comm *m) {
         if (m->region[i].full.memory) drop(m, &m->region[i]);
 }
 
-void *dpt_nccl_half_of(const dpt_nccl_comm *m, const void *data, size_t bytes) {
+size_t dpt_nccl_rounded(const dpt_nccl_comm *m, const void *data, size_t count, void **half) {
     const char *at = data;
+    *half = NULL;
     for (int i = 0; i < DPT_COMM_REGIONS; i++) {
         const dpt_comm_region *r = &m->region[i];
-        if (r->half.memory && at >= r->full.memory && at + bytes <= r->full.memory + r->full.bytes)
-            return r->half.memory + (at - r->full.memory) / 2;
+        const char *end = r->full.memory + r->full.bytes;
+        if (r->half.memory == NULL || at < r->full.memory || at >= end) continue;
+        size_t inside = (size_t)(end - at) / sizeof(float);
+        *half = r->half.memory + (at - r->full.memory) / 2;
+        return inside < count ? inside : count;
     }
-    return NULL;
+    return 0;
 }

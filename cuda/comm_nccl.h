@@ -33,7 +33,7 @@ typedef struct dpt_comm_grouped {
     uint64_t ticket;
     float *full; /* NULL: nothing is converted back */
     void *half;
-    size_t count;
+    size_t count; /* that are converted back */
 } dpt_comm_grouped;
 
 typedef struct dpt_comm_abortion dpt_comm_abortion;
@@ -80,10 +80,12 @@ dpt_status dpt_nccl_failed(dpt_nccl_comm *m, dpt_nccl_result result, const char 
 
 /* comm_memory.c: what attach and detach do. */
 dpt_status dpt_nccl_attach(dpt_comm *comm, void *memory, size_t bytes);
+size_t dpt_nccl_attach_bytes(const dpt_comm *comm, size_t bytes);
 void dpt_nccl_detach(dpt_comm *comm, void *memory);
 void dpt_nccl_detach_all(dpt_nccl_comm *m);
-/* Where the bf16 sums of attached f32 memory are made; NULL: in place. */
-void *dpt_nccl_half_of(const dpt_nccl_comm *m, const void *data, size_t bytes);
+/* Where the bf16 sums of attached f32 memory are made, and how many of the first elements are in that memory; 0: none.
+ */
+size_t dpt_nccl_rounded(const dpt_nccl_comm *m, const void *data, size_t count, void **half);
 
 /* comm_end.c */
 dpt_status dpt_nccl_abortion_create(dpt_comm_abortion **abortion);

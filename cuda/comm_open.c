@@ -46,7 +46,7 @@ typedef struct opening {
 
 /* ---- lists of ranks and interfaces, for messages ---- */
 
-/* "0-3, 7 on nodea, 9 on nodeb": the ranks with mark[r] == which, the host where it changes. */
+/* "0-3 on nodea, 7 on nodea, 9 on nodeb": the ranks with mark[r] == which. */
 static size_t list_ranks(const uint8_t *mark, uint8_t which, const fact *f, int world, char *text, size_t bytes) {
     size_t n = 0;
     text[0] = 0;
@@ -54,8 +54,9 @@ static size_t list_ranks(const uint8_t *mark, uint8_t which, const fact *f, int 
         if (mark[r] != which) continue;
         int last = r;
         while (last + 1 < world && mark[last + 1] == which && strcmp(f[last + 1].host, f[r].host) == 0) last++;
-        n = dpt_append(text, bytes, n, last > r ? "%s%d-%d on %s" : "%s%d%.0d on %s", n ? ", " : "", r, last,
-                       f[r].host);
+        n = dpt_append(text, bytes, n, "%s%d", n ? ", " : "", r);
+        if (last > r) n = dpt_append(text, bytes, n, "-%d", last);
+        n = dpt_append(text, bytes, n, " on %s", f[r].host);
         r = last;
     }
     return n;

@@ -24,7 +24,7 @@ typedef struct request {
     dpt_dtype dtype;
     uint64_t sequence;
     dpt_position *position;
-    bool rounds; /* f32 is summed in bf16 */
+    size_t rounded; /* of the first elements: f32 that is summed in bf16 */
 } request;
 
 typedef struct mpi_comm {
@@ -64,7 +64,8 @@ static MPI_Op sum_of(const mpi_comm *m, dpt_dtype dtype) {
 
 static dpt_status all_reduce(mpi_comm *m, const request *r) {
     size_t size = dpt_dtype_size(r->dtype);
-    for (size_t done = 0; done < r->count; done += largest_call) {
+    DPT_TRY(dpt_mpi_sum_in_bf16(&m->sums, m->comm, r->data, 1, r->rounded));
+    for (size_t done = r->rounded; done < r->count; done += largest_call) {
         size_t n = r->count - done < largest_call ? r->count - done : largest_call;
         DPT_TRY(DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, (char *)r->data + done * size, (int)n, mpi_type(r->dtype),
                                       sum_of(m, r->dtype), m->comm)));
@@ -73,10 +74,8 @@ static dpt_status all_reduce(mpi_comm *m, const request *r) {
 }
 
 static dpt_status execute(mpi_comm *m, const request *r) {
-    if (r->rounds)
-        return dpt_mpi_sum_in_bf16(&m->sums, m->comm, r->data, r->what == DPT_ALL_REDUCE ? 1 : (size_t)m->world,
-                                   r->count);
     if (r->what == DPT_ALL_REDUCE) return all_reduce(m, r);
+    if (r->rounded) return dpt_mpi_sum_in_bf16(&m->sums, m->comm, r->data, (size_t)m->world, r->count);
     DPT_CHECK(r->count <= INT_MAX, DPT_ERR_UNSUPPORTED, "collective of %zu elements", r->count);
     int n = (int)r->count;
     MPI_Datatype type = mpi_type(r->dtype);
@@ -122,17 +121,21 @@ static dpt_status wait_for(mpi_comm *m, uint64_t ticket) {
     return status == DPT_OK ? DPT_OK : dpt_error(status, "%s", m->message);
 }
 
-/* Sums of f32 in memory that is attached, where that was asked for. */
-bool dpt_mpi_comm_rounds(const dpt_comm *comm, dpt_collective what, const void *data, size_t bytes, dpt_dtype dtype) {
+size_t dpt_mpi_comm_rounded(const dpt_comm *comm, dpt_collective what, const void *data, size_t count,
+                            dpt_dtype dtype) {
     const mpi_comm *m = comm->state;
     const char *at = data;
-    if (m->sums.part == NULL || m->world == 1 || dtype != DPT_F32) return false;
-    if (what != DPT_ALL_REDUCE && what != DPT_REDUCE_SCATTER) return false;
-    for (int i = 0; i < REGIONS; i++)
-        if (m->attached[i].memory && at >= m->attached[i].memory &&
-            at + bytes <= m->attached[i].memory + m->attached[i].bytes)
-            return true;
-    return false;
+    const bool sums = what == DPT_ALL_REDUCE || what == DPT_REDUCE_SCATTER;
+    size_t all = count * (what == DPT_REDUCE_SCATTER ? (size_t)m->world : 1);
+    if (m->sums.part == NULL || m->world == 1 || dtype != DPT_F32 || !sums) return 0;
+    for (int i = 0; i < REGIONS; i++) {
+        const char *begin = m->attached[i].memory, *end = begin + m->attached[i].bytes;
+        if (begin == NULL || at < begin || at >= end) continue;
+        size_t inside = (size_t)(end - at) / sizeof(float);
+        if (inside >= all) return count;
+        return what == DPT_ALL_REDUCE ? inside : 0;
+    }
+    return 0;
 }
 
 dpt_status dpt_mpi_comm_sum_in_bf16(dpt_comm *comm, float *data, size_t slices, size_t count) {
@@ -160,8 +163,8 @@ static dpt_status mpi_start(dpt_comm *comm, dpt_collective what, void *data, siz
                             dpt_stream *stream, uint64_t *ticket) {
     (void)stream;
     mpi_comm *m = comm->state;
-    bool rounds = dpt_mpi_comm_rounds(comm, what, data, dpt_collective_bytes(what, count, dtype, m->world), dtype);
-    request r = {what, data, count, dtype, comm->sequence, comm->position, rounds};
+    request r = {
+        what, data, count, dtype, comm->sequence, comm->position, dpt_mpi_comm_rounded(comm, what, data, count, dtype)};
     if (!m->threaded || count * dpt_dtype_size(dtype) <= inline_bytes) {
         if (m->threaded) DPT_TRY(wait_for(m, m->started));
         *ticket = 0;

@@ -154,8 +154,9 @@ fail:
     return status;
 }
 
-/* ---- a meeting: messages without data from every rank to rank 0 and back, then rank 0's list of who has come. None is
- * waited for beyond the limit; those that nobody takes stay with MPI. ---- */
+/* ---- a meeting: rank 0 calls, those that are there answer, and are told who has. Nobody is waited for beyond the
+ * limit; messages that nobody takes stay with MPI. Invariant: an answer comes after the call, so that a rank that has
+ * given up is not counted. ---- */
 
 enum { MEET_TAG = 7, MEET_LIST_TAG = 8 };
 
@@ -203,10 +204,10 @@ static dpt_status meet_as_other(const dpt_control *control, double limit_s, uint
     bool there;
     int size = 0;
     memset(came, 1, (size_t)control->world);
-    DPT_TRY(send_sign(control, 0, MEET_TAG));
     DPT_TRY(look_out(control, 0, MEET_TAG, dpt_clock_s() + limit_s, &there, &from));
     if (there) {
         DPT_TRY(DPT_MPI(MPI_Recv(NULL, 0, MPI_BYTE, 0, MEET_TAG, control->comm, MPI_STATUS_IGNORE)));
+        DPT_TRY(send_sign(control, 0, MEET_TAG));
         DPT_TRY(look_out(control, 0, MEET_LIST_TAG, dpt_clock_s() + limit_s + GRACE_S, &there, &from));
     }
     came[0] = there;

@@ -227,6 +227,7 @@ static dpt_status build(dpt_trainer *t) {
     DPT_TRY(choose_buckets(t, &sizes));
     DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
+    DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
     dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",

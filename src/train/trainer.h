@@ -75,6 +75,8 @@ dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
 /* trainer_memory.c: plans and takes; releases. Local. */
 dpt_status dpt_trainer_take_memory(dpt_trainer *t);
+/* Tells the communicator of the gradients. Collective. */
+dpt_status dpt_trainer_attach_memory(dpt_trainer *t);
 void dpt_trainer_release_memory(dpt_trainer *t);
 
 /* Checks arrays against the program's inputs; finds the rows of each batch axis. needed: every input must be there. */

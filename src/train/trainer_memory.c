@@ -6,6 +6,10 @@
 static bool needs_second_moment(const dpt_trainer *t) { return t->o.optimizer == DPT_ADAMW; }
 static bool needs_first_moment(const dpt_trainer *t) { return needs_second_moment(t) || t->o.momentum != 0; }
 static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t->plan.state_bytes > 0; }
+/* Gradients, but not the loss at the end of their arena, which sums in bf16 would round. */
+static bool attaches(const dpt_trainer *t) {
+    return t->ctx->comm.exchanges && t->ctx->comm.ops->attach && t->plan.loss.offset > 0;
+}
 static bool has_inbox(const dpt_trainer *t) { return !t->ctx->device.host_memory; }
 
 /* Bytes of a slot of the inbox: the inputs of the program that has most. */
@@ -21,6 +25,8 @@ static void plan_memory(dpt_trainer *t) {
     dpt_memory *m = &t->memory;
     m->parameters = (size_t)t->plan.param_bytes;
     m->gradients = (size_t)t->plan.grad_bytes;
+    if (attaches(t) && t->ctx->comm.ops->attach_bytes)
+        m->gradients += t->ctx->comm.ops->attach_bytes(&t->ctx->comm, (size_t)t->plan.loss.offset);
     m->moments = (size_t)t->plan.grad_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
     m->state = (size_t)t->plan.state_bytes * (1U + t->has_local_state + saves_state(t));
     m->control = DPT_STAGING_SLOTS * DPT_RESULT_BYTES;
@@ -94,8 +100,15 @@ dpt_status dpt_trainer_take_memory(dpt_trainer *t) {
     return dpt_outbox_create(d, DPT_RESULT_BYTES, t->stream, &t->outbox);
 }
 
+dpt_status dpt_trainer_attach_memory(dpt_trainer *t) {
+    dpt_comm *comm = &t->ctx->comm;
+    return attaches(t) ? comm->ops->attach(comm, t->arenas.grad, (size_t)t->plan.loss.offset) : DPT_OK;
+}
+
 void dpt_trainer_release_memory(dpt_trainer *t) {
     dpt_device *d = &t->ctx->device;
+    dpt_comm *comm = &t->ctx->comm;
+    if (comm->ops && comm->ops->detach && t->arenas.grad) comm->ops->detach(comm, t->arenas.grad);
     dpt_inbox_destroy(&t->inbox);
     dpt_outbox_destroy(&t->outbox);
     if (t->stream) d->ops->stream_destroy(d, t->stream);

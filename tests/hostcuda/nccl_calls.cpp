@@ -56,6 +56,21 @@ ncclResult_t queue_works(ncclComm_t comm, const std::vector<work> &works) {
     return failed(ncclUnhandledCudaError, "%s: Cuda failure %d", name_of(works[0].what), (int)code);
 }
 
+/* Takes out those of the first one's communicator, in their order. */
+std::vector<work> take_works_of_one(std::vector<std::pair<ncclComm_t, work>> *works, ncclComm_t *comm) {
+    std::vector<work> taken;
+    std::vector<std::pair<ncclComm_t, work>> others;
+    *comm = works->front().first;
+    for (const auto &w : *works) {
+        if (w.first == *comm)
+            taken.push_back(w.second);
+        else
+            others.push_back(w);
+    }
+    *works = others;
+    return taken;
+}
+
 ncclResult_t end_group() {
     group done = std::move(calls);
     calls = group();
@@ -65,18 +80,11 @@ ncclResult_t end_group() {
     for (ncclComm_t comm : done.created)
         if (code == ncclSuccess) code = comm->blocking ? wait_for_jobs(comm, &held) : ncclInProgress;
     while (!done.works.empty() && (code == ncclSuccess || code == ncclInProgress)) {
-        ncclComm_t comm = done.works[0].first;
-        std::vector<work> of_comm;
-        std::vector<std::pair<ncclComm_t, work>> others;
-        for (const auto &w : done.works) {
-            if (w.first == comm)
-                of_comm.push_back(w.second);
-            else
-                others.push_back(w);
-        }
-        done.works = others;
-        ncclResult_t result = submit(
-            comm, [=] { return queue_works(comm, of_comm); }, &held);
+        ncclComm_t comm;
+        std::vector<work> works = take_works_of_one(&done.works, &comm);
+        if (!is_live(comm)) return check_ready(comm); /* another thread has aborted it since */
+        job queued = [=] { return queue_works(comm, works); };
+        ncclResult_t result = comm->blocking ? queued() : submit(comm, queued, &held);
         if (result != ncclSuccess) code = result;
     }
     return code;
@@ -102,16 +110,12 @@ ncclResult_t read_config(const ncclConfig_t *config, bool otherwise, bool *block
     *blocking = otherwise;
     if (config == NULL) return ncclSuccess;
     if (config->magic != 0xcafebeef) return failed(ncclInvalidArgument, "ncclConfig_t argument not initialized");
-    if (config->blocking == NCCL_CONFIG_UNDEF_INT) return ncclSuccess;
-    if (config->blocking != 0 && config->blocking != 1)
+    int least = config->minCTAs, most = config->maxCTAs, unset = NCCL_CONFIG_UNDEF_INT;
+    if (config->blocking != unset && config->blocking != 0 && config->blocking != 1)
         return failed(ncclInvalidArgument, "Invalid config blocking attribute value %d", config->blocking);
-    bool unset = config->minCTAs == NCCL_CONFIG_UNDEF_INT || config->maxCTAs == NCCL_CONFIG_UNDEF_INT;
-    if ((config->minCTAs != NCCL_CONFIG_UNDEF_INT && config->minCTAs <= 0) ||
-        (config->maxCTAs != NCCL_CONFIG_UNDEF_INT && config->maxCTAs <= 0) ||
-        (!unset && config->minCTAs > config->maxCTAs))
-        return failed(ncclInvalidArgument, "Invalid config min/max channels attribute value %d/%d", config->minCTAs,
-                      config->maxCTAs);
-    *blocking = config->blocking != 0;
+    if ((least != unset && least <= 0) || (most != unset && (most <= 0 || least > most)))
+        return failed(ncclInvalidArgument, "Invalid config min/max channels attribute value %d/%d", least, most);
+    if (config->blocking != unset) *blocking = config->blocking != 0;
     return ncclSuccess;
 }
 
@@ -125,10 +129,9 @@ ncclResult_t init_rank(ncclComm_t *comm, int ranks, const ncclUniqueId &id, int 
     if (ranks < 1 || rank < 0 || rank >= ranks)
         return failed(ncclInvalidArgument, "Invalid rank requested : %d/%d", rank, ranks);
     code = create(comm, ranks, id, rank, blocking);
-    if (code != ncclSuccess && code != ncclInProgress) return code;
+    if (code != ncclSuccess) return code;
     calls.created.push_back(*comm);
-    if (calls.depth == 0) return end_group();
-    return code;
+    return calls.depth == 0 ? end_group() : ncclSuccess;
 }
 
 ncclResult_t optional_mem_alloc(void **memory, size_t bytes) {
@@ -231,9 +234,9 @@ using namespace hostnccl;
 
 /* A function that not every version has: dlsym finds none where this version is older, or HOSTNCCL_WITHOUT names it. */
 #define OPTIONAL(name, since, does)                                                                   \
-    decltype(&name) hostnccl_find_##name(void);                                                       \
+    __attribute__((visibility("hidden"))) decltype(&name) hostnccl_find_##name(void);                 \
     decltype(&name) hostnccl_find_##name(void) { return has_function(#name, since) ? (does) : NULL; } \
-    __attribute__((ifunc("hostnccl_find_" #name))) decltype(name) name
+    __attribute__((visibility("default"), ifunc("hostnccl_find_" #name))) decltype(name) name
 
 #pragma GCC visibility push(default)
 extern "C" {

@@ -2,7 +2,8 @@
  * other ranks while other work runs, and writes its result at the end. A sum is made by slices: each rank adds up its
  * own, of all ranks, and sends the result to the others.
  *
- * Invariant: the memory of messages under way outlives them: what is aborted is kept for good. */
+ * Messages of alike collectives have one key, and MPI keeps them in order: collectives of a communicator start one
+ * after another. Invariant: the memory of messages under way outlives them: what is aborted is kept for good. */
 #include <signal.h>
 #include <string.h>
 
@@ -56,15 +57,9 @@ transfer::transfer(const ranks_ref &on_, const work &w_) : on(on_), w(w_), has_s
     size = bytes_of(w.type);
     total = of_slices ? w.count * n : w.count;
     slice = of_slices ? w.count : (w.count + n - 1) / n;
-    key = key_of(on->key, (uint64_t)w.what);
-    if (w.what == kind::send || w.what == kind::receive) {
-        int from = w.what == kind::send ? rank() : w.root, to = w.what == kind::send ? w.root : rank();
-        uint64_t number = w.what == kind::send ? on->sent[w.root]++ : on->received[w.root]++;
-        key = key_of(key_of(key_of(on->key, 'p'), (uint64_t)from << 32 | (uint64_t)to), number);
-    } else {
-        key = key_of(key, on->sequence++);
-        key = key_of(key_of(key, (uint64_t)w.op << 16 | (uint64_t)w.root), w.type);
-    }
+    bool pairs = w.what == kind::send || w.what == kind::receive;
+    key = key_of(on->key, pairs ? (uint64_t)kind::send : (uint64_t)w.what);
+    if (!pairs) key = key_of(key_of(key, (uint64_t)w.op << 16 | (uint64_t)w.root), w.type);
     key = key_of(key, w.count);
 }
 

@@ -121,6 +121,8 @@ void remove_live(ncclComm_t comm, hold *held) {
     live().erase(comm);
     bool was_last = live().empty();
     held->unlock();
+    for (const auto &r : comm->registered) free(r.first);
+    if (!comm->registered.empty()) engine()->count_registered(-(int)comm->registered.size());
     delete comm;
     if (was_last) stop_thread();
 }
@@ -350,10 +352,11 @@ void settle(ncclComm_t comm) {
 }
 
 ncclResult_t wait_for_jobs(ncclComm_t comm, hold *held) {
-    for (settle(comm); !comm->jobs.empty() && !comm->on->aborted && state_of(comm) == ncclInProgress; settle(comm)) {
+    for (settle(comm); state_of(comm) == ncclInProgress && !comm->on->aborted; settle(comm)) {
         held->unlock();
         usleep(nap_us);
         held->lock();
+        if (!is_live(comm)) return failed(ncclInternalError, "another thread has aborted the communicator");
     }
     return state_of(comm);
 }
@@ -442,13 +445,12 @@ ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t *child, bool 
 static job make_end(ncclComm_t comm) {
     char nothing = 0;
     hostcuda::order_ref among = comm->among;
-    std::shared_ptr<int> held = comm->held;
+    std::weak_ptr<int> held = comm->held;
     job meet = make_exchange(comm->on, comm->on->of_host, key_of(comm->on->key, 'f'), &nothing, 1,
                              [](const char *) { return ncclSuccess; });
     return [=]() -> ncclResult_t {
-        enum { comm_and_job = 2 };
         if (!engine()->has_ended(among)) return ncclInProgress;
-        if (held.use_count() > comm_and_job)
+        if (held.use_count() > 1)
             engine()->fatal(
                 "a communicator of NCCL ends before the graphs that hold its collectives: NCCL would wait "
                 "for ever; destroy them first");
@@ -468,17 +470,18 @@ ncclResult_t destroy(ncclComm_t comm, hold *held) {
     return code;
 }
 
-/* What is under way ends at once; what waits for other ranks is left as it is, for messages may still arrive. */
+/* What is under way ends at once. Then, as NCCL, it waits until no graph holds the communicator. What waits for other
+ * ranks is left as it is, for messages may still arrive. */
 ncclResult_t abort(ncclComm_t comm, hold *held) {
     static auto *left = new std::vector<job>();
     comm->on->aborted = true;
     for (job &j : comm->jobs) left->push_back(j);
     comm->jobs.clear();
     hostcuda::order_ref among = comm->among;
-    std::shared_ptr<int> graphs = comm->held;
+    std::weak_ptr<int> graphs = comm->held;
     held->unlock();
     engine()->finish(among);
-    while (planned_rank("HOSTNCCL_ABORT_HANGS") || graphs.use_count() > 2) usleep(nap_us);
+    while (planned_rank("HOSTNCCL_ABORT_HANGS") || graphs.use_count() > 1) usleep(nap_us);
     held->lock();
     remove_live(comm, held);
     return ncclSuccess;

@@ -30,8 +30,6 @@ struct group_of_ranks {
     int rank;
     std::vector<int> processes;             /* by rank: in MPI_COMM_WORLD */
     std::vector<int> of_host;               /* ranks of this rank's host */
-    uint64_t sequence;                      /* collectives entered */
-    std::map<int, uint64_t> sent, received; /* by peer: point to point */
     std::atomic<bool> aborted;
     std::atomic<int> failure; /* an ncclResult_t that came without a call */
 };
@@ -58,7 +56,7 @@ struct work {
 struct ncclComm {
     hostnccl::ranks_ref on;
     hostcuda::order_ref among; /* its collectives follow each other */
-    std::shared_ptr<int> held; /* a reference in each operation queued or captured */
+    std::shared_ptr<int> held; /* one more reference for each operation that is queued or captured */
     int device;
     bool blocking, finalized;
     ncclResult_t failure; /* of a job */
@@ -94,10 +92,11 @@ void settle(ncclComm_t comm);
 ncclResult_t wait_for_jobs(ncclComm_t comm, hold *held);
 
 void make_id(ncclUniqueId *id);
-/* destroy and abort: the communicator is gone, and the hold given up, where the result is ncclSuccess. */
+/* Begins to, and does not wait. */
 ncclResult_t create(ncclComm_t *comm, int ranks, const ncclUniqueId &id, int rank, bool blocking);
 ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t *child, bool blocking, hold *held);
 ncclResult_t finalize(ncclComm_t comm, hold *held);
+/* The communicator is gone, and the hold given up, where the result is ncclSuccess. */
 ncclResult_t destroy(ncclComm_t comm, hold *held);
 ncclResult_t abort(ncclComm_t comm, hold *held);
 

@@ -165,9 +165,13 @@ operation_ref append(cudaStream_t stream, const char *name, bool is_kernel, std:
 }
 
 /* Sometimes work runs as soon as it is queued: whoever counts on it to be late is wrong too. */
+void run_early() {
+    if (random_below(8) == 0) run_some();
+}
+
 void make_room() {
     while (queued > room) run_or_wait();
-    if (random_below(8) == 0) run_some();
+    run_early();
 }
 
 bool any_capture(bool (*counts)(const capture &)) {
@@ -283,7 +287,7 @@ cudaError_t enqueue_started(const std::vector<cudaStream_t> &streams, const char
     line_up_among(op, among);
     for (cudaStream_t s : streams) line_up(op, s);
     admit(op);
-    make_room();
+    run_early(); /* and never wait: the caller may hold what others need */
     return lost;
 }
 
