@@ -171,7 +171,7 @@ static void report(void) {
                          .epoch = -1,
                          .phase = "train",
                          .started = "20260101T000000Z"};
-    CHECK_OK(dpt_run_dir_report(run, &r));
+    CHECK_OK(dpt_exit_report_write(dpt_run_dir_path(run), &r));
     CHECK_EQ_TEXT(read_text(at("reported/exit_report.json")),
                   "{\n  \"version\": \"0.1.0\",\n  \"exit_code\": 65,\n  \"status\": \"data\",\n"
                   "  \"message\": \"a \\\"quoted\\\"\\u000a\\\\ \xc3\xa9 \\ufffd\\ufffd\",\n  \"rank\": 3,\n"

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "cli/fatal.h"
 #include "cli/job.h"
 
 enum { WARM_UP = 5, MIN_TIMES = 5, DEVICE_BLOCK = 20 };
@@ -222,6 +223,7 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
     dpt_context_options_init(&o);
     o.threads = cli->launch.threads;
     if (b.device) o.device = b.device;
+    dpt_fatal_arm(cli, &o);
     status = dpt_context_create(cli->control.comm, &o, &b.ctx);
     for (int i = 0; i < cli->argc && status == DPT_OK; i++) {
         if (strchr(cli->argv[i], '=')) continue;
