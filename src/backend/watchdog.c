@@ -21,6 +21,7 @@
 static const double longest_beat_s = 0.5;
 static const double abort_limit_s = 0.5; /* a launcher that has seen the loss kills us a second later */
 static const double send_limit_s = 0.2;
+static const double answer_limit_s = 0.05; /* for the others to say where they wait, once a rank is lost */
 
 static bool is_root(const dpt_watchdog *w) { return w->rank == 0; }
 
@@ -91,10 +92,10 @@ static void warn(dpt_watchdog *w, const dpt_verdict *v) {
 static void judge(dpt_watchdog *w) {
     dpt_watch_limits limits = w->limits;
     dpt_verdict v;
-    w->urgent = false;
+    w->judge_s = 0;
     if (!is_root(w)) {
         limits.silence_s += limits.silence_s / 4 + 2 * w->beat_s;
-        w->ranks[w->rank].present = w->ranks[0].left || w->ranks[w->rank].failed != DPT_OK;
+        w->ranks[w->rank].present = w->ranks[0].left || w->ranks[0].lost || w->ranks[w->rank].failed != DPT_OK;
     }
     dpt_judgement judged = dpt_watchdog_judge(w->ranks, w->world, &limits, dpt_clock_s(), &v);
     if (judged == DPT_JUDGED_FATAL) announce(w, &v);
@@ -134,7 +135,9 @@ static void receive(dpt_watchdog *w, int i) {
     if (!closed) return;
     dpt_watch_link_close(&w->links[i]);
     w->ranks[from].lost = !w->ranks[from].left;
-    w->urgent = true;
+    if (!w->ranks[from].lost) return;
+    say_where(w, DPT_WATCH_BEAT, 0);
+    w->judge_s = dpt_clock_s() + (is_root(w) ? answer_limit_s : 0);
 }
 
 /* ---- the communicator of this rank ---- */
@@ -205,7 +208,7 @@ static void *serve(void *context) {
     for (double beat = w->looked_s; !is_stopped(w) && !w->fatal;) {
         double now = dpt_clock_s();
         bool due = now >= beat;
-        if (due || w->urgent) judge(w);
+        if (w->judge_s > 0 ? now >= w->judge_s : due) judge(w);
         if (w->fatal) break;
         if (due) {
             report_comm(w);
@@ -215,7 +218,7 @@ static void *serve(void *context) {
                 note_where(w);
             beat = now + w->beat_s;
         }
-        look(w, w->urgent ? now : beat);
+        look(w, w->judge_s > 0 && w->judge_s < beat ? w->judge_s : beat);
     }
     if (w->fatal) rest(w);
     report_comm(w);

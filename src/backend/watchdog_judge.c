@@ -3,6 +3,7 @@
  * cause of a wait. */
 #include "backend/watchdog_judge.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +12,8 @@
 
 /* So long an error waits for a lost peer to show as its cause. */
 static const double error_grace_s = 1;
-/* Ranks of one host fall silent at different moments, by what was their last message. */
+/* Ranks of one host fall silent at different moments, by what was their last message: by so much at most, and no more
+ * than half the limit. */
 static const double silence_spread_s = 1.5;
 
 typedef struct table {
@@ -131,33 +133,67 @@ static bool find_order(table *t) {
     return false;
 }
 
-/* ---- lost, failed, silent ---- */
+/* ---- who waits where ---- */
 
-/* Chooses the ranks that wait for a rank, lost or silent as it is; returns how many. */
-static int choose_waiting(table *t, int cause) {
-    int count = 0;
-    for (int r = 0; r < t->world; r++) {
-        uint64_t n;
-        t->chosen[r] = false;
-        for (int lane = 0; r != cause && lane < DPT_LANE_COUNT; lane++)
-            t->chosen[r] |= t->rank[r].present && !t->rank[r].lost && dpt_watch_waits(&t->rank[r].view, lane, &n) &&
-                            n >= t->rank[cause].view.lane[lane].finished + 1;
-        count += t->chosen[r];
-    }
-    return count;
+typedef struct wait {
+    dpt_lane lane;
+    uint64_t number;
+    int waiter;     /* one of those that wait there */
+    double since_s; /* of the one that has waited longest */
+} wait;
+
+static bool waits_at_all(const dpt_watched *w) {
+    uint64_t n;
+    return dpt_watch_waits(&w->view, DPT_LANE_CONTROL, &n) || dpt_watch_waits(&w->view, DPT_LANE_GRADIENTS, &n);
 }
 
+/* The furthest number of a lane that ranks, but for one, wait in: whoever has not begun it is needed there. */
+static bool find_wait(const table *t, dpt_lane lane, int but, wait *w) {
+    *w = (wait){.lane = lane, .waiter = -1};
+    for (int r = 0; r < t->world; r++) {
+        uint64_t n;
+        const dpt_watched *k = &t->rank[r];
+        if (r == but || !k->present || k->lost || !dpt_watch_waits(&k->view, lane, &n) || n < w->number) continue;
+        if (n == w->number && k->stands_s[lane] >= w->since_s) continue;
+        *w = (wait){lane, n, r, k->stands_s[lane]};
+    }
+    return w->waiter >= 0;
+}
+
+static void choose_in(table *t, const wait *w, int but) {
+    for (int r = 0; r < t->world; r++) {
+        uint64_t n;
+        t->chosen[r] =
+            r != but && t->rank[r].present && dpt_watch_waits(&t->rank[r].view, w->lane, &n) && n == w->number;
+    }
+}
+
+static void say_wait(table *t, const wait *w, int cause) {
+    choose_in(t, w, cause);
+    int count = 0;
+    for (int r = 0; r < t->world; r++) count += t->chosen[r];
+    say_ranks(t);
+    SAY(t, " %s for it in ", count == 1 ? "waits" : "wait");
+    say_record(t, w->waiter, w->lane, w->number);
+}
+
+/* ---- lost, failed, silent ---- */
+
+/* Where a rank was that no longer answers, and who waits for it. */
 static void say_last_place(table *t, int rank, bool several) {
+    wait w;
     if (several)
         SAY(t, "rank %d", rank);
     else
         SAY(t, "it");
-    SAY(t, " was in ");
+    SAY(t, " was last seen in ");
     say_place(t, rank);
-    if (choose_waiting(t, rank) == 0) return;
-    SAY(t, "; ");
-    say_ranks(t);
-    SAY(t, " wait there");
+    for (int lane = DPT_LANE_COUNT - 1; lane >= 0; lane--) {
+        if (!find_wait(t, (dpt_lane)lane, rank, &w) || w.number <= t->rank[rank].view.lane[lane].finished) continue;
+        SAY(t, "; ");
+        say_wait(t, &w, rank);
+        return;
+    }
 }
 
 static bool find_lost(table *t) {
@@ -165,7 +201,7 @@ static bool find_lost(table *t) {
         if (!t->rank[r].present || !t->rank[r].lost) continue;
         blame(t, DPT_ERR_PEER, r);
         say_rank(t, r);
-        SAY(t, " is gone, without a word: ");
+        SAY(t, " is gone: ");
         say_last_place(t, r, false);
         return true;
     }
@@ -194,12 +230,13 @@ static bool is_silent(const table *t, int r, double limit) {
 
 static bool find_silent(table *t) {
     int cause = 0, silent = 0, on_host = 0;
+    double spread = fmin(silence_spread_s, t->limits.silence_s / 2);
     while (cause < t->world && !is_silent(t, cause, t->limits.silence_s)) cause++;
     if (cause == t->world) return false;
     for (int r = 0; r < t->world; r++) {
         t->chosen[r] = strcmp(t->rank[r].host, t->rank[cause].host) == 0;
         on_host += t->chosen[r];
-        t->chosen[r] = t->chosen[r] && is_silent(t, r, t->limits.silence_s - silence_spread_s);
+        t->chosen[r] = t->chosen[r] && is_silent(t, r, t->limits.silence_s - spread);
         silent += t->chosen[r];
     }
     blame(t, DPT_ERR_PEER, cause);
@@ -218,40 +255,8 @@ static bool find_silent(table *t) {
 
 /* ---- waiting ---- */
 
-typedef struct wait {
-    dpt_lane lane;
-    uint64_t number;
-    int waiter;     /* one of those that wait there */
-    double since_s; /* of the one that has waited longest */
-} wait;
-
-static bool waits_at_all(const dpt_watched *w) {
-    uint64_t n;
-    return dpt_watch_waits(&w->view, DPT_LANE_CONTROL, &n) || dpt_watch_waits(&w->view, DPT_LANE_GRADIENTS, &n);
-}
-
-/* The furthest number of a lane that ranks wait in: whoever has not begun it is needed there. */
-static bool find_wait(const table *t, dpt_lane lane, wait *w) {
-    *w = (wait){.lane = lane, .waiter = -1};
-    for (int r = 0; r < t->world; r++) {
-        uint64_t n;
-        const dpt_watched *k = &t->rank[r];
-        if (!k->present || k->lost || !dpt_watch_waits(&k->view, lane, &n) || n < w->number) continue;
-        if (n == w->number && k->stands_s[lane] >= w->since_s) continue;
-        *w = (wait){lane, n, r, k->stands_s[lane]};
-    }
-    return w->waiter >= 0;
-}
-
 static bool is_behind(const table *t, int r, const wait *w) {
     return t->rank[r].present && t->rank[r].view.lane[w->lane].entered < w->number;
-}
-
-static void choose_in(table *t, const wait *w) {
-    for (int r = 0; r < t->world; r++) {
-        uint64_t n;
-        t->chosen[r] = t->rank[r].present && dpt_watch_waits(&t->rank[r].view, w->lane, &n) && n == w->number;
-    }
 }
 
 static double limit_of(const table *t, int r) {
@@ -265,13 +270,6 @@ static double stood(const table *t, int r, const wait *w) {
     return t->now - since;
 }
 
-static void say_wait(table *t, const wait *w) {
-    choose_in(t, w);
-    say_ranks(t);
-    SAY(t, " wait for it in ");
-    say_record(t, w->waiter, w->lane, w->number);
-}
-
 static dpt_judgement blame_behind(table *t, int r, const wait *w) {
     double s = stood(t, r, w), limit = limit_of(t, r);
     blame(t, DPT_ERR_PEER, r);
@@ -282,7 +280,7 @@ static dpt_judgement blame_behind(table *t, int r, const wait *w) {
         SAY(t, " has made no progress for %.3g s: it is in ", s);
     say_place(t, r);
     SAY(t, "; ");
-    say_wait(t, w);
+    say_wait(t, w, r);
     if (s >= limit) return DPT_JUDGED_FATAL;
     SAY(t, "; they give up after %.3g s", limit);
     return DPT_JUDGED_SLOW;
@@ -302,7 +300,7 @@ static int find_behind(const table *t, const wait *w, bool waiting_too) {
 
 static int count_in(table *t, const wait *w) {
     int n = 0;
-    choose_in(t, w);
+    choose_in(t, w, -1);
     for (int r = 0; r < t->world; r++) n += t->chosen[r];
     return n;
 }
@@ -329,7 +327,7 @@ static bool find_crossed(table *t, const wait *a, const wait *b) {
     SAY(t, "ranks are out of step: ");
     const wait *const both[] = {a, b};
     for (int i = 0; i < 2; i++) {
-        choose_in(t, both[i]);
+        choose_in(t, both[i], -1);
         say_ranks(t);
         SAY(t, " wait in ");
         say_record(t, both[i]->waiter, both[i]->lane, both[i]->number);
@@ -350,7 +348,7 @@ static bool find_endless(table *t, const wait *w) {
     }
     if (s < limit) return false;
     blame(t, DPT_ERR_PEER, -1);
-    choose_in(t, w);
+    choose_in(t, w, -1);
     say_ranks(t);
     SAY(t, " have waited for %.3g s in ", s);
     say_record(t, w->waiter, w->lane, w->number);
@@ -361,7 +359,7 @@ static bool find_endless(table *t, const wait *w) {
 static dpt_judgement find_stuck(table *t) {
     wait w[DPT_LANE_COUNT];
     bool found[DPT_LANE_COUNT];
-    for (int lane = 0; lane < DPT_LANE_COUNT; lane++) found[lane] = find_wait(t, (dpt_lane)lane, &w[lane]);
+    for (int lane = 0; lane < DPT_LANE_COUNT; lane++) found[lane] = find_wait(t, (dpt_lane)lane, -1, &w[lane]);
     dpt_judgement worst = DPT_JUDGED_WELL;
     for (int pass = 0; pass < 2; pass++) {
         for (int lane = DPT_LANE_COUNT - 1; lane >= 0; lane--) {

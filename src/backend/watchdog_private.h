@@ -33,7 +33,7 @@ struct dpt_watchdog {
 
     /* the thread's own */
     bool fatal;            /* the verdict has been carried out */
-    bool urgent;           /* judge now, not at the next beat */
+    double judge_s;        /* judge then, not at the next beat; 0: no hurry */
     int warned_rank;       /* of whose wait was warned, */
     double warned_moved_s; /* when it had last moved */
     double looked_s;       /* the last round of the loop */
