@@ -91,13 +91,16 @@ static void warn(dpt_watchdog *w, const dpt_verdict *v) {
 /* Not on rank 0 only rank 0 is judged, later than it judges itself, and this rank beside it where nobody else will. */
 static void judge(dpt_watchdog *w) {
     dpt_watch_limits limits = w->limits;
+    double now = dpt_clock_s();
     dpt_verdict v;
     w->judge_s = 0;
     if (!is_root(w)) {
         limits.silence_s += limits.silence_s / 4 + 2 * w->beat_s;
-        w->ranks[w->rank].present = w->ranks[0].left || w->ranks[0].lost || w->ranks[w->rank].failed != DPT_OK;
+        bool silent = now - w->ranks[0].heard_s >= limits.silence_s;
+        w->ranks[w->rank].present =
+            w->ranks[0].left || w->ranks[0].lost || silent || w->ranks[w->rank].failed != DPT_OK;
     }
-    dpt_judgement judged = dpt_watchdog_judge(w->ranks, w->world, &limits, dpt_clock_s(), &v);
+    dpt_judgement judged = dpt_watchdog_judge(w->ranks, w->world, &limits, now, &v);
     if (judged == DPT_JUDGED_FATAL) announce(w, &v);
     if (judged == DPT_JUDGED_SLOW) warn(w, &v);
 }

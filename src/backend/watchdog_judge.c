@@ -115,10 +115,10 @@ static bool out_of_step(table *t, int a, int b, dpt_lane lane) {
     int odd = with_b < with_a ? b : with_a < with_b ? a : -1;
     blame(t, DPT_ERR_INTERNAL, odd);
     SAY(t, "ranks are out of step: ");
-    say_order(t, odd == a ? a : b, lane, s);
+    say_order(t, odd == b ? b : a, lane, s);
     if (odd >= 0) SAY(t, " (on %s)", t->rank[odd].host);
     SAY(t, "; ");
-    say_order(t, odd == a ? b : a, lane, s);
+    say_order(t, odd == b ? a : b, lane, s);
     bool before = s > 1 && !same_at(t, a, b, lane, s - 1);
     if (before) SAY(t, "; they may have parted earlier");
     return true;
@@ -168,12 +168,23 @@ static void choose_in(table *t, const wait *w, int but) {
     }
 }
 
+/* All that wait for a rank; where, of those that have come furthest. */
 static void say_wait(table *t, const wait *w, int cause) {
+    int there = 0, all = 0;
     choose_in(t, w, cause);
-    int count = 0;
-    for (int r = 0; r < t->world; r++) count += t->chosen[r];
+    for (int r = 0; r < t->world; r++) there += t->chosen[r];
+    for (int r = 0; r < t->world; r++) {
+        t->chosen[r] = r != cause && t->rank[r].present && !t->rank[r].lost && waits_at_all(&t->rank[r]);
+        all += t->chosen[r];
+    }
     say_ranks(t);
-    SAY(t, " %s for it in ", count == 1 ? "waits" : "wait");
+    SAY(t, " %s for it", all == 1 ? "waits" : "wait");
+    if (there < all) {
+        choose_in(t, w, cause);
+        SAY(t, ", ");
+        say_ranks(t);
+    }
+    SAY(t, " in ");
     say_record(t, w->waiter, w->lane, w->number);
 }
 
@@ -314,22 +325,25 @@ static int odd_of(table *t, const wait *a, const wait *b) {
     return in_a < in_b ? a->waiter : b->waiter;
 }
 
+/* For how long nobody has moved. */
+static double all_stood(const table *t) {
+    double since = 0;
+    for (int r = 0; r < t->world; r++)
+        if (t->rank[r].present) since = fmax(since, t->rank[r].moved_s);
+    return t->now - since;
+}
+
 /* Each waits where the others have not been: nobody can move. */
 static bool find_crossed(table *t, const wait *a, const wait *b) {
-    double since = 0;
-    for (int r = 0; r < t->world; r++) {
-        if (!t->rank[r].present) continue;
-        if (!waits_at_all(&t->rank[r])) return false;
-        if (t->rank[r].moved_s > since) since = t->rank[r].moved_s;
-    }
-    if (t->now - since < t->limits.stuck_s) return false;
+    for (int r = 0; r < t->world; r++)
+        if (t->rank[r].present && !waits_at_all(&t->rank[r])) return false;
     blame(t, DPT_ERR_INTERNAL, odd_of(t, a, b));
     SAY(t, "ranks are out of step: ");
     const wait *const both[] = {a, b};
     for (int i = 0; i < 2; i++) {
-        choose_in(t, both[i], -1);
+        int count = count_in(t, both[i]);
         say_ranks(t);
-        SAY(t, " wait in ");
+        SAY(t, count == 1 ? " waits in " : " wait in ");
         say_record(t, both[i]->waiter, both[i]->lane, both[i]->number);
         SAY(t, " (rank %d on %s, in ", both[i]->waiter, t->rank[both[i]->waiter].host);
         say_place(t, both[i]->waiter);
@@ -340,17 +354,14 @@ static bool find_crossed(table *t, const wait *a, const wait *b) {
 
 /* All that are needed have come, and it does not end. */
 static bool find_endless(table *t, const wait *w) {
-    double s = t->now - w->since_s, limit = t->limits.stuck_s;
-    for (int r = 0; r < t->world; r++) {
-        if (!t->rank[r].present) continue;
-        if (t->now - t->rank[r].moved_s < s) s = t->now - t->rank[r].moved_s;
-        if (limit_of(t, r) > limit) limit = limit_of(t, r);
-    }
+    double s = fmin(t->now - w->since_s, all_stood(t)), limit = t->limits.stuck_s;
+    for (int r = 0; r < t->world; r++)
+        if (t->rank[r].present) limit = fmax(limit, limit_of(t, r));
     if (s < limit) return false;
     blame(t, DPT_ERR_PEER, -1);
-    choose_in(t, w, -1);
+    int count = count_in(t, w);
     say_ranks(t);
-    SAY(t, " have waited for %.3g s in ", s);
+    SAY(t, " %s waited for %.3g s in ", count == 1 ? "has" : "have", s);
     say_record(t, w->waiter, w->lane, w->number);
     SAY(t, ", which all have begun: the network or a device hangs");
     return true;
@@ -359,6 +370,9 @@ static bool find_endless(table *t, const wait *w) {
 static dpt_judgement find_stuck(table *t) {
     wait w[DPT_LANE_COUNT];
     bool found[DPT_LANE_COUNT];
+    int present = 0;
+    for (int r = 0; r < t->world; r++) present += t->rank[r].present;
+    if (present < 2) return DPT_JUDGED_WELL; /* of one alone nobody can say for whom it waits */
     for (int lane = 0; lane < DPT_LANE_COUNT; lane++) found[lane] = find_wait(t, (dpt_lane)lane, -1, &w[lane]);
     dpt_judgement worst = DPT_JUDGED_WELL;
     for (int pass = 0; pass < 2; pass++) {
@@ -367,7 +381,7 @@ static dpt_judgement find_stuck(table *t) {
             if (cause >= 0 && stood(t, cause, &w[lane]) >= t->limits.stuck_s) worst = blame_behind(t, cause, &w[lane]);
             if (worst == DPT_JUDGED_FATAL) return worst;
         }
-        if (worst != DPT_JUDGED_WELL) return worst;
+        if (worst != DPT_JUDGED_WELL || all_stood(t) < t->limits.stuck_s) return worst;
         bool both = found[DPT_LANE_CONTROL] && found[DPT_LANE_GRADIENTS];
         if (both && find_crossed(t, &w[DPT_LANE_GRADIENTS], &w[DPT_LANE_CONTROL])) return DPT_JUDGED_FATAL;
     }
