@@ -197,8 +197,7 @@ static void crossed(void) {
             wait_in(r, DPT_LANE_GRADIENTS, DPT_ALL_REDUCE, 64, 21);
     judged(DPT_JUDGED_FATAL, DPT_ERR_INTERNAL, 3,
            "ranks are out of step: ranks 0-2 wait in collective 41: all_reduce of 64 bytes (rank 0 on n1, in step 124, "
-           "train, collective 41: all_reduce of 64 bytes); rank 3 waits in exchange 11: sum of 24 bytes (rank 3 on n2, "
-           "in step 124, train, exchange 11: sum of 24 bytes)");
+           "train); rank 3 waits in exchange 11: sum of 24 bytes (rank 3 on n2, in step 124, train)");
     ranks[2].present = ranks[0].present = false; /* of two, who is a step ahead has left something out */
     ranks[1].view.step = 125;
     CHECK_EQ_I64(dpt_watchdog_judge(ranks, WORLD, &limits, now, &verdict), DPT_JUDGED_FATAL);

@@ -91,7 +91,7 @@ static void warn(dpt_watchdog *w, const dpt_verdict *v) {
 /* Not on rank 0 only rank 0 is judged, later than it judges itself, and this rank beside it where nobody else will. */
 static void judge(dpt_watchdog *w) {
     dpt_watch_limits limits = w->limits;
-    double now = dpt_clock_s();
+    double now = w->looked_s; /* up to then everything is known that had come */
     dpt_verdict v;
     w->judge_s = 0;
     if (!is_root(w)) {
@@ -170,11 +170,11 @@ static void report_comm(dpt_watchdog *w) {
 
 /* ---- the thread ---- */
 
-/* A process that was itself stopped has not heard of others what they said meanwhile. */
+/* A process that was itself stopped, or got no processor, has not heard of others what they said meanwhile. */
 static void forgive_gap(dpt_watchdog *w) {
     double now = dpt_clock_s(), gap = now - w->looked_s;
     w->looked_s = now;
-    if (gap < 1 + 2 * w->beat_s) return;
+    if (gap < 2 * w->beat_s) return;
     for (int r = 0; r < w->world; r++) {
         w->ranks[r].heard_s += gap;
         w->ranks[r].moved_s += gap;

@@ -345,8 +345,8 @@ static bool find_crossed(table *t, const wait *a, const wait *b) {
         say_ranks(t);
         SAY(t, count == 1 ? " waits in " : " wait in ");
         say_record(t, both[i]->waiter, both[i]->lane, both[i]->number);
-        SAY(t, " (rank %d on %s, in ", both[i]->waiter, t->rank[both[i]->waiter].host);
-        say_place(t, both[i]->waiter);
+        SAY(t, " (rank %d on %s, in step %lld, %s", both[i]->waiter, t->rank[both[i]->waiter].host,
+            (long long)t->rank[both[i]->waiter].view.step + 1, dpt_phase_text(t->rank[both[i]->waiter].view.phase));
         SAY(t, i == 0 ? "); " : ")");
     }
     return true;

@@ -196,6 +196,7 @@ static dpt_status open_context(dpt_job *job) {
     dpt_fatal_arm(job->cli, &o);
     DPT_TRY(dpt_context_create(job->cli->control.comm, &o, &job->ctx));
     job->cli->control.position = job->ctx->position;
+    dpt_position_phase(job->ctx->position, DPT_PHASE_START); /* until the command says otherwise */
     return DPT_OK;
 }
 
