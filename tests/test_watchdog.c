@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "backend/watchdog.h"
-#include "backend/watchdog_private.h"
+#include "backend/watchdog_judge.h"
 #include "base/clock.h"
 #include "check.h"
 
@@ -62,6 +62,15 @@ static void nap(double seconds) {
     nanosleep(&t, NULL);
 }
 
+enum { MOST_FDS = 1024 };
+static bool there_before[MOST_FDS];
+
+static bool is_socket(int fd) {
+    int type = 0;
+    socklen_t length = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+}
+
 static bool begin_with(double silence_s, double stuck_s, double limit_s, const char *interface) {
     told.calls = 0;
     aborts = broken = warnings = 0;
@@ -71,6 +80,7 @@ static bool begin_with(double silence_s, double stuck_s, double limit_s, const c
     dpt_position_step(position, 7);
     dpt_position_phase(position, DPT_PHASE_STEP);
     comm = (dpt_comm){.ops = &fake_ops};
+    for (int fd = 3; fd < MOST_FDS; fd++) there_before[fd] = is_socket(fd);
     dpt_watchdog_options o = {silence_s, stuck_s, limit_s, interface, position, on_fatal, &told};
     if (!CHECK_OK(dpt_watchdog_start(&control, &o, &watchdog))) return false;
     dpt_watchdog_watch(watchdog, &comm);
@@ -190,9 +200,10 @@ static void failing_and_closing(void) {
     end();
 }
 
+/* Shuts the watchdog's connections down: the sockets that were not there before it started. */
 static void hang_up(void) {
-    for (int i = 0; i < watchdog->n_link; i++)
-        if (watchdog->links[i].fd >= 0) shutdown(watchdog->links[i].fd, SHUT_RDWR);
+    for (int fd = 3; fd < MOST_FDS; fd++)
+        if (!there_before[fd] && is_socket(fd)) shutdown(fd, SHUT_RDWR);
 }
 
 /* As if the last rank's process had ended. It sees the same of rank 0. */
@@ -248,6 +259,7 @@ static void stop_from_on_fatal(void) {
     dpt_watchdog_options o = {20, 0.4, 60, NULL, position, stop_inside, &calls};
     if (!CHECK_OK(dpt_watchdog_start(&control, &o, &watchdog))) return;
     MPI_Barrier(MPI_COMM_WORLD);
+    dpt_position_step(position, 8);
     if (check_rank() > 0) start(DPT_ALL_REDUCE);
     for (double limit = dpt_clock_s() + patience_s; calls == 0 && dpt_clock_s() < limit;) nap(0.01);
     CHECK_EQ_I64(calls, 1);

@@ -22,6 +22,7 @@ if ! "$netns/up.sh" 2 "$prefix" >up 2>&1; then
     exit 77
 fi
 tear_down() {
+    exec 2>/dev/null # bash names every job that is killed
     "$netns/down.sh" "$prefix" || true
     leave
 }
