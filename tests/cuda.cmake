@@ -46,6 +46,8 @@ dpt_add_test(record SOURCES test_record.c trainer_pair.c CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_step SOURCES test_cuda_step.c trainer_pair.c CUDA_ONLY CUDA 1)
 if(TARGET dptrain_cuda_host)
   add_cli_test(cli_cuda_host cuda_host)
+  add_cli_test(cli_watchdog_cuda watchdog WORDS cuda mpi)
+  add_cli_test(cli_two_hosts_cuda two_hosts WORDS cuda mpi)
   add_cli_test(cuda_curve cuda_curve LABELS long)
   # sanitizers and coverage make its many builds slow, and find nothing more
   if(NOT DPTRAIN_SANITIZE AND NOT DPTRAIN_COVERAGE)

@@ -11,6 +11,8 @@ dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4 CUDA 1 2 
 dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
 dpt_add_test(precision SOURCES test_precision.c program_models.c trainer_pair.c RANKS 1 2 CUDA 1)
 dpt_add_test(comm RANKS 1 2 4 LABELS threads)
+dpt_add_test(watchdog_judge)
+dpt_add_test(watchdog RANKS 2 4 LABELS threads TIMEOUT 60)
 
 # Backends as shared objects. The good one brings its own copy of the library, as a real one brings its own code.
 foreach(kind bare empty abi good)

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "check.h"
 #include "cli/exit_code.h"
+#include "cli/exit_report.h"
 #include "cli/launch_check.h"
 #include "cli/progress.h"
 #include "dptrain/types.h"
@@ -171,13 +172,30 @@ static void report(void) {
                          .epoch = -1,
                          .phase = "train",
                          .started = "20260101T000000Z"};
-    CHECK_OK(dpt_run_dir_report(run, &r));
+    CHECK_OK(dpt_exit_report_write(dpt_run_dir_path(run), &r));
     CHECK_EQ_TEXT(read_text(at("reported/exit_report.json")),
                   "{\n  \"version\": \"0.1.0\",\n  \"exit_code\": 65,\n  \"status\": \"data\",\n"
                   "  \"message\": \"a \\\"quoted\\\"\\u000a\\\\ \xc3\xa9 \\ufffd\\ufffd\",\n  \"rank\": 3,\n"
                   "  \"host\": \"n1\",\n  \"step\": 12,\n  \"epoch\": null,\n  \"phase\": \"train\",\n"
                   "  \"started\": \"20260101T000000Z\",\n  \"ended\": null\n}\n");
     dpt_run_dir_close(&run);
+}
+
+/* Of several that write one is the first, and its report stays. */
+static void first_report(void) {
+    dpt_exit_report r = {.exit_code = 72, .message = "first", .rank = -1, .step = -1, .epoch = -1};
+    bool first = false;
+    mkdir(at("fatal"), 0777);
+    CHECK_OK(dpt_exit_report_write_first(at("fatal"), 1, &r, &first));
+    CHECK(first);
+    r.message = "second";
+    CHECK_OK(dpt_exit_report_write_first(at("fatal"), 2, &r, &first));
+    CHECK(!first);
+    const char *text = read_text(at("fatal/exit_report.json"));
+    CHECK(strstr(text, "\"message\": \"first\"") && strstr(text, "\"rank\": null"));
+    CHECK(access(at("fatal/exit_report.json.1"), F_OK) != 0 && access(at("fatal/exit_report.json.2"), F_OK) != 0);
+    CHECK_FAILS(dpt_exit_report_write_first(at("nowhere"), 1, &r, &first), DPT_ERR_IO, "exit_report.json cannot be");
+    CHECK(!first);
 }
 
 /* The table of the design, section 10. */
@@ -377,7 +395,7 @@ static void metrics(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "run_dir", {"open_and_write", open_and_write}, {"not_empty", not_empty},
                       {"cannot_be_made", cannot_be_made}, {"locks", locks}, {"default_names", default_names},
-                      {"report", report}, {"exit_codes", exit_codes}, {"singletons", singletons}, {"launch", launch},
-                      {"progress", progress}, {"progress_terminal", progress_terminal}, {"header", header},
-                      {"metrics", metrics});
+                      {"report", report}, {"first_report", first_report}, {"exit_codes", exit_codes},
+                      {"singletons", singletons}, {"launch", launch}, {"progress", progress},
+                      {"progress_terminal", progress_terminal}, {"header", header}, {"metrics", metrics});
 }

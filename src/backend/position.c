@@ -1,8 +1,10 @@
 /* position.c: see position.h. A writer takes the lock for a few stores, the reader for a copy; nothing is done under
- * it that can block. Numbers of a followed lane come from the device, counted from where it was followed. */
+ * it that can block. Ticks, one an operation, take none. Numbers of a followed lane come from the device, counted from
+ * where it was followed. */
 #include "backend/position.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -10,6 +12,7 @@
 
 struct dpt_position {
     pthread_mutex_t lock;
+    atomic_uint_fast64_t ticks; /* besides those in now.tick */
     dpt_position_view now;
     struct {
         const volatile uint64_t *entered, *finished; /* NULL: told by calls */
@@ -60,10 +63,7 @@ dpt_phase dpt_position_phase(dpt_position *p, dpt_phase phase) {
 }
 
 void dpt_position_tick(dpt_position *p) {
-    if (p == NULL) return;
-    pthread_mutex_lock(&p->lock);
-    p->now.tick++;
-    pthread_mutex_unlock(&p->lock);
+    if (p != NULL) atomic_fetch_add_explicit(&p->ticks, 1, memory_order_relaxed);
 }
 
 static uint64_t start_locked(dpt_position *p, dpt_lane lane, uint8_t what, uint64_t bytes, uint8_t dtype) {
@@ -126,6 +126,7 @@ void dpt_position_read(const dpt_position *position, dpt_position_view *view) {
     dpt_position *p = (dpt_position *)(uintptr_t)position;
     pthread_mutex_lock(&p->lock);
     *view = p->now;
+    view->tick += atomic_load_explicit(&p->ticks, memory_order_relaxed);
     for (int lane = 0; lane < DPT_LANE_COUNT; lane++) {
         view->lane[lane].entered = view->lane[lane].started;
         if (p->device[lane].entered == NULL) continue;

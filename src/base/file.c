@@ -66,3 +66,13 @@ dpt_status dpt_file_write(const char *path, const void *content, size_t bytes) {
     dpt_free(temporary);
     return status;
 }
+
+dpt_status dpt_file_write_first(const char *path, const char *temporary, const void *content, size_t bytes,
+                                bool *first) {
+    int failed = create_file(temporary, content, bytes);
+    if (!failed) failed = sync_path(temporary, 0);
+    if (!failed && link(temporary, path) != 0) failed = errno;
+    unlink(temporary);
+    *first = !failed;
+    return check_written(path, failed == EEXIST ? 0 : failed);
+}

@@ -7,6 +7,7 @@
 #ifndef DPT_BASE_FILE_H
 #define DPT_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -15,5 +16,9 @@
 dpt_status dpt_file_commit(const char *temporary, const char *path);
 /* Writes a file, "<path>.tmp" at first. */
 dpt_status dpt_file_write(const char *path, const void *content, size_t bytes);
+/* Writes a file unless there is one: *first tells. Of several processes that try, on any host, one is the first.
+ * temporary: a name in the same folder that is this process's own. */
+dpt_status dpt_file_write_first(const char *path, const char *temporary, const void *content, size_t bytes,
+                                bool *first);
 
 #endif

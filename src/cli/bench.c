@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/bench_workload.h"
+#include "cli/fatal.h"
 
 typedef struct bench {
     dpt_cli *cli;
@@ -94,6 +95,7 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
                            "usage: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] "
                            "[emulate=F] [profile=true]");
     if (status != DPT_OK) return dpt_control_agree(&cli->control, status);
+    dpt_fatal_arm(cli, &b.options);
     status = dpt_context_create(cli->control.comm, &b.options, &b.ctx);
     for (int i = 0; i < cli->argc && status == DPT_OK; i++)
         if (!strchr(cli->argv[i], '=')) status = run_one(&b, cli->argv[i]);

@@ -6,6 +6,7 @@
 #include "backend/control.h"
 #include "cli/config.h"
 #include "cli/exit_code.h"
+#include "cli/exit_report.h"
 #include "cli/launch_check.h"
 #include "cli/run_dir.h"
 
@@ -16,6 +17,7 @@ typedef struct dpt_cli {
     dpt_control control; /* over all ranks; comm is MPI_COMM_NULL where the subcommand runs without MPI */
     dpt_exit_context context;
     dpt_run_dir *run;       /* rank 0, once a run has a folder */
+    char *_Atomic folder;   /* its path, on all ranks; set once */
     dpt_exit_report report; /* what the run has come to, for exit_report.json */
 } dpt_cli;
 

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/fatal.h"
 #include "data/digits.h"
 #include "data/import.h"
 #include "data/sampler.h"
@@ -192,8 +193,10 @@ static dpt_status open_context(dpt_job *job) {
     o.silence_s = c->watchdog.silence_s;
     o.stuck_s = c->watchdog.stuck_s;
     o.limit_s = c->watchdog.limit_s;
+    dpt_fatal_arm(job->cli, &o);
     DPT_TRY(dpt_context_create(job->cli->control.comm, &o, &job->ctx));
     job->cli->control.position = job->ctx->position;
+    dpt_position_phase(job->ctx->position, DPT_PHASE_START); /* until the command says otherwise */
     return DPT_OK;
 }
 
@@ -232,6 +235,7 @@ void dpt_job_close(dpt_job *job) {
     dpt_graph_destroy(&job->graph);
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
+    if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
     if (job->cli) job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
 }

@@ -12,9 +12,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/config.h"
+#include "cli/fatal.h"
 
 static const double agree_limit_s = 10;
 
@@ -113,36 +115,48 @@ static bool all_here(MPI_Comm comm) {
     return done != 0;
 }
 
-static void write_report(dpt_cli *cli, int code, const char *message) {
+/* The rank that a message names and its host: this rank's, or if all ranks are here, which is then collective, the
+ * named one's. */
+static void find_cause(dpt_cli *cli, const char *message, bool all, char *host, size_t bytes) {
+    int *rank = &cli->report.rank;
+    if (sscanf(message, "rank %d:", rank) != 1 || *rank < 0 || *rank >= cli->control.world) *rank = 0;
+    gethostname(host, bytes - 1);
+    if (!all) return;
+    if (dpt_control_broadcast(&cli->control, rank, sizeof *rank, 0) == DPT_OK)
+        dpt_control_broadcast(&cli->control, host, bytes, *rank);
+}
+
+static void write_report(dpt_cli *cli, int code, const char *message, const char *host) {
     if (cli->run == NULL) return;
-    char host[256] = "", now[32];
-    gethostname(host, sizeof host - 1);
+    char now[32];
     dpt_clock_utc(now, sizeof now);
     cli->report.exit_code = code;
     cli->report.message = code ? message : NULL;
     cli->report.host = host;
     cli->report.ended = now;
-    if (sscanf(message, "rank %d:", &cli->report.rank) != 1 || code == 0) cli->report.rank = 0;
-    if (dpt_run_dir_report(cli->run, &cli->report) != DPT_OK) print_failure(dpt_last_error());
+    if (dpt_exit_report_write(dpt_run_dir_path(cli->run), &cli->report) != DPT_OK) print_failure(dpt_last_error());
     dpt_run_dir_close(&cli->run);
 }
 
 /* One message, one code. */
 static int conclude(dpt_cli *cli, dpt_status status, bool mpi) {
-    if (mpi && status != DPT_OK && cli->control.world > 1 && !all_here(cli->control.comm)) {
-        char message[1200];
+    char message[1200], host[256] = "";
+    int code = dpt_exit_code(status, cli->context);
+    bool together = mpi && status != DPT_OK && cli->control.world > 1;
+    dpt_fatal_disarm();
+    if (together && !all_here(cli->control.comm)) {
         snprintf(message, sizeof message, "rank %d: %s", cli->control.rank, dpt_last_error());
-        int code = dpt_exit_code(status, cli->context);
         print_failure(message);
-        write_report(cli, code, message);
+        find_cause(cli, message, false, host, sizeof host);
+        write_report(cli, code, message, host);
         MPI_Abort(MPI_COMM_WORLD, code);
     }
-    char message[1200];
     snprintf(message, sizeof message, "%s", status == DPT_OK ? "" : dpt_last_error());
-    int code = dpt_exit_code(status, cli->context);
     bool speaks = cli->control.rank == 0 && !(cli->control.world == 1 && is_silent_singleton());
     if (status != DPT_OK && speaks) print_failure(message);
-    write_report(cli, code, message);
+    find_cause(cli, message, together, host, sizeof host);
+    write_report(cli, code, message, host);
+    dpt_free(cli->folder);
     return code;
 }
 

@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +17,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "cli/exit_code.h"
-#include "dptrain/types.h"
 
 enum { LONGEST_HOST = 256, LONGEST_LOCK = 320 };
 
@@ -174,76 +171,5 @@ dpt_status dpt_run_dir_write(const dpt_run_dir *run, const char *name, const cha
     DPT_CHECK_ALLOC(file);
     dpt_status status = dpt_file_write(file, text, strlen(text));
     dpt_free(file);
-    return status;
-}
-
-/* The bytes of the UTF-8 character that begins at c; 0: none does. */
-static int utf8_bytes(const unsigned char *c) {
-    int n = c[0] < 0x80 ? 1 : c[0] >= 0xc2 && c[0] < 0xe0 ? 2 : c[0] >= 0xe0 && c[0] < 0xf0 ? 3 : 0;
-    if (c[0] >= 0xf0 && c[0] < 0xf5) n = 4;
-    for (int i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80) return 0;
-    return n;
-}
-
-static void write_json_text(FILE *out, const char *text) {
-    if (text == NULL) {
-        fputs("null", out);
-        return;
-    }
-    fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0';) {
-        int n = utf8_bytes(c);
-        if (n == 0)
-            fputs("\\ufffd", out);
-        else if (n > 1)
-            fwrite(c, 1, (size_t)n, out);
-        else if (*c < 0x20)
-            fprintf(out, "\\u%04x", *c);
-        else
-            fprintf(out, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-        c += n ? n : 1;
-    }
-    fputc('"', out);
-}
-
-static void write_json_member(FILE *out, const char *name, const char *text) {
-    fprintf(out, ",\n  \"%s\": ", name);
-    write_json_text(out, text);
-}
-
-static void write_json_count(FILE *out, const char *name, int64_t n) {
-    if (n < 0)
-        fprintf(out, ",\n  \"%s\": null", name);
-    else
-        fprintf(out, ",\n  \"%s\": %" PRId64, name, n);
-}
-
-static void write_report(FILE *out, const dpt_exit_report *report) {
-    fprintf(out, "{\n  \"version\": ");
-    write_json_text(out, dpt_version());
-    write_json_count(out, "exit_code", report->exit_code);
-    write_json_member(out, "status", dpt_exit_text(report->exit_code));
-    write_json_member(out, "message", report->message);
-    write_json_count(out, "rank", report->rank);
-    write_json_member(out, "host", report->host);
-    write_json_count(out, "step", report->step);
-    write_json_count(out, "epoch", report->epoch);
-    write_json_member(out, "phase", report->phase);
-    write_json_member(out, "started", report->started);
-    write_json_member(out, "ended", report->ended);
-    fputs("\n}\n", out);
-}
-
-dpt_status dpt_run_dir_report(const dpt_run_dir *run, const dpt_exit_report *report) {
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
-    DPT_CHECK(out != NULL, DPT_ERR_MEMORY, "out of memory: exit_report.json");
-    write_report(out, report);
-    int failed = fclose(out);
-    dpt_status status = failed ? dpt_error(DPT_ERR_MEMORY, "out of memory: exit_report.json")
-                               : dpt_run_dir_write(run, "exit_report.json", text);
-    free(text);
     return status;
 }

@@ -3,7 +3,6 @@
  *
  *   DPT_TRY(dpt_run_dir_open(config->run.dir, dpt_config_model_text(config->model.name), overwrite, &run));
  *   DPT_TRY(dpt_run_dir_write(run, "config.yaml", text));
- *   DPT_TRY(dpt_run_dir_report(run, &report));
  *   dpt_run_dir_close(&run);
  *
  * All functions are local. */
@@ -16,17 +15,6 @@
 #include "base/error.h"
 
 typedef struct dpt_run_dir dpt_run_dir;
-
-/* How a run ended; texts may be NULL, numbers below 0 mean that there is none. */
-typedef struct dpt_exit_report {
-    int exit_code;
-    const char *message; /* what went wrong */
-    int rank;            /* that it went wrong on */
-    const char *host;
-    int64_t step, epoch;
-    const char *phase;           /* "start", "train", "evaluate", "save" */
-    const char *started, *ended; /* dpt_clock_utc */
-} dpt_exit_report;
 
 /* Makes the folder, and those above it, and locks it. path NULL: runs/<model>-<Slurm job id[_task]>, without Slurm
  * runs/<model>-<UTC time>. A lock left by a process that is gone from this host is taken over.
@@ -43,7 +31,5 @@ char *dpt_run_dir_file(const dpt_run_dir *run, const char *name);
 
 /* Writes a file whole: beside its name, synchronised, renamed. DPT_ERR_IO: with the system's reason. */
 dpt_status dpt_run_dir_write(const dpt_run_dir *run, const char *name, const char *text);
-/* Writes exit_report.json. */
-dpt_status dpt_run_dir_report(const dpt_run_dir *run, const dpt_exit_report *report);
 
 #endif

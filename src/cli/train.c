@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/fatal.h"
 #include "cli/job.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -38,14 +39,23 @@ typedef struct training {
 
 static bool is_root(const training *t) { return t->cli->control.rank == 0; }
 
+static void enter(training *t, dpt_phase phase) {
+    t->cli->report.phase = dpt_phase_text(phase);
+    dpt_position_phase(t->job.ctx->position, phase);
+}
+
 static dpt_status open_run(training *t) {
     if (!is_root(t)) return DPT_OK;
     const dpt_config *c = t->config;
     DPT_TRY(dpt_run_dir_open(c->run.dir, dpt_config_model_text(c->model.name), c->run.overwrite, &t->cli->run));
     DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
-    char *path = dpt_run_dir_file(t->cli->run, "metrics.jsonl");
+    char *report = dpt_run_dir_file(t->cli->run, "exit_report.json"), *path;
+    DPT_CHECK_ALLOC(report);
+    remove(report); /* run.overwrite: what an earlier run left */
+    dpt_free(report);
+    path = dpt_run_dir_file(t->cli->run, "metrics.jsonl");
     DPT_CHECK_ALLOC(path);
-    remove(path); /* run.overwrite: what an earlier run left */
+    remove(path);
     dpt_status status = dpt_metrics_log_open(path, &t->log);
     dpt_free(path);
     return status;
@@ -106,6 +116,7 @@ static dpt_status open_training(training *t) {
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
     t->per_epoch = (int64_t)dpt_loader_steps(t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, open_run(t)));
+    DPT_TRY(dpt_fatal_share_folder(t->cli));
     DPT_TRY(dpt_profiler_open(&t->job, t->config->profile, &t->profiler));
     return show_header(t);
 }
@@ -182,7 +193,9 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     DPT_TRY(dpt_profiler_begin(&t->profiler, &t->job, step));
     double waited_s = dpt_loader_wait_s(t->loader);
     dpt_mark_begin(&t->job.ctx->device, "wait for data");
+    dpt_position_phase(t->job.ctx->position, DPT_PHASE_DATA);
     if (*mine == DPT_OK) *mine = dpt_loader_next(t->loader, &batch);
+    dpt_position_phase(t->job.ctx->position, DPT_PHASE_STEP);
     dpt_mark_end(&t->job.ctx->device);
     waited_s = dpt_loader_wait_s(t->loader) - waited_s;
     dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
@@ -208,10 +221,10 @@ static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *
     dpt_evaluation e;
     double begin = dpt_clock_s();
     DPT_TRY(account_rest(t, mine));
-    t->cli->report.phase = "evaluate";
+    enter(t, DPT_PHASE_EVALUATE);
     DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
     DPT_TRY(dpt_job_evaluate(&t->job, &e));
-    t->cli->report.phase = "train";
+    enter(t, DPT_PHASE_STEP);
     *shown = (dpt_progress_evaluation){
         .loss = e.loss, .accuracy = accuracy_of(&e), .samples = e.rows, .seconds = dpt_clock_s() - begin};
     t->logged_s += shown->seconds;
@@ -225,7 +238,7 @@ static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *
 
 static dpt_status save(training *t) {
     char *path = is_root(t) ? dpt_run_dir_file(t->cli->run, "params.h5") : NULL;
-    t->cli->report.phase = "save";
+    enter(t, DPT_PHASE_SAVE);
     DPT_TRY(dpt_control_agree(&t->cli->control, is_root(t) && !path ? DPT_ERR_MEMORY : DPT_OK));
     dpt_status status = dpt_trainer_save(t->job.trainer, path, t->config_text);
     dpt_free(path);
@@ -249,7 +262,7 @@ static dpt_status run(training *t) {
     dpt_status mine = DPT_OK;
     dpt_progress_evaluation last = {0};
     int64_t every = t->config->eval_every * t->per_epoch;
-    t->cli->report.phase = "train";
+    enter(t, DPT_PHASE_STEP);
     t->logged_s = dpt_clock_s();
     if (is_root(t)) dpt_progress_start(&t->progress, stdout, is_terminal(), t->job.steps, t->logged_s);
     for (int64_t step = 0; step < t->job.steps; step++) {

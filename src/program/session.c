@@ -172,6 +172,7 @@ static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
 }
 
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
+    if (s->o.comm) dpt_position_tick(s->o.comm->position);
     return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
 }
 

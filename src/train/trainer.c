@@ -249,7 +249,9 @@ dpt_status dpt_trainer_create(dpt_graph *g, const dpt_trainer_options *options, 
     t->o = *options;
     t->lr = options->lr;
     t->last.step = -1;
+    dpt_phase before = dpt_position_phase(g->ctx->position, DPT_PHASE_START);
     dpt_status status = build(t);
+    dpt_position_phase(g->ctx->position, before);
     if (status != DPT_OK) dpt_trainer_destroy(&t);
     *trainer = t;
     return status;

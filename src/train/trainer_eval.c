@@ -57,7 +57,7 @@ static dpt_status run_part(dpt_trainer *t, dpt_session *s, const dpt_step_reques
     return dpt_session_run(s);
 }
 
-dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *r) {
+static dpt_status evaluate(dpt_trainer *t, dpt_step_request *r) {
     dpt_agreement a = {0}, part;
     int64_t begin[DPT_MAX_AXES];
     dpt_session *s = t->evaluate.session;
@@ -71,6 +71,13 @@ dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *r) {
         DPT_TRY(add_results(t, &part));
     }
     return DPT_OK;
+}
+
+dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *r) {
+    dpt_phase before = dpt_position_phase(t->ctx->position, DPT_PHASE_EVALUATE);
+    dpt_status status = evaluate(t, r);
+    dpt_position_phase(t->ctx->position, before);
+    return status;
 }
 
 dpt_status dpt_trainer_evaluate(dpt_trainer *t, const dpt_array *in, int n_in) {

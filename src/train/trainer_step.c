@@ -212,7 +212,7 @@ static bool draws(const dpt_trainer *t) {
     return (t->train.program && t->train.program->draws) || (t->accumulate.program && t->accumulate.program->draws);
 }
 
-dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_metrics *metrics) {
+static dpt_status run_step(dpt_trainer *t, dpt_step_request *r, dpt_metrics *metrics) {
     dpt_agreement a = {0};
     bool any;
     if (metrics) metrics->step = -1;
@@ -228,6 +228,16 @@ dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_met
     t->step++;
     t->merged = false;
     return t->posted - t->collected > most_pending(t) ? dpt_trainer_take_metrics(t, metrics, &any) : DPT_OK;
+}
+
+dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *r, dpt_metrics *metrics) {
+    dpt_position *position = t->ctx->position;
+    dpt_phase before = dpt_position_phase(position, DPT_PHASE_STEP);
+    dpt_position_step(position, t->step);
+    dpt_comm_begin_step(&t->ctx->comm, t->step);
+    dpt_status status = run_step(t, r, metrics);
+    dpt_position_phase(position, before);
+    return status;
 }
 
 dpt_status dpt_trainer_step(dpt_trainer *t, const dpt_array *in, int n_in, dpt_metrics *metrics) {

@@ -96,7 +96,10 @@ static dpt_status save_local(dpt_trainer *t, const char *path, const char *confi
 dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config) {
     DPT_TRY(dpt_trainer_merge(t));
     const dpt_control *control = &t->ctx->control;
-    return dpt_control_agree(control, control->rank == 0 ? save_local(t, path, config) : DPT_OK);
+    dpt_phase before = dpt_position_phase(t->ctx->position, DPT_PHASE_SAVE);
+    dpt_status status = dpt_control_agree(control, control->rank == 0 ? save_local(t, path, config) : DPT_OK);
+    dpt_position_phase(t->ctx->position, before);
+    return status;
 }
 
 static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, dpt_device *d,

@@ -127,3 +127,24 @@ wait_for() {
     done
     return 1
 }
+
+# rank_process LAUNCHER RANK: the process id of a rank that mpirun started.
+rank_process() {
+    local p children
+    read -ra children <"/proc/$1/task/$1/children"
+    for p in "${children[@]}"; do
+        if grep -qxz "OMPI_COMM_WORLD_RANK=$2" "/proc/$p/environ"; then echo "$p"; fi
+    done
+}
+
+# launch_job RANKS WORDS...: starts dptrain under mpirun in the background, output in `out` and `err`, and waits until it
+# trains. $job: the process to wait for; $launcher: mpirun.
+launch_job() {
+    local ranks=$1
+    shift
+    timeout -k 5 120 mpirun -np "$ranks" "$dptrain" "$@" run.dir=run >out 2>err &
+    job=$!
+    wait_for test -s run/metrics.jsonl || failed "a run that has begun within 30 s" "none"
+    # shellcheck disable=SC2034 # for the scripts
+    read -r launcher <"/proc/$job/task/$job/children" || true
+}
