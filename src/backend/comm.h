@@ -17,7 +17,8 @@ typedef struct dpt_comm dpt_comm;
 
 typedef enum dpt_collective {
     DPT_ALL_REDUCE,     /* sums count elements in place, same bits on all ranks */
-    DPT_REDUCE_SCATTER, /* sums world*count elements; this rank's count elements end up in its slice, in place */
+    DPT_REDUCE_SCATTER, /* sums world*count elements; this rank's count elements end up in its slice, in place;
+                           the other slices hold what they held, or zeros */
     DPT_ALL_GATHER,     /* this rank's count elements stand in its slice; all world*count are filled, in place */
     DPT_BROADCAST       /* root 0 */
 } dpt_collective;

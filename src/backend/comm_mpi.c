@@ -2,7 +2,8 @@
  *
  * The thread takes operations from a ring in the order in which they were started and runs each with a blocking call
  * (MPI_Iallreduce makes no progress by itself and is slower). Small ones run inline, after the ring has drained. So the
- * order of MPI calls is the order of start, on every rank, whichever way a rank chose. */
+ * order of MPI calls is the order of start, on every rank, whichever way a rank chose. Small sums of a group are held
+ * back and made by one call a type. */
 #include "backend/comm_mpi.h"
 
 #include <limits.h>
@@ -13,7 +14,7 @@
 #include "backend/comm_mpi_sum.h"
 #include "base/memory.h"
 
-enum { RING = 256, REGIONS = 16 };
+enum { RING = 256, REGIONS = 16, HELD = 32, HELD_BYTES = 4096 };
 static const size_t inline_bytes = 64 * 1024;
 static const size_t largest_call = (size_t)1 << 30; /* elements of one MPI call: its counts are ints */
 
@@ -43,6 +44,11 @@ typedef struct mpi_comm {
     dpt_status status;          /* first failure on the thread */
     char message[512];
     request ring[RING];
+    bool grouping;
+    int n_held;
+    size_t held_bytes;
+    request held[HELD];
+    _Alignas(8) char packed[HELD_BYTES];
 } mpi_comm;
 
 static MPI_Datatype mpi_type(dpt_dtype dtype) {
@@ -79,11 +85,13 @@ static dpt_status execute(mpi_comm *m, const request *r) {
     DPT_CHECK(r->count <= INT_MAX, DPT_ERR_UNSUPPORTED, "collective of %zu elements", r->count);
     int n = (int)r->count;
     MPI_Datatype type = mpi_type(r->dtype);
-    char *slice = (char *)r->data + (size_t)m->rank * r->count * dpt_dtype_size(r->dtype);
+    size_t bytes = r->count * dpt_dtype_size(r->dtype);
+    char *slice = (char *)r->data + (size_t)m->rank * bytes;
     switch (r->what) {
         case DPT_REDUCE_SCATTER: /* in place, MPI leaves the result at the front */
             DPT_TRY(DPT_MPI(MPI_Reduce_scatter_block(MPI_IN_PLACE, r->data, n, type, sum_of(m, r->dtype), m->comm)));
-            memmove(slice, r->data, r->count * dpt_dtype_size(r->dtype));
+            memmove(slice, r->data, bytes);
+            if (m->rank > 0) memset(r->data, 0, bytes); /* gaps between slots stay zero */
             return DPT_OK;
         case DPT_ALL_GATHER: return DPT_MPI(MPI_Allgather(MPI_IN_PLACE, n, type, r->data, n, type, m->comm));
         case DPT_BROADCAST: return DPT_MPI(MPI_Bcast(r->data, n, type, 0, m->comm));
@@ -159,13 +167,67 @@ static void mpi_detach(dpt_comm *comm, void *memory) {
         if (m->attached[i].memory == memory) m->attached[i].memory = NULL;
 }
 
+/* ---- groups ---- */
+
+static bool may_hold(const mpi_comm *m, const request *r) {
+    bool sums = r->what == DPT_ALL_REDUCE && (r->dtype == DPT_F32 || r->dtype == DPT_F64 || r->dtype == DPT_I64);
+    return m->grouping && sums && r->rounded == 0 && m->n_held < HELD &&
+           r->count * dpt_dtype_size(r->dtype) <= HELD_BYTES - m->held_bytes;
+}
+
+/* The held values of a type to the buffer, or the sums back; how many. */
+static size_t pack(mpi_comm *m, dpt_dtype dtype, bool in) {
+    size_t bytes = 0;
+    for (int i = 0; i < m->n_held; i++) {
+        const request *r = &m->held[i];
+        size_t n = r->count * dpt_dtype_size(dtype);
+        if (r->dtype != dtype) continue;
+        if (in)
+            memcpy(m->packed + bytes, r->data, n);
+        else
+            memcpy(r->data, m->packed + bytes, n);
+        bytes += n;
+    }
+    return bytes / dpt_dtype_size(dtype);
+}
+
+/* Sums what is held. */
+static dpt_status release_held(mpi_comm *m) {
+    static const dpt_dtype types[] = {DPT_F64, DPT_F32, DPT_I64};
+    if (m->n_held > 0 && m->threaded) DPT_TRY(wait_for(m, m->started));
+    for (size_t i = 0; i < sizeof types / sizeof *types && m->n_held > 0; i++) {
+        request one = {.what = DPT_ALL_REDUCE, .data = m->packed, .dtype = types[i]};
+        one.count = pack(m, types[i], true);
+        if (one.count > 0) DPT_TRY(all_reduce(m, &one));
+        pack(m, types[i], false);
+    }
+    for (int i = 0; i < m->n_held; i++)
+        dpt_position_finish(m->held[i].position, DPT_LANE_GRADIENTS, m->held[i].sequence);
+    m->n_held = 0;
+    m->held_bytes = 0;
+    return DPT_OK;
+}
+
+static dpt_status mpi_group(dpt_comm *comm, bool begin) {
+    mpi_comm *m = comm->state;
+    m->grouping = begin;
+    return begin ? DPT_OK : release_held(m);
+}
+
 static dpt_status mpi_start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
                             dpt_stream *stream, uint64_t *ticket) {
     (void)stream;
     mpi_comm *m = comm->state;
     request r = {
         what, data, count, dtype, comm->sequence, comm->position, dpt_mpi_comm_rounded(comm, what, data, count, dtype)};
-    if (!m->threaded || count * dpt_dtype_size(dtype) <= inline_bytes) {
+    if (may_hold(m, &r)) {
+        m->held[m->n_held++] = r;
+        m->held_bytes += count * dpt_dtype_size(dtype);
+        *ticket = 0;
+        return DPT_OK;
+    }
+    DPT_TRY(release_held(m));
+    if (!m->threaded || dpt_collective_bytes(what, count, dtype, m->world) <= inline_bytes) {
         if (m->threaded) DPT_TRY(wait_for(m, m->started));
         *ticket = 0;
         dpt_status status = execute(m, &r);
@@ -206,8 +268,12 @@ static void mpi_close(dpt_comm *comm) {
     dpt_free(m);
 }
 
-static const dpt_comm_ops mpi_ops = {
-    .start = mpi_start, .wait = mpi_wait, .attach = mpi_attach, .detach = mpi_detach, .close = mpi_close};
+static const dpt_comm_ops mpi_ops = {.start = mpi_start,
+                                     .wait = mpi_wait,
+                                     .group = mpi_group,
+                                     .attach = mpi_attach,
+                                     .detach = mpi_detach,
+                                     .close = mpi_close};
 
 dpt_status dpt_mpi_comm_in_bf16(dpt_comm *comm) {
     mpi_comm *m = comm->state;

@@ -1,8 +1,9 @@
-/* bench.c: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]:
- * steps a second of the zoo's models on random data in memory: forward, backward, exchange and update, a line a
- * workload in the format of tests/peers/torch_ddp.py. batch is per rank. samples/s is the sum over ranks, from the
- * median step of rank 0. On a device the data lie there, as the peer's do, and steps are queued in blocks, each timed
- * as a whole. profile adds where the time went. comm and emulate are comm.library and comm.emulate of a config. */
+/* bench.c: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [zero=1]
+ * [profile=true]: steps a second of the zoo's models on random data in memory: forward, backward, exchange and update,
+ * a line a workload in the format of tests/peers/torch_ddp.py. batch is per rank. samples/s is the sum over ranks, from
+ * the median step of rank 0. On a device the data lie there, as the peer's do, and steps are queued in blocks, each
+ * timed as a whole. profile adds where the time went. comm and emulate are comm.library and comm.emulate of a config.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ typedef struct bench {
     int64_t batch; /* 0: the model's own */
     dpt_precision precision;
     bool profile;
+    int zero; /* 1: optimiser moments shared out over ranks */
 } bench;
 
 static dpt_status read_option(bench *b, const char *word) {
@@ -30,11 +32,14 @@ static dpt_status read_option(bench *b, const char *word) {
         b->seconds = number;
     else if (strncmp(word, "batch=", 6) == 0 && numeric && number <= 1 << 24)
         b->batch = (int64_t)number;
+    else if (strcmp(word, "zero=1") == 0)
+        b->zero = 1;
     else if (strcmp(word, "profile=true") == 0)
         b->profile = true;
     else
         return dpt_workload_precision(
-            word, "seconds=S, batch=B, precision=fp32|tf32|bf16|fp16, device=D, comm=C, emulate=F or profile=true",
+            word,
+            "seconds=S, batch=B, precision=fp32|tf32|bf16|fp16, device=D, comm=C, emulate=F, zero=1 or profile=true",
             &b->precision);
     return DPT_OK;
 }
@@ -71,7 +76,7 @@ static dpt_status run(const bench *b, const char *name, dpt_workload *w) {
 
 static dpt_status run_one(const bench *b, const char *name) {
     dpt_workload w;
-    dpt_status status = dpt_workload_open(b->cli, b->ctx, name, b->batch, b->precision, &w);
+    dpt_status status = dpt_workload_open(b->cli, b->ctx, name, b->batch, b->precision, b->zero, &w);
     if (status == DPT_OK) status = run(b, name, &w);
     dpt_workload_close(&w);
     return status;
@@ -93,7 +98,7 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
     if (status == DPT_OK && names == 0)
         status = dpt_error(DPT_ERR_CONFIG,
                            "usage: dptrain bench NAME... [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] "
-                           "[emulate=F] [profile=true]");
+                           "[emulate=F] [zero=1] [profile=true]");
     if (status != DPT_OK) return dpt_control_agree(&cli->control, status);
     dpt_fatal_arm(cli, &b.options);
     status = dpt_context_create(cli->control.comm, &b.options, &b.ctx);

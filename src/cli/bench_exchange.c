@@ -102,9 +102,9 @@ dpt_status dpt_bench_exchange(dpt_cli *cli, dpt_context *ctx, const char *name, 
         "bench allreduce model=%s: one rank alone exchanges nothing: start several, or give emulate=F or comm=nccl",
         name);
     dpt_workload with = {0}, without = {0};
-    dpt_status status = dpt_workload_open(cli, ctx, name, batch, precision, &with);
+    dpt_status status = dpt_workload_open(cli, ctx, name, batch, precision, 0, &with);
     ctx->comm.exchanges = false; /* what is made now trains alone */
-    if (status == DPT_OK) status = dpt_workload_open(cli, ctx, name, batch, precision, &without);
+    if (status == DPT_OK) status = dpt_workload_open(cli, ctx, name, batch, precision, 0, &without);
     ctx->comm.exchanges = true;
     if (status == DPT_OK) status = dpt_workload_warm_up(&with);
     if (status == DPT_OK) status = dpt_workload_warm_up(&without);

@@ -95,11 +95,12 @@ static dpt_status prepare(dpt_workload *w, const char *name) {
     return DPT_OK;
 }
 
-static dpt_status create_trainer(dpt_workload *w, const char *name, dpt_precision precision) {
+static dpt_status create_trainer(dpt_workload *w, const char *name, dpt_precision precision, int zero) {
     dpt_trainer_options o;
     dpt_trainer_options_init(&o);
     o.max_rows = w->batch;
     o.precision = precision;
+    o.zero = zero;
     o.lr = 1e-3;
     o.no_evaluation = 1;
     if (strcmp(name, "surrogate") == 0) { /* as tests/peers/torch_ddp.py */
@@ -111,10 +112,10 @@ static dpt_status create_trainer(dpt_workload *w, const char *name, dpt_precisio
 }
 
 dpt_status dpt_workload_open(dpt_cli *cli, dpt_context *ctx, const char *name, int64_t batch, dpt_precision precision,
-                             dpt_workload *w) {
+                             int zero, dpt_workload *w) {
     *w = (dpt_workload){.cli = cli, .ctx = ctx, .batch = batch, .block = ctx->device.host_memory ? 1 : DEVICE_BLOCK};
     DPT_TRY(dpt_control_agree(&cli->control, prepare(w, name)));
-    return create_trainer(w, name, precision);
+    return create_trainer(w, name, precision, zero);
 }
 
 void dpt_workload_close(dpt_workload *w) {

@@ -23,10 +23,10 @@ bool dpt_workload_context_word(const char *word, dpt_context_options *options);
 /* precision=P. DPT_ERR_CONFIG: it is none; usage is the message then. Local. */
 dpt_status dpt_workload_precision(const char *word, const char *usage, dpt_precision *precision);
 
-/* batch 0: the model's own. On a device the data lie there and steps are queued in blocks. Collective. Close it on
- * failure too. DPT_ERR_CONFIG: no such model. */
+/* batch 0: the model's own. zero: as in dpt_trainer_options. On a device the data lie there and steps are queued in
+ * blocks. Collective. Close it on failure too. DPT_ERR_CONFIG: no such model. */
 dpt_status dpt_workload_open(dpt_cli *cli, dpt_context *ctx, const char *name, int64_t batch, dpt_precision precision,
-                             dpt_workload *w);
+                             int zero, dpt_workload *w);
 void dpt_workload_close(dpt_workload *w);
 
 /* A few steps that nobody times. Collective. */

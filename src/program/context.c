@@ -128,8 +128,8 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     if (status == DPT_ERR_PEER) goto fail; /* ranks have not come: an agreement would wait for them */
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_watchdog_watch(c->watchdog, &c->comm);
-    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s, ready after %.2f s", c->control.rank,
-            c->control.world, c->device.name, c->comm.name, dpt_clock_s() - begin_s);
+    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s, ready after %.2f s", c->control.rank, c->control.world,
+            c->device.name, c->comm.name, dpt_clock_s() - begin_s);
     dpt_position_phase(c->position, DPT_PHASE_OUTSIDE);
     *context = c;
     return DPT_OK;

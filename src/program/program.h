@@ -28,6 +28,7 @@ typedef struct dpt_update_rule {
     dpt_update_kind kind;
     double momentum, beta1, beta2, eps, weight_decay, clip_norm;
     bool nesterov;
+    bool by_bucket; /* each bucket is updated by a guard of its own */
 } dpt_update_rule;
 
 /* Receives the graph after each pass; for `explain` and tests. */
@@ -45,6 +46,7 @@ typedef struct dpt_program_options {
     dpt_update_rule update;
     dpt_precision precision;
     uint64_t seed;
+    bool gathers; /* the parameters, sharded, come from all ranks first */
     bool unfused;   /* skip the fuse pass: tests compare both */
     bool canonical; /* the layout pass chooses nothing: tests compare both */
     dpt_pass_fn after_pass;

@@ -38,6 +38,11 @@ static void fill_addresses(dpt_session *s, dpt_session_step *st) {
     s->table_end += dpt_align(st->call.table_bytes);
 }
 
+static bool starts(int op) {
+    return op == DPT_OP_SUM_START || op == DPT_OP_BUCKET_START || op == DPT_OP_SCATTER_START ||
+           op == DPT_OP_GATHER_START;
+}
+
 static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     const dpt_program *p = s->o.program;
     bool collective = dpt_op_of(node)->flags & DPT_IS_COLLECTIVE;
@@ -48,10 +53,7 @@ static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     st->node = node;
     st->kernel = kernel;
     dpt_call_fill(&p->options, node, &st->call);
-    if (collective) {
-        bool waits = node->op == DPT_OP_SUM_WAIT || node->op == DPT_OP_BUCKET_WAIT;
-        st->ticket = &s->tickets[waits ? node->in[0]->node->id : node->id];
-    }
+    if (collective) st->ticket = &s->tickets[starts(node->op) ? node->id : node->in[0]->node->id];
     dpt_status status = kernel && kernel->prepare ? kernel->prepare(&st->call) : DPT_OK;
     fill_addresses(s, st);
     if (status == DPT_OK && kernel && kernel->bind) status = kernel->bind(&st->call);
@@ -87,6 +89,18 @@ static dpt_status make_ways(dpt_session *s) {
     return DPT_OK;
 }
 
+/* Sums whose starts stand side by side go out as one. */
+static void group_sums(dpt_session *s) {
+    bool groups = s->o.comm && s->o.comm->ops && s->o.comm->ops->group;
+    for (int64_t i = 0; i < s->n_step && groups; i++) {
+        bool sum = s->steps[i].node->op == DPT_OP_SUM_START;
+        bool before = i > 0 && s->steps[i - 1].node->op == DPT_OP_SUM_START;
+        bool after = i + 1 < s->n_step && s->steps[i + 1].node->op == DPT_OP_SUM_START;
+        s->steps[i].opens = sum && !before && after;
+        s->steps[i].closes = sum && before && !after;
+    }
+}
+
 static dpt_status make_tables(dpt_session *s) {
     void *memory;
     if (s->o.program->table_bytes == 0) return DPT_OK;
@@ -110,6 +124,7 @@ static dpt_status build(dpt_session *s) {
     for (int64_t i = 0; i < g->n_input; i++) fill_operand(s, g->input[i], &s->inputs[i]);
     for (int64_t i = 0; i < g->n_output; i++) fill_operand(s, g->output[i].tensor, &s->outputs[i]);
     for (int64_t i = 0; i < g->n_node; i++) DPT_TRY(prepare_step(s, g->node[i]));
+    group_sums(s);
     return dpt_session_record_create(s);
 }
 
@@ -149,26 +164,32 @@ void dpt_session_destroy(dpt_session **session) {
 dpt_block *dpt_session_block(dpt_session *s) { return &s->block; }
 
 bool dpt_session_exchange_of(const dpt_session *s, const dpt_session_step *st, dpt_session_exchange *e) {
+    static const dpt_collective what[DPT_OP_COUNT] = {[DPT_OP_SUM_START] = DPT_ALL_REDUCE,
+                                                      [DPT_OP_BUCKET_START] = DPT_ALL_REDUCE,
+                                                      [DPT_OP_SCATTER_START] = DPT_REDUCE_SCATTER,
+                                                      [DPT_OP_GATHER_START] = DPT_ALL_GATHER};
     const dpt_attr *a = &st->call.attr;
     const dpt_operand *x = &st->call.in[0];
-    switch (st->node->op) {
-        case DPT_OP_SUM_START:
-            *e = (dpt_session_exchange){DPT_ALL_REDUCE, x->data, (size_t)x->count, x->dtype};
-            return true;
-        case DPT_OP_BUCKET_START: {
-            dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
-            *e = (dpt_session_exchange){DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
-                                        (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype};
-            return true;
-        }
-        default: return false; /* waits for one */
+    int op = st->node->op;
+    if (!starts(op)) return false;
+    if (op == DPT_OP_SUM_START) {
+        *e = (dpt_session_exchange){what[op], x->data, (size_t)x->count, x->dtype};
+    } else {
+        char *arena = op == DPT_OP_GATHER_START ? s->o.arenas.param : s->o.arenas.grad;
+        dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
+        *e = (dpt_session_exchange){what[op], arena + a->slot.offset, (size_t)a->slot.bytes / dpt_dtype_size(dtype),
+                                    dtype};
     }
+    return true;
 }
 
 static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
+    dpt_comm *comm = s->o.comm;
     dpt_session_exchange e;
-    if (!dpt_session_exchange_of(s, st, &e)) return s->o.comm->ops->wait(s->o.comm, *st->ticket, s->stream);
-    return dpt_comm_start(s->o.comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket);
+    if (!dpt_session_exchange_of(s, st, &e)) return comm->ops->wait(comm, *st->ticket, s->stream);
+    if (st->opens) DPT_TRY(comm->ops->group(comm, true));
+    DPT_TRY(dpt_comm_start(comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket));
+    return st->closes ? comm->ops->group(comm, false) : DPT_OK;
 }
 
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {

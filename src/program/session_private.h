@@ -9,7 +9,8 @@ typedef struct dpt_session_step {
     const dpt_node *node;
     const dpt_kernel *kernel; /* NULL: a collective */
     dpt_call call;
-    uint64_t *ticket; /* of the start that this start or wait belongs to */
+    uint64_t *ticket;   /* of the start that this start or wait belongs to */
+    bool opens, closes; /* the first, the last of several small sums that go out as one */
     double seconds;
 } dpt_session_step;
 

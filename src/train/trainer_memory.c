@@ -10,6 +10,8 @@ static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t-
 static bool attaches(const dpt_trainer *t) {
     return t->ctx->comm.exchanges && t->ctx->comm.ops->attach && t->plan.loss.offset > 0;
 }
+/* Sharded, parameters are gathered in every step. */
+static dpt_purpose param_purpose(const dpt_trainer *t) { return t->plan.sharded ? DPT_FOR_COMM : DPT_FOR_COMPUTE; }
 static bool has_inbox(const dpt_trainer *t) { return !t->ctx->device.host_memory; }
 
 /* Bytes of a slot of the inbox: the inputs of the program that has most. */
@@ -27,7 +29,7 @@ static void plan_memory(dpt_trainer *t) {
     m->gradients = (size_t)t->plan.grad_bytes;
     if (attaches(t) && t->ctx->comm.ops->attach_bytes)
         m->gradients += t->ctx->comm.ops->attach_bytes(&t->ctx->comm, (size_t)t->plan.loss.offset);
-    m->moments = (size_t)t->plan.grad_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
+    m->moments = (size_t)t->plan.moment_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
     m->state = (size_t)t->plan.state_bytes * (1U + t->has_local_state + saves_state(t));
     m->control = DPT_STAGING_SLOTS * DPT_RESULT_BYTES;
     m->staging = has_inbox(t) ? 2 * DPT_STAGING_SLOTS * slot_bytes(t) : 0;
@@ -74,10 +76,10 @@ static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char
 }
 
 static dpt_status take_arenas(dpt_trainer *t) {
-    DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.param));
+    DPT_TRY(alloc(t, t->plan.param_bytes, param_purpose(t), &t->arenas.param));
     DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMM, &t->arenas.grad));
-    if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
-    if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
+    if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
+    if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
     DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->arenas.state));
     t->arenas.state_bytes = t->plan.state_bytes;
     t->merged_state = t->arenas.state;
@@ -112,12 +114,12 @@ void dpt_trainer_release_memory(dpt_trainer *t) {
     dpt_inbox_destroy(&t->inbox);
     dpt_outbox_destroy(&t->outbox);
     if (t->stream) d->ops->stream_destroy(d, t->stream);
-    size_t state = (size_t)t->plan.state_bytes, grad = (size_t)t->plan.grad_bytes;
+    size_t state = (size_t)t->plan.state_bytes, moment = (size_t)t->plan.moment_bytes;
     if (t->merged_state != t->arenas.state) d->ops->release(d, t->merged_state, state, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.grad, grad, DPT_FOR_COMM);
-    d->ops->release(d, t->arenas.moment1, grad, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.moment2, grad, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, param_purpose(t));
+    d->ops->release(d, t->arenas.grad, (size_t)t->plan.grad_bytes, DPT_FOR_COMM);
+    d->ops->release(d, t->arenas.moment1, moment, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->arenas.moment2, moment, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.state, state, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.saved_state, state, DPT_FOR_COMPUTE);
     d->ops->release(d, t->activations, t->activation_bytes, DPT_FOR_COMPUTE);
