@@ -133,7 +133,7 @@ static dpt_status take_device(const dpt_cuda_device *d, const identity *me) {
     return DPT_CUDA(code);
 }
 
-dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, char *name, size_t name_bytes) {
+dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, dpt_device *device) {
     identity me = {.host = ""};
     size_t memory = 0;
     *chosen = (dpt_cuda_device){.index = 0};
@@ -145,7 +145,9 @@ dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, 
     }
     DPT_TRY(status);
     dpt_cuda_name_device(chosen, me.name);
-    snprintf(name, name_bytes, "cuda %d (%s, %s, %.1f GiB)", chosen->index, me.name, chosen->pci,
+    snprintf(device->model, sizeof device->model, "%.63s", me.name);
+    snprintf(device->pci, sizeof device->pci, "%.19s", me.pci);
+    snprintf(device->name, sizeof device->name, "cuda %d (%s, %s, %.1f GiB)", chosen->index, device->model, device->pci,
              (double)memory / 1073741824);
     return take_device(chosen, &me);
 }

@@ -4,7 +4,7 @@ set(CUDA_SOURCES
   probe.cu
   elementwise.cu activation.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
   matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu)
-set(CUDA_C_SOURCES device.c error.c host.c select.c table.c product.c product_trial.c dnn.c)
+set(CUDA_C_SOURCES device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c)
 # of the library's own, compiled in again: the plug-in links nothing of it
 set(CUDA_SHARED_SOURCES ${CMAKE_CURRENT_LIST_DIR}/../src/base/types.c)
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "cli/bind.h"
 #include "cli/job.h"
 
 enum { WARM_UP = 5, MIN_TIMES = 5, DEVICE_BLOCK = 20 };
@@ -223,6 +224,7 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
     o.threads = cli->launch.threads;
     if (b.device) o.device = b.device;
     status = dpt_context_create(cli->control.comm, &o, &b.ctx);
+    if (status == DPT_OK) status = dpt_bind_near_device(b.ctx);
     for (int i = 0; i < cli->argc && status == DPT_OK; i++) {
         if (strchr(cli->argv[i], '=')) continue;
         status = run_one(&b, cli->argv[i]);

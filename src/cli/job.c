@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/bind.h"
 #include "data/digits.h"
 #include "data/import.h"
 #include "data/sampler.h"
@@ -194,7 +195,7 @@ static dpt_status open_context(dpt_job *job) {
     o.limit_s = c->watchdog.limit_s;
     DPT_TRY(dpt_context_create(job->cli->control.comm, &o, &job->ctx));
     job->cli->control.position = job->ctx->position;
-    return DPT_OK;
+    return c->bind == DPT_CONFIG_BIND_AUTO ? dpt_bind_near_device(job->ctx) : DPT_OK;
 }
 
 static dpt_status check_batch(dpt_job *job) {
