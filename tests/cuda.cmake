@@ -7,6 +7,9 @@ dpt_add_test(cuda_conv CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_step SOURCES test_cuda_step.c trainer_pair.c CUDA_ONLY CUDA 1)
 if(TARGET dptrain_cuda_host)
   add_cli_test(cli_cuda_host cuda_host)
+  add_executable(where slurm/where.c ${PROJECT_SOURCE_DIR}/src/cli/exit_code.c)
+  target_link_libraries(where PRIVATE dptrain_objects)
+  add_cli_test(slurm ../slurm/run LABELS long) # as root, where Slurm is installed
   add_cli_test(cuda_curve cuda_curve LABELS long)
   # sanitizers and coverage make its many builds slow, and find nothing more
   if(NOT DPTRAIN_SANITIZE AND NOT DPTRAIN_COVERAGE)

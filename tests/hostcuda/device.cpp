@@ -21,11 +21,12 @@ enum { most_devices = 16, multiprocessors = 4, threads_per_multiprocessor = 2048
 
 int driver_version() { return (int)setting("HOSTCUDA_DRIVER", CUDART_VERSION); }
 
-/* The number of entry `index` in a list as "0,3,MIG-1"; entries without a number count from 0. -1: no such entry. */
+/* The number of entry `index` in a list as "0,3,MIG-1,GPU-2"; names count from 0. -1: no such entry. */
 int list_entry(const char *list, int index) {
     const char *at = list;
     for (int i = 0; at != NULL && *at != '\0'; i++) {
-        if (i == index) return *at >= '0' && *at <= '9' ? atoi(at) : i;
+        bool named = strncmp(at, "MIG-", 4) == 0 || strncmp(at, "GPU-", 4) == 0;
+        if (i == index) return *at >= '0' && *at <= '9' ? atoi(at) : named ? i : -1;
         at = strchr(at, ',');
         if (at != NULL) at++;
     }
