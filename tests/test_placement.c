@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -108,6 +109,19 @@ static void links(void) {
     for (int r = 0; r < MOST; r++) snprintf(all[r].pci, sizeof all[r].pci, "0000:10:00.0"); /* all of one GPU */
     report(8);
     CHECK_EQ_TEXT(warned, "");
+}
+
+/* How a device would reach those of other hosts, or itself, is nobody's concern. */
+static void other_hosts(void) {
+    reset_places();
+    peers[0] = (dpt_peer){.visible = false};
+    for (int r = 8; r < MOST; r++) peers[r] = (dpt_peer){.visible = false};
+    listen_to_log();
+    dpt_rank_place_judge(all, MOST, 0, peers, &host, &found[0]);
+    for (int kind = 0; kind < DPT_FOUND_COUNT; kind++) CHECK(!found[0].is[kind]);
+    dpt_rank_place_judge(all, MOST, 1, peers, &host, &found[1]);
+    CHECK(found[1].is[DPT_FOUND_HIDDEN]);
+    dpt_log_set(NULL, NULL);
 }
 
 /* Only those who are concerned, in ranges. */
@@ -326,6 +340,18 @@ static void *stay(void *unused) {
     return unused;
 }
 
+/* Rank 1's node is the one that every machine has. */
+static void memory_of_node_0(void) {
+    enum { DEFAULT = 0, PREFERRED = 1, PREFERRED_MANY = 5 }; /* of the kernel's memory policies */
+    int policy = -1;
+    unsigned long nodes[16] = {0};
+    if (strstr(debugged, "memory cannot be kept on NUMA node 0 here") != NULL) return; /* a container may forbid it */
+    CHECK(syscall(SYS_get_mempolicy, &policy, nodes, 8 * sizeof nodes, NULL, 0) == 0);
+    CHECK(policy == PREFERRED || policy == PREFERRED_MANY);
+    CHECK(nodes[0] == 1);
+    CHECK(syscall(SYS_set_mempolicy, DEFAULT, NULL, 0) == 0);
+}
+
 static void binds(void) {
     if (on_cpu() || check_world() != 2) return;
     pthread_t thread;
@@ -337,6 +363,7 @@ static void binds(void) {
     if (!enough) return;
     reset();
     set("HWLOC_XMLFILE", DPT_TEST_HOST);
+    set("HWLOC_THISSYSTEM", "1");
     set("HOSTCUDA_PCI", "0000:91:00.0,0000:11:00.0");
     sched_setaffinity(0, sizeof first, &first);
     pthread_barrier_init(&started, NULL, 2);
@@ -352,6 +379,7 @@ static void binds(void) {
         sched_getaffinity(0, sizeof now, &now);
         CHECK(CPU_COUNT(&now) == 1 && CPU_ISSET((size_t)(1 - check_rank()), &now));
         CHECK_EQ_I64(ctx->device.threads, 1);
+        if (check_rank() == 1) memory_of_node_0();
         if (check_rank() == 0)
             CHECK(strstr(debugged, "bind: 2 of 2 ranks near their GPUs; rank 0 on CPUs 1, NUMA node 1\n") != NULL);
     }
@@ -404,8 +432,9 @@ static void without_gpu(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "placement", {"nothing", nothing}, {"links", links}, {"some_ranks", some_ranks},
-                      {"models", models}, {"far_adapter", far_adapter}, {"crowded", crowded}, {"crowds", crowds},
-                      {"unknown", unknown}, {"shares", shares}, {"real_links", real_links}, {"identity", identity},
-                      {"binds", binds}, {"misplaced", misplaced}, {"without_gpu", without_gpu});
+    return CHECK_MAIN(argc, argv, "placement", {"nothing", nothing}, {"links", links}, {"other_hosts", other_hosts},
+                      {"some_ranks", some_ranks}, {"models", models}, {"far_adapter", far_adapter},
+                      {"crowded", crowded}, {"crowds", crowds}, {"unknown", unknown}, {"shares", shares},
+                      {"real_links", real_links}, {"identity", identity}, {"binds", binds}, {"misplaced", misplaced},
+                      {"without_gpu", without_gpu});
 }

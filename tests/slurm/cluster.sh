@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # A Slurm cluster on this machine, for the tests: one slurmctld and a slurmd a node, each with a host name of its own
-# (a UTS namespace), 4 GPUs that are names of /dev/null and 8 CPUs that need not exist. Sourced, after tests/cli/common.sh, whose
-# scratch folder holds all of it; authentication is off, so nothing outside is touched.
+# (a UTS namespace), 4 GPUs that are names of /dev/null and 8 CPUs that need not exist. Sourced beside
+# tests/cli/common.sh, whose scratch folder holds all of it and which ends it; authentication is off, so nothing outside
+# is touched. Needs root.
 #
-# cluster_start NODES; cluster_stop. Both need root.
+# cluster_start NODES: 1 if it does not come up.
 
 cluster_has_slurm() {
     local program
@@ -63,7 +64,7 @@ cluster_is_up() { [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = "$1" ]; }
 
 cluster_start() {
     local nodes=$1 i
-    cluster=$scratch/cluster
+    cluster=${scratch:?}/cluster
     mkdir -p "$cluster/state" "$cluster/dev"
     for ((i = 0; i < 4; i++)); do ln -s /dev/null "$cluster/dev/nvidia$i"; done # Slurm takes device files only
     cluster_config "$nodes" >"$cluster/slurm.conf"

@@ -3,9 +3,10 @@
 # gives), the scripts of launch/slurm, launches that cannot work, jobs and their exit codes. Two nodes with 4 GPUs each on
 # this machine (cluster.sh); the GPUs are played by the CUDA backend as built for the CPU. Needs root and Slurm.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-. "$here/../cli/common.sh"
-. "$here/cluster.sh"
+# shellcheck source=cluster.sh
+. "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+# shellcheck source=../cli/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../cli/common.sh"
 
 module=$BUILD/tests/hostcuda where=$BUILD/tests/where
 [ -e "$module/libdptrain_cuda.so" ] || { echo "no $module/libdptrain_cuda.so" && exit 77; }
@@ -112,9 +113,9 @@ has_ended() { scontrol show job "$1" | grep -Eq 'JobState=(COMPLETED|FAILED|CANC
 # ended NUMBER STATE CODE
 ended() {
     wait_for has_ended "$1" || failed "job $1 to end" "$(scontrol show job "$1")"
-    scontrol show job "$1" >job
-    grep -q "JobState=$2 " job || failed "job $1: $2" "$(grep JobState job)"
-    grep -q "ExitCode=$3:0" job || failed "job $1: exit code $3" "$(grep ExitCode job)"
+    scontrol show job "$1" >about
+    grep -q "JobState=$2 " about || failed "job $1: $2" "$(grep JobState about)"
+    grep -q "ExitCode=$3:0" about || failed "job $1: exit code $3" "$(grep ExitCode about)"
 }
 
 # printed NUMBER PATTERN
@@ -132,6 +133,12 @@ submit train.sbatch --nodes=2 "${gpus[@]}" -- "${job[@]}"
 ended "$number" COMPLETED 0
 printed "$number" '^ranks +4 on 2 hosts, .*cuda 0 '
 printed "$number" " loss $one_node "
+
+what="mpirun inside an allocation of two nodes"
+number=$(sbatch --parsable --nodes=2 --ntasks-per-node=2 --gpus-per-node=2 --output=%j.out \
+    --wrap "mpirun --mca oob_tcp_if_include lo $where")
+ended "$number" COMPLETED 0
+printed "$number" '^rank 3 on n2: cuda 1 '
 
 submit cpu.sbatch --nodes=2 --ntasks-per-node=2 --cpus-per-task=1 -- "${job[@]}"
 ended "$number" COMPLETED 0
