@@ -192,6 +192,11 @@ static void crowds(void) {
     warns(1, "ranks 0-7: 4 ranks share 1 CPU while 14 of their host idle: ");
     CHECK(strstr(warned, "--cpus-per-task=N") != NULL);
     for (int r = 0; r < 8; r++) all[r].cpus = cpus_from(2 * (r / 4), 2 * (r / 4) + 2, 1);
+    all[3].cpus = cpus_from(2, 4, 1);
+    report(8); /* what differs stands in lines of its own */
+    warns(2, "ranks 0-2: 3 ranks share 2 CPUs while 12 of their host idle: ");
+    warns(2, "ranks 3-7: 5 ranks share 2 CPUs while 12 of their host idle: ");
+    all[3].cpus = cpus_from(0, 2, 1);
     host = cpus_from(0, 5, 1);
     report(8);
     CHECK(strstr(warned, "ranks 0-7: 4 ranks share 2 CPUs while 1 of their host idles: ") != NULL);

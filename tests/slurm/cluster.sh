@@ -47,7 +47,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1
 MpiDefault=none
-MpiParams=ports=$((port + 1000))-$((port + 1999))
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=2
