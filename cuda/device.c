@@ -403,7 +403,7 @@ fail:
 dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device) {
     dpt_cuda_device chosen;
     *device = (dpt_device){.threads = threads > 0 ? threads : 1, .record = true};
-    DPT_TRY(dpt_cuda_select(control, &chosen, device->name, sizeof device->name));
+    DPT_TRY(dpt_cuda_select(control, &chosen, device));
     device_state *state = dpt_alloc_zero(1, sizeof *state);
     DPT_CHECK_ALLOC(state);
     state->device = chosen;

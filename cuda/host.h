@@ -21,15 +21,16 @@ const char *dpt_cuda_architectures(void);
 /* See dpt_backend (backend.h). */
 dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device);
 dpt_status dpt_cuda_describe(char *text, size_t bytes);
+dpt_status dpt_cuda_peer(dpt_device *device, const char *pci, dpt_peer *peer);
 
 /* Memory for collectives comes from NCCL's allocator from here on, where that gives any, until each call has been
  * followed by one with NULL. */
 void dpt_cuda_use_nccl_memory(dpt_device *device, const dpt_nccl *nccl);
 bool dpt_cuda_is_nccl_memory(const dpt_device *device, const void *memory);
 
-/* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name. Collective where
- * control is not NULL. */
-dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, char *name, size_t name_bytes);
+/* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name, model and address.
+ * Collective where control is not NULL. */
+dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, dpt_device *device);
 
 /* probe.cu: runs a kernel that writes dpt_cuda_probe_value to *word, and queues nothing else. */
 enum { dpt_cuda_probe_value = 20260 };

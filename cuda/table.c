@@ -19,6 +19,7 @@ static const dpt_backend table = {
     .kernels = kernels,
     .device_open = dpt_cuda_device_open,
     .comm_open = dpt_nccl_comm_open,
+    .peer = dpt_cuda_peer,
     .describe = dpt_cuda_describe,
 };
 

@@ -48,6 +48,9 @@ if(TARGET dptrain_cuda_host)
   add_cli_test(cli_cuda_host cuda_host)
   add_cli_test(cli_watchdog_cuda watchdog WORDS cuda mpi)
   add_cli_test(cli_two_hosts_cuda two_hosts WORDS cuda mpi)
+  add_executable(where slurm/where.c ${PROJECT_SOURCE_DIR}/src/cli/exit_code.c)
+  target_link_libraries(where PRIVATE dptrain_objects)
+  add_cli_test(slurm ../slurm/run LABELS long) # as root, where Slurm is installed
   add_cli_test(cuda_curve cuda_curve LABELS long)
   # sanitizers and coverage make its many builds slow, and find nothing more
   if(NOT DPTRAIN_SANITIZE AND NOT DPTRAIN_COVERAGE)

@@ -15,6 +15,13 @@ dpt_add_test(comm RANKS 1 2 4 LABELS threads)
 dpt_add_test(watchdog_judge)
 dpt_add_test(watchdog RANKS 2 4 LABELS threads TIMEOUT 60)
 
+# Where ranks stand on their hosts, and what is said of it.
+dpt_add_test(topology)
+dpt_add_test(placement SOURCES test_placement.c ${PROJECT_SOURCE_DIR}/src/cli/bind.c CUDA 2 3 RANKS 1)
+foreach(test topology placement)
+  target_compile_definitions(test_${test} PRIVATE DPT_TEST_HOST="${CMAKE_CURRENT_SOURCE_DIR}/topology/two_sockets.xml")
+endforeach()
+
 # Backends as shared objects. The good one brings its own copy of the library, as a real one brings its own code.
 foreach(kind bare empty abi good)
   string(TOUPPER ${kind} KIND)

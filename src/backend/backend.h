@@ -7,6 +7,7 @@
 #include "backend/comm.h"
 #include "backend/device.h"
 #include "backend/kernel.h"
+#include "backend/placement.h"
 #include "backend/watchdog.h"
 
 enum { DPT_BACKEND_ABI = 3 };
@@ -68,6 +69,7 @@ struct dpt_context {
     const dpt_backend *backend;
     dpt_device device;
     dpt_comm comm;
+    dpt_placement placement;
     dpt_position *position;
     dpt_watchdog *watchdog; /* NULL: one rank alone, or not wanted */
 };

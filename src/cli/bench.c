@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/bench_workload.h"
+#include "cli/bind.h"
 #include "cli/fatal.h"
 
 typedef struct bench {
@@ -102,6 +103,7 @@ dpt_status dpt_cli_bench(dpt_cli *cli) {
     if (status != DPT_OK) return dpt_control_agree(&cli->control, status);
     dpt_fatal_arm(cli, &b.options);
     status = dpt_context_create(cli->control.comm, &b.options, &b.ctx);
+    if (status == DPT_OK) status = dpt_bind_near_device(b.ctx);
     for (int i = 0; i < cli->argc && status == DPT_OK; i++)
         if (!strchr(cli->argv[i], '=')) status = run_one(&b, cli->argv[i]);
     dpt_context_destroy(&b.ctx);

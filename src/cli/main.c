@@ -167,7 +167,9 @@ static int run_without_mpi(dpt_cli *cli, const command *c) {
 }
 
 static int run_with_mpi(dpt_cli *cli, const command *c) {
-    dpt_status status = dpt_launch_prepare(&cli->launch);
+    dpt_status status = dpt_launch_check_tasks();
+    if (status != DPT_OK) return conclude(cli, status, false);
+    status = dpt_launch_prepare(&cli->launch);
     int provided, world, no_words = 0;
     MPI_Init_thread(&no_words, NULL, MPI_THREAD_MULTIPLE, &provided);
     MPI_Comm_size(MPI_COMM_WORLD, &world);

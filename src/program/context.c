@@ -123,6 +123,7 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     status = c->backend->device_open(&c->control, options->threads, &c->device);
     if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
+    DPT_TRY_GOTO(dpt_placement_survey(&c->control, c->backend, &c->device, &c->placement), fail);
     double begin_s = dpt_clock_s();
     status = open_comm(options, c);
     if (status == DPT_ERR_PEER) goto fail; /* ranks have not come: an agreement would wait for them */

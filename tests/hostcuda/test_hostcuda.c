@@ -185,6 +185,36 @@ static void wrong_kernels(void) {
 
 /* ---- what the environment plays ---- */
 
+/* Three devices; contexts are counted by the caller. */
+static void peers(void) {
+    int there = 7, can = 7, value = 7;
+    CHECK_CUDA(cudaDeviceGetByPCIBusId(&there, "0000:11:00.0"));
+    CHECK_EQ_I64(there, 1);
+    CHECK_CODE(cudaDeviceGetByPCIBusId(&there, "0000:13:00.0"), cudaErrorInvalidDevice);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 0, 2));
+    CHECK_EQ_I64(can, 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 2, 2));
+    CHECK_EQ_I64(can, 0);
+    CHECK_CODE(cudaDeviceCanAccessPeer(&can, 0, 3), cudaErrorInvalidDevice);
+    CHECK_CODE(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrAccessSupported, 1, 1), cudaErrorInvalidDevice);
+    setenv("HOSTCUDA_NO_NVLINK", "1", 1);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 1));
+    CHECK_EQ_I64(value, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 2));
+    CHECK_EQ_I64(value, 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 0, 1));
+    CHECK_EQ_I64(can, 1);
+    setenv("HOSTCUDA_NO_PEER", "2", 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 2, 0));
+    CHECK_EQ_I64(can, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrAccessSupported, 0, 2));
+    CHECK_EQ_I64(value, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 2));
+    CHECK_EQ_I64(value, 0);
+    unsetenv("HOSTCUDA_NO_PEER");
+    unsetenv("HOSTCUDA_NO_NVLINK");
+}
+
 static void machines(void) {
     int n = -1;
     char pci[32];
@@ -217,6 +247,8 @@ static void machines(void) {
     CHECK_CUDA(cudaSetDevice(0)); /* number 2 of the machine */
     CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 4);
     unsetenv("CUDA_VISIBLE_DEVICES");
+    peers();
+    CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 4);
     CHECK_CUDA(cudaSetDevice(1));
     CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 6);
     CHECK_CODE(cudaSetDevice(3), cudaErrorInvalidDevice);
