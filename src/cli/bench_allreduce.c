@@ -13,6 +13,8 @@
 #include "base/numbers.h"
 #include "base/text.h"
 #include "cli/bench_exchange.h"
+#include "cli/bind.h"
+#include "cli/fatal.h"
 
 enum { GROWTH = 4, WARM_UP = 3, MIN_TIMES = 5, MAX_TIMES = 1000, DEVICE_BLOCK = 20 };
 
@@ -286,7 +288,9 @@ static dpt_status run_table(bench *b) {
 }
 
 static dpt_status run(bench *b) {
+    dpt_fatal_arm(b->cli, &b->options);
     DPT_TRY(dpt_context_create(b->cli->control.comm, &b->options, &b->ctx));
+    DPT_TRY(dpt_bind_near_device(b->ctx));
     dpt_status status = open_group(b);
     if (status == DPT_OK) status = take_memory(b);
     DPT_TRY(dpt_control_agree(&b->cli->control, status));
