@@ -237,6 +237,22 @@ static void not_blocking(void) {
     CHECK_CUDA(cudaStreamDestroy(stream));
 }
 
+/* Two communicators of the same ranks, which wait for each other at the end of the group alone. */
+static void init_in_group(void) {
+    ncclUniqueId first = share_id(), second = share_id();
+    ncclComm_t a = NULL, b = NULL;
+    int ranks = 0;
+    bool even = check_rank() % 2 == 0;
+    CHECK_NCCL(ncclGroupStart());
+    CHECK_NCCL(begin_comm(even ? &a : &b, even ? &first : &second, true));
+    CHECK_NCCL(begin_comm(even ? &b : &a, even ? &second : &first, true));
+    CHECK_NCCL(ncclGroupEnd());
+    CHECK_NCCL(ncclCommCount(a, &ranks));
+    CHECK_EQ_I64(ranks, check_world());
+    CHECK_NCCL(ncclCommDestroy(a));
+    CHECK_NCCL(ncclCommDestroy(b));
+}
+
 /* The even ranks in reverse order, the odd ones but for rank 3 in theirs. */
 static void splits(bool blocking) {
     float mine = (float)(check_rank() + 1), got;
@@ -314,13 +330,13 @@ static void registered_memory(void) {
 
 int main(int argc, char **argv) {
     setenv("HOSTCUDA_DEVICES", "4", 0);
-    return CHECK_MAIN(argc, argv, "nccl", {"sums", sums}, {"order_of_sums", order_of_sums},
-                      {"other_collectives", other_collectives}, {"waits", test_waits},
-                      {"order_of_calls", test_order_of_calls}, {"groups", test_groups}, {"replays", test_replays},
-                      {"progress", test_progress}, {"threads", test_threads}, {"not_blocking", not_blocking},
-                      {"splits", split_both_ways}, {"some_ranks", some_ranks}, {"registered_memory", registered_memory},
-                      {"versions", test_versions}, {"same_device", test_same_device}, {"wrong_calls", test_wrong_calls},
-                      {"init_hangs", test_init_hangs}, {"aborts", test_aborts},
-                      {"asynchronous_errors", test_asynchronous_errors}, {"skips", test_skips},
-                      {"signals", test_signals}, {"deaths", test_deaths});
+    return CHECK_MAIN(
+        argc, argv, "nccl", {"sums", sums}, {"order_of_sums", order_of_sums}, {"other_collectives", other_collectives},
+        {"waits", test_waits}, {"order_of_calls", test_order_of_calls}, {"groups", test_groups},
+        {"replays", test_replays}, {"progress", test_progress}, {"threads", test_threads},
+        {"not_blocking", not_blocking}, {"init_in_group", init_in_group}, {"splits", split_both_ways},
+        {"some_ranks", some_ranks}, {"registered_memory", registered_memory}, {"versions", test_versions},
+        {"same_device", test_same_device}, {"wrong_calls", test_wrong_calls}, {"init_hangs", test_init_hangs},
+        {"aborts", test_aborts}, {"asynchronous_errors", test_asynchronous_errors}, {"skips", test_skips},
+        {"signals", test_signals}, {"deaths", test_deaths});
 }
