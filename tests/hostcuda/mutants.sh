@@ -64,6 +64,7 @@ make_module() {
     command=$(tail -n 1 "$scratch/commands")
     for source in "$@"; do command=$(sed -E "s# [^ ]*/cuda/$source\.o# #" <<<"$command"); done
     command=${command/ -o $module / -o $scratch/module/libdptrain_cuda.so ${objects[*]} }
+    [ ! -e "$build/tests/hostcuda/libnccl.so.2" ] || ln -sf "$build/tests/hostcuda/libnccl.so.2" "$scratch/module/"
     (cd "$build" && sh -c "$command") >"$scratch/log" 2>&1 && [ -e "$scratch/module/libdptrain_cuda.so" ]
 }
 

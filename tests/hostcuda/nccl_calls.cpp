@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "nccl_comm.h"
+#include "nccl_meeting.h"
 #include "nccl_plan.h"
 #include "nccl_reduce.h"
 #include "nccl_wire.h"

@@ -28,8 +28,8 @@ namespace hostnccl {
 struct group_of_ranks {
     uint64_t key;
     int rank;
-    std::vector<int> processes;             /* by rank: in MPI_COMM_WORLD */
-    std::vector<int> of_host;               /* ranks of this rank's host */
+    std::vector<int> processes; /* by rank: in MPI_COMM_WORLD */
+    std::vector<int> of_host;   /* ranks of this rank's host */
     std::atomic<bool> aborted;
     std::atomic<int> failure; /* an ncclResult_t that came without a call */
 };
@@ -91,7 +91,6 @@ void settle(ncclComm_t comm);
 /* Waits until no job is left or the communicator is aborted. */
 ncclResult_t wait_for_jobs(ncclComm_t comm, hold *held);
 
-void make_id(ncclUniqueId *id);
 /* Begins to, and does not wait. */
 ncclResult_t create(ncclComm_t *comm, int ranks, const ncclUniqueId &id, int rank, bool blocking);
 ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t *child, bool blocking, hold *held);

@@ -23,6 +23,14 @@ ncclResult_t settle(ncclComm_t comm);
 bool stays_busy(cudaStream_t stream);
 cudaGraphExec_t end_capture(cudaStream_t stream);
 
+/* test_nccl_order.c */
+void test_waits(void);
+void test_order_of_calls(void);
+void test_groups(void);
+void test_replays(void);
+void test_progress(void);
+void test_threads(void);
+
 /* test_nccl_failures.c */
 void test_versions(void);
 void test_same_device(void);

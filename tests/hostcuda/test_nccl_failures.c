@@ -268,6 +268,13 @@ static void sum_on_host(void) {
     (void)cudaDeviceSynchronize();
 }
 
+static void sum_to_host(void) {
+    float x = 1, *y = device_floats(&x, 1);
+    ncclComm_t comm = make_comm(MPI_COMM_SELF, true);
+    (void)ncclAllReduce(y, &x, 1, ncclFloat32, ncclSum, comm, NULL);
+    (void)cudaDeviceSynchronize();
+}
+
 static void sum_freed(void) {
     float *x = device_floats(NULL, 1), *y = device_floats(NULL, 1);
     ncclComm_t comm = make_comm(MPI_COMM_SELF, true);
@@ -293,6 +300,7 @@ static void end_before_graph(void) {
 void test_deaths(void) {
     if (check_world() > 1) return;
     check_dies(sum_on_host, "ncclAllReduce: 4 bytes at");
+    check_dies(sum_to_host, "ncclAllReduce: 4 bytes at");
     check_dies(sum_freed, "of 4 bytes of freed device memory");
     check_dies(end_before_graph, "before the graphs that hold its collectives");
 }
