@@ -165,6 +165,16 @@ static void values(void) {
     end();
 }
 
+/* The same by way of MPI, which adds numbers of 16 bits by operations of our own. */
+static void by_mpi(void) {
+    dpt_comm_options o = plain();
+    o.library = DPT_COMM_MPI;
+    if (!begin(&o)) return;
+    for (int what = DPT_ALL_REDUCE; what <= DPT_BROADCAST; what++)
+        for (int dtype = 0; dtype <= DPT_F16; dtype++) check_collective((dpt_collective)what, SMALL, (dpt_dtype)dtype);
+    end();
+}
+
 /* Without a stream: after all that is queued, and done at the return. */
 static void without_stream(void) {
     dpt_comm_options o = plain();
@@ -504,10 +514,10 @@ static void hangs(void) { hangs_and(false); }
 static void hangs_twice(void) { hangs_and(true); }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "comm_nccl", {"values", values}, {"without_stream", without_stream},
-                      {"groups", groups}, {"groups_in_bf16", groups_in_bf16}, {"many_in_flight", many_in_flight},
-                      {"recorded", recorded}, {"in_bf16", in_bf16}, {"in_bf16_staged", in_bf16_staged},
-                      {"attached", attached}, {"scopes", scopes}, {"deterministic", deterministic},
-                      {"like_mpi", like_mpi}, {"error_in_flight", error_in_flight}, {"hangs", hangs},
-                      {"hangs_twice", hangs_twice});
+    return CHECK_MAIN(argc, argv, "comm_nccl", {"values", values}, {"by_mpi", by_mpi},
+                      {"without_stream", without_stream}, {"groups", groups}, {"groups_in_bf16", groups_in_bf16},
+                      {"many_in_flight", many_in_flight}, {"recorded", recorded}, {"in_bf16", in_bf16},
+                      {"in_bf16_staged", in_bf16_staged}, {"attached", attached}, {"scopes", scopes},
+                      {"deterministic", deterministic}, {"like_mpi", like_mpi}, {"error_in_flight", error_in_flight},
+                      {"hangs", hangs}, {"hangs_twice", hangs_twice});
 }

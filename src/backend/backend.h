@@ -26,9 +26,9 @@ typedef struct dpt_backend {
     const dpt_kernel *const *kernels; /* by op number */
     /* Collective: the choice of a device depends on the local ranks. */
     dpt_status (*device_open)(const dpt_control *control, int threads, dpt_device *device);
-    /* The backend's own communicator, as dpt_comm_open. NULL: MPI sums. Collective; the status is the same on all ranks.
-     * DPT_ERR_UNSUPPORTED: it cannot serve here (the message says why), MPI can. DPT_ERR_PEER: ranks have not come
-     * within the limit, so that no collective call may follow. */
+    /* The backend's own communicator, as dpt_comm_open. NULL: MPI sums. Collective; the status is the same on all
+     * ranks. DPT_ERR_UNSUPPORTED: it cannot serve here (the message says why), MPI can. DPT_ERR_PEER: ranks have not
+     * come within the limit, so that no collective call may follow. */
     dpt_status (*comm_open)(const dpt_control *control, dpt_device *device, const dpt_comm_options *options,
                             dpt_comm *comm);
     /* How this rank's device reaches another of its host, by PCI address; no context is made there. NULL: there is

@@ -36,6 +36,11 @@ accepted '^bind: 2 of 2 ranks near their GPUs' "${job[@]/steps=40/steps=2}" log.
 accepted 'test accuracy' "${job[@]/steps=40/steps=2}" log.level=debug bind=off
 if grep -q '^bind:' out; then failed "nothing of binding" "$(grep '^bind:' out)"; fi
 unset HWLOC_XMLFILE HOSTCUDA_PCI
-DPTRAIN_SHARE_GPU=1 HOSTCUDA_DEVICES=1 accepted 'test accuracy' "${job[@]}"
+DPTRAIN_SHARE_GPU=1 HOSTCUDA_DEVICES=1 accepted 'test accuracy' "${job[@]}" comm.library=mpi
+DPTRAIN_SHARE_GPU=1 HOSTCUDA_DEVICES=1 HOSTNCCL_VERSION=23000 accepted 'summed by nccl 2\.30\.0' "${job[@]}"
+accepted 'summed by nccl 2\.[0-9.]*, deterministic, in bf16' "${job[@]}" comm.dtype=bf16 deterministic=on
+DPTRAIN_NCCL=0 refused 71 'no NCCL for rank 0-1 on .*: DPTRAIN_NCCL=0 asks for none' "${job[@]}" comm.library=nccl
+HOSTNCCL_VERSION=1:22703 refused 71 'NCCL.s version differs over ranks: 2\.28\.9 \(rank 0 on ' "${job[@]}"
+HOSTNCCL_INIT_HANG=1 refused 71 'NCCL has not connected rank 0-1 on .* within 0\.2 s' "${job[@]}" comm.start_s=0.2
 rank_counts=$all
 refused 64 'cuda\.memory does nothing without device!=cpu' "${job[@]/device=cuda/device=cpu}" cuda.memory=0.5
