@@ -14,7 +14,17 @@
 typedef struct device_state {
     dpt_cuda_device device;
     cudaStream_t zeroing; /* of fresh memory: waiting for the whole device would break another thread's recording */
+    const dpt_nccl *nccl; /* whose allocator serves collectives; NULL: none */
+    int nccl_users;
+    struct nccl_memory *nccl_memory;
 } device_state;
+
+/* What NCCL's allocator gave. */
+typedef struct nccl_memory {
+    struct nccl_memory *next;
+    void *memory;
+    const dpt_nccl *nccl;
+} nccl_memory;
 
 static dpt_status enter(const dpt_device *device) {
     const dpt_cuda_device *d = &((const device_state *)device->state)->device;
@@ -61,17 +71,58 @@ static dpt_status zero_fresh(const dpt_device *device, void *memory, size_t byte
     return DPT_CUDA(cudaStreamSynchronize(state->zeroing));
 }
 
-static dpt_status alloc_device(dpt_device *device, size_t bytes, void **memory) {
+/* Memory that NCCL can open to other ranks, or NULL, where CUDA's must do. */
+static void *alloc_from_nccl(device_state *state, size_t bytes) {
+    void *memory = NULL;
+    nccl_memory *entry = state->nccl ? dpt_alloc_zero(1, sizeof *entry) : NULL;
+    if (entry == NULL) return NULL;
+    if (state->nccl->MemAlloc(&memory, bytes) != DPT_NCCL_SUCCESS) {
+        (void)cudaGetLastError();
+        dpt_free(entry);
+        return NULL;
+    }
+    *entry = (nccl_memory){state->nccl_memory, memory, state->nccl};
+    state->nccl_memory = entry;
+    return memory;
+}
+
+static void release_device(device_state *state, void *memory) {
+    nccl_memory **at = &state->nccl_memory, *entry;
+    while (*at != NULL && (*at)->memory != memory) at = &(*at)->next;
+    entry = *at;
+    if (entry == NULL) {
+        if (cudaFree(memory) != cudaSuccess) (void)cudaGetLastError();
+        return;
+    }
+    if (entry->nccl->MemFree(memory) != DPT_NCCL_SUCCESS) (void)cudaGetLastError();
+    *at = entry->next;
+    dpt_free(entry);
+}
+
+void dpt_cuda_use_nccl_memory(dpt_device *device, const dpt_nccl *nccl) {
+    device_state *state = device->state;
+    state->nccl_users += nccl ? 1 : -1;
+    if (nccl != NULL || state->nccl_users == 0) state->nccl = nccl;
+}
+
+bool dpt_cuda_is_nccl_memory(const dpt_device *device, const void *memory) {
+    const nccl_memory *at = ((const device_state *)device->state)->nccl_memory;
+    while (at != NULL && at->memory != memory) at = at->next;
+    return at != NULL;
+}
+
+static dpt_status alloc_device(dpt_device *device, size_t bytes, dpt_purpose purpose, void **memory) {
     if (bytes > device_left(device)) return refuse(device, bytes);
     size_t rounded = dpt_align(bytes ? bytes : 1);
-    cudaError_t code = cudaMalloc(memory, rounded);
+    *memory = purpose == DPT_FOR_COMM ? alloc_from_nccl(device->state, rounded) : NULL;
+    cudaError_t code = *memory ? cudaSuccess : cudaMalloc(memory, rounded);
     if (code == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
         return refuse(device, bytes);
     }
     DPT_TRY(dpt_cuda_status(code, "cudaMalloc"));
     dpt_status status = zero_fresh(device, *memory, rounded);
-    if (status != DPT_OK) (void)cudaFree(*memory);
+    if (status != DPT_OK) release_device(device->state, *memory);
     return status;
 }
 
@@ -89,7 +140,7 @@ static dpt_status cuda_alloc(dpt_device *device, size_t bytes, dpt_purpose purpo
     void *made = NULL;
     *memory = NULL;
     DPT_TRY(enter(device));
-    DPT_TRY(purpose == DPT_FOR_STAGING ? alloc_staging(bytes, &made) : alloc_device(device, bytes, &made));
+    DPT_TRY(purpose == DPT_FOR_STAGING ? alloc_staging(bytes, &made) : alloc_device(device, bytes, purpose, &made));
     device->allocated[purpose] += bytes;
     *memory = made;
     return DPT_OK;
@@ -99,7 +150,10 @@ static void cuda_release(dpt_device *device, void *memory, size_t bytes, dpt_pur
     if (memory == NULL) return;
     device->allocated[purpose] -= bytes;
     if (enter(device) != DPT_OK) return;
-    if ((purpose == DPT_FOR_STAGING ? cudaFreeHost(memory) : cudaFree(memory)) != cudaSuccess) (void)cudaGetLastError();
+    if (purpose != DPT_FOR_STAGING)
+        release_device(device->state, memory);
+    else if (cudaFreeHost(memory) != cudaSuccess)
+        (void)cudaGetLastError();
 }
 
 /* ---- streams and events ---- */
@@ -272,6 +326,12 @@ static dpt_status cuda_timer_elapsed(dpt_device *device, dpt_event *begin, dpt_e
     return DPT_OK;
 }
 
+static dpt_status cuda_occupy(dpt_device *device, dpt_stream *stream, double seconds, int blocks, void *data,
+                              size_t bytes) {
+    DPT_TRY(enter(device));
+    return dpt_cuda_occupy(data, bytes, seconds, blocks, stream);
+}
+
 static void cuda_mark_begin(dpt_device *device, const char *name) {
     (void)device;
     nvtxRangePushA(name);
@@ -318,6 +378,7 @@ static const dpt_device_ops cuda_ops = {
     .timer_elapsed = cuda_timer_elapsed,
     .mark_begin = cuda_mark_begin,
     .mark_end = cuda_mark_end,
+    .occupy = cuda_occupy,
     .close = cuda_close,
 };
 
@@ -342,7 +403,7 @@ fail:
 dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device) {
     dpt_cuda_device chosen;
     *device = (dpt_device){.threads = threads > 0 ? threads : 1, .record = true};
-    DPT_TRY(dpt_cuda_select(control, &chosen, device->name, sizeof device->name));
+    DPT_TRY(dpt_cuda_select(control, &chosen, device));
     device_state *state = dpt_alloc_zero(1, sizeof *state);
     DPT_CHECK_ALLOC(state);
     state->device = chosen;

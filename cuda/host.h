@@ -3,7 +3,7 @@
 #ifndef DPT_CUDA_HOST_H
 #define DPT_CUDA_HOST_H
 
-#include "cuda/cuda.h"
+#include "cuda/nccl.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,14 +21,23 @@ const char *dpt_cuda_architectures(void);
 /* See dpt_backend (backend.h). */
 dpt_status dpt_cuda_device_open(const dpt_control *control, int threads, dpt_device *device);
 dpt_status dpt_cuda_describe(char *text, size_t bytes);
+dpt_status dpt_cuda_peer(dpt_device *device, const char *pci, dpt_peer *peer);
 
-/* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name. Collective where
- * control is not NULL. */
-dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, char *name, size_t name_bytes);
+/* Memory for collectives comes from NCCL's allocator from here on, where that gives any, until each call has been
+ * followed by one with NULL. */
+void dpt_cuda_use_nccl_memory(dpt_device *device, const dpt_nccl *nccl);
+bool dpt_cuda_is_nccl_memory(const dpt_device *device, const void *memory);
+
+/* select.c: chooses this rank's device, makes its context and fills in chosen and the device's name, model and address.
+ * Collective where control is not NULL. */
+dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, dpt_device *device);
 
 /* probe.cu: runs a kernel that writes dpt_cuda_probe_value to *word, and queues nothing else. */
 enum { dpt_cuda_probe_value = 20260 };
 dpt_status dpt_cuda_probe(int *word, dpt_stream *stream);
+
+/* occupy.cu: see dpt_device_ops (device.h); data is aligned to 16 bytes. */
+dpt_status dpt_cuda_occupy(void *data, size_t bytes, double seconds, int blocks, dpt_stream *stream);
 
 #ifdef __cplusplus
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cuda/host.h"
 
 /* What ranks tell each other. All zero: this rank has none. */
@@ -55,6 +56,18 @@ static bool may_share(void) {
     return share != NULL && strcmp(share, "1") == 0;
 }
 
+/* Under --gpu-bind=none Slurm names no devices; where it does not hide those of other jobs either, these are visible. */
+static void warn_of_strangers(const char *host, int count) {
+    const char *given = getenv("SLURM_GPUS_ON_NODE");
+    int own = given ? atoi(given) : 0;
+    if (own > 0 && own < count && getenv("CUDA_VISIBLE_DEVICES") == NULL)
+        dpt_log(DPT_LOG_WARNING,
+                "%d CUDA devices are visible on %s, but the job has %d of them, and CUDA_VISIBLE_DEVICES does not say "
+                "which: ranks may take another job's; start without --gpu-bind=none, or ask for whole nodes "
+                "(--exclusive)",
+                count, host, own);
+}
+
 static dpt_status choose_index(const dpt_control *control, const char *host, int count, int *index) {
     int rank = control ? control->local_rank : 0, world = control ? control->local_world : 1;
     *index = count == 1 ? 0 : rank;
@@ -86,6 +99,7 @@ static dpt_status read_device(int index, dpt_cuda_device *d, identity *me, size_
 static dpt_status find_device(const dpt_control *control, dpt_cuda_device *d, identity *me, size_t *memory) {
     int count, index;
     DPT_TRY(count_devices(d->host, &count));
+    warn_of_strangers(d->host, count);
     DPT_TRY(choose_index(control, d->host, count, &index));
     return read_device(index, d, me, memory);
 }
@@ -133,7 +147,7 @@ static dpt_status take_device(const dpt_cuda_device *d, const identity *me) {
     return DPT_CUDA(code);
 }
 
-dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, char *name, size_t name_bytes) {
+dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, dpt_device *device) {
     identity me = {.host = ""};
     size_t memory = 0;
     *chosen = (dpt_cuda_device){.index = 0};
@@ -145,7 +159,9 @@ dpt_status dpt_cuda_select(const dpt_control *control, dpt_cuda_device *chosen, 
     }
     DPT_TRY(status);
     dpt_cuda_name_device(chosen, me.name);
-    snprintf(name, name_bytes, "cuda %d (%s, %s, %.1f GiB)", chosen->index, me.name, chosen->pci,
+    snprintf(device->model, sizeof device->model, "%.63s", me.name);
+    snprintf(device->pci, sizeof device->pci, "%.19s", me.pci);
+    snprintf(device->name, sizeof device->name, "cuda %d (%s, %s, %.1f GiB)", chosen->index, device->model, device->pci,
              (double)memory / 1073741824);
     return take_device(chosen, &me);
 }
@@ -166,7 +182,7 @@ static void describe_cudnn(char *text, size_t bytes) {
 static int describe_libraries(char *text, size_t bytes) {
     int driver = 0, runtime = 0;
     size_t lt = cublasLtGetVersion();
-    char dnn[64];
+    char dnn[64], nccl[600];
     if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
     if (cudaRuntimeGetVersion(&runtime) != cudaSuccess) runtime = 0;
     int n = snprintf(text, bytes, "runtime %d.%d, built for %s", runtime / 1000, runtime % 1000 / 10,
@@ -175,11 +191,12 @@ static int describe_libraries(char *text, size_t bytes) {
                   driver % 1000 / 10);
     n += snprintf(text + n, bytes - (size_t)n, "; cuBLASLt %zu.%zu", lt / 10000, lt / 100 % 100);
     describe_cudnn(dnn, sizeof dnn);
-    return n + snprintf(text + n, bytes - (size_t)n, "; %s\n", dnn);
+    dpt_nccl_describe(nccl, sizeof nccl);
+    return n + snprintf(text + n, bytes - (size_t)n, "; %s; %s\n", dnn, nccl);
 }
 
 dpt_status dpt_cuda_describe(char *text, size_t bytes) {
-    char line[512];
+    char line[1024];
     dpt_cuda_device d = {.index = 0};
     int count = 0;
     describe_libraries(line, sizeof line);

@@ -1,6 +1,6 @@
 /* table.c: the plug-in's one symbol: the table of device, communicator and kernels. The kernels are expanded from
  * op_list.h, as the CPU's are in ops/op_table.c: an operation without its twin here is a link error. */
-#include "cuda/host.h"
+#include "cuda/comm_nccl.h"
 #include "ops/op_list.h"
 
 #define DECLARE(ID, name) extern const dpt_kernel dpt_cuda_##name;
@@ -18,7 +18,8 @@ static const dpt_backend table = {
     .name = "cuda",
     .kernels = kernels,
     .device_open = dpt_cuda_device_open,
-    .comm_open = NULL,
+    .comm_open = dpt_nccl_comm_open,
+    .peer = dpt_cuda_peer,
     .describe = dpt_cuda_describe,
 };
 

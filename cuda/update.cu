@@ -97,8 +97,8 @@ static unsigned walk_blocks(const dpt_call *call, int64_t chunks) {
     return dpt_blocks_for(call, chunks * THREADS, THREADS);
 }
 
-/* ---- square_norm: sum of g^2 over all segments, in f64: a sum a chunk, then the block that ends last adds those ----
- */
+/* ---- square_norm: in[0] (0 where there is none) + sum of g^2 over all segments, in f64: a sum a chunk, then the block
+ * that ends last adds those ---- */
 
 template <typename T>
 __device__ double square_of(const T *g, int64_t count) {
@@ -116,7 +116,8 @@ __device__ double square_of(const T *g, int64_t count) {
 }
 
 __global__ void __launch_bounds__(THREADS)
-    square_norm_kernel(const char *grad, table_head *head, volatile double *partial, double *out) {
+    square_norm_kernel(const char *grad, table_head *head, volatile double *partial, const double *before,
+                       double *out) {
     const int64_t chunks = ((const stretch *)(head + 1))[head->stretches].first_chunk;
     for (chunk_walk walk(head); walk.here(); walk.next()) {
         const dpt_segment &s = walk.segment();
@@ -132,7 +133,7 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll 4
     for (int64_t i = threadIdx.x; i < chunks; i += THREADS) sum += partial[i];
     sum = dpt_block_sum(sum);
-    if (threadIdx.x == 0) *out = sum;
+    if (threadIdx.x == 0) *out = before ? *before + sum : sum;
 }
 
 static dpt_status square_norm_prepare(dpt_call *call) {
@@ -145,7 +146,8 @@ static dpt_status square_norm_bind(dpt_call *call) { return table_fill(call, SQU
 static dpt_status square_norm_run(dpt_call *call, dpt_stream *stream) {
     const unsigned blocks = walk_blocks(call, chunks_of(call, SQUARE_CHUNK));
     return DPT_LAUNCH(square_norm_kernel, blocks, THREADS, 0, stream, call->arenas.grad, (table_head *)call->table,
-                      (double *)call->workspace, (double *)call->out[0].data);
+                      (double *)call->workspace, call->n_in > 0 ? (const double *)call->in[0].data : NULL,
+                      (double *)call->out[0].data);
 }
 
 DPT_CUDA_KERNEL(square_norm, square_norm_prepare, square_norm_bind, square_norm_run, NULL)

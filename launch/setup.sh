@@ -3,7 +3,7 @@
 #
 #   launch/setup.sh            to build and train
 #   launch/setup.sh --tests    to run the tests too
-#   launch/setup.sh --all      to run the long tests too (coverage, shell checks)
+#   launch/setup.sh --all      to run the long tests too (coverage, shell checks, a Slurm cluster on this machine)
 #
 # Without root it names what is missing on one line and exits 64. With everything there it does nothing.
 # Where the libraries come from elsewhere (`module load`), set DPTRAIN_SKIP_SETUP=1: CMake then finds them or says what
@@ -13,11 +13,11 @@ set -euo pipefail
 
 # ocl-icd-opencl-dev: the CMake file of libdnnl-dev asks for OpenCL, the package only recommends it
 packages=(build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libdnnl-dev
-    ocl-icd-opencl-dev libcunit1-dev libyaml-dev librandom123-dev libxxhash-dev zlib1g-dev dataset-fashion-mnist)
+    ocl-icd-opencl-dev libcunit1-dev libyaml-dev librandom123-dev libxxhash-dev libhwloc-dev zlib1g-dev dataset-fashion-mnist)
 case ${1:-} in
 '') ;;
 --tests) packages+=(hdf5-tools python3) ;;
---all) packages+=(hdf5-tools python3 gcovr shellcheck) ;;
+--all) packages+=(hdf5-tools python3 gcovr shellcheck slurmctld slurmd slurm-client) ;;
 *) die 64 "unknown option $1 (--tests or --all)" ;;
 esac
 

@@ -31,7 +31,7 @@ static dpt_status open_session(graph_run *r, dpt_context *ctx, int64_t rows) {
 dpt_status graph_run_open(graph_run *r, dpt_context *ctx, const dpt_graph *g, int64_t capacity, int64_t rows,
                           bool fused) {
     *r = (graph_run){0};
-    DPT_TRY(dpt_arena_plan_make(g, 0, 1 << 20, &r->plan));
+    DPT_TRY(dpt_arena_plan_make(g, 0, 1 << 20, 0, &r->plan));
     dpt_program_options options = {.mode = DPT_MODE_PREDICT,
                                    .rank = 0,
                                    .world = 1,

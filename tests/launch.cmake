@@ -9,5 +9,5 @@ add_test(NAME consumer
 set_tests_properties(consumer PROPERTIES LABELS long SKIP_RETURN_CODE 77 ENVIRONMENT "${DPT_TEST_ENVIRONMENT}")
 
 add_test(NAME shell_scripts WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} COMMAND bash -c
-  "command -v shellcheck >/dev/null || exit 77; exec shellcheck launch/*.sh tests/*.sh tests/*/*.sh .ci/run")
+  "command -v shellcheck >/dev/null || exit 77; exec shellcheck launch/*.sh launch/slurm/*.sbatch tests/*.sh tests/*/*.sh .ci/run")
 set_tests_properties(shell_scripts PROPERTIES LABELS long SKIP_RETURN_CODE 77)

@@ -452,6 +452,10 @@ static const op_cover covers[] = {
     BY(SUM_WAIT, "test_program"),
     BY(BUCKET_START, "test_program"),
     BY(BUCKET_WAIT, "test_program"),
+    BY(SCATTER_START, "test_zero"),
+    BY(SCATTER_WAIT, "test_zero"),
+    BY(GATHER_START, "test_zero"),
+    BY(GATHER_WAIT, "test_zero"),
 };
 _Static_assert(sizeof covers / sizeof *covers == DPT_OP_COUNT, "an op has no line in covers, and so no test");
 const op_cover *const op_covers = covers;

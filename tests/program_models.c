@@ -236,8 +236,8 @@ bool program_open(program_run *r, const program_model *model, const program_choi
     if (choice->frozen_bias) dpt_param_group(r->graph, "*.bias", (dpt_group){.lr_factor = 1, .frozen = 1});
     dpt_graph_resolve_groups(r->graph);
     bool ok = CHECK_OK(dpt_graph_status(r->graph));
-    ok =
-        ok && CHECK_OK(dpt_arena_plan_make(r->graph, 0.1, choice->bucket_bytes ? choice->bucket_bytes : 256, &r->plan));
+    ok = ok &&
+         CHECK_OK(dpt_arena_plan_make(r->graph, 0.1, choice->bucket_bytes ? choice->bucket_bytes : 256, 0, &r->plan));
     ok = ok && compile(r, choice) && (choice->world > 1 || open_session(r));
     if (!ok) program_close(r);
     return ok;

@@ -4,15 +4,23 @@ dpt_add_test(program SOURCES test_program.c program_models.c trainer_pair.c CUDA
 dpt_add_test(program_memory SOURCES test_program_memory.c program_models.c trainer_pair.c)
 dpt_add_test(timeline SOURCES test_timeline.c graph_run.c CUDA 1)
 dpt_add_test(layout SOURCES test_layout.c program_models.c trainer_pair.c)
-dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8 CUDA 2)
+dpt_add_test(ranks SOURCES test_ranks.c trainer_pair.c RANKS 1 2 4 8 CUDA 2 4)
 dpt_add_test(rank_values SOURCES test_rank_values.c trainer_pair.c RANKS 1 2 4 8 CUDA 2)
 dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4 CUDA 1)
-dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4 CUDA 1 2 4)
 dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(zero SOURCES test_zero.c trainer_pair.c RANKS 1 2 3 4 CUDA 1 2)
 dpt_add_test(precision SOURCES test_precision.c program_models.c trainer_pair.c RANKS 1 2 CUDA 1)
 dpt_add_test(comm RANKS 1 2 4 LABELS threads)
 dpt_add_test(watchdog_judge)
 dpt_add_test(watchdog RANKS 2 4 LABELS threads TIMEOUT 60)
+
+# Where ranks stand on their hosts, and what is said of it.
+dpt_add_test(topology)
+dpt_add_test(placement SOURCES test_placement.c ${PROJECT_SOURCE_DIR}/src/cli/bind.c CUDA 2 3 RANKS 1)
+foreach(test topology placement)
+  target_compile_definitions(test_${test} PRIVATE DPT_TEST_HOST="${CMAKE_CURRENT_SOURCE_DIR}/topology/two_sockets.xml")
+endforeach()
 
 # Backends as shared objects. The good one brings its own copy of the library, as a real one brings its own code.
 foreach(kind bare empty abi good)
@@ -27,3 +35,7 @@ target_link_libraries(fake_plugin_good PRIVATE dptrain_objects)
 dpt_add_test(plugin)
 target_compile_definitions(test_plugin PRIVATE DPT_TEST_PLUGINS="${CMAKE_CURRENT_BINARY_DIR}")
 add_dependencies(test_plugin fake_plugin_bare fake_plugin_empty fake_plugin_abi fake_plugin_good)
+# Fabrics, described and measured; communicators that stand in front of another.
+dpt_add_test(fabric RANKS 1 2)
+dpt_add_test(comm_emulated RANKS 1 2 CUDA 1)
+dpt_add_test(comm_checked RANKS 1 2 4 CUDA 2)

@@ -56,7 +56,7 @@ static void check_all_reduce(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     dpt_free(data);
 }
 
-/* n elements a rank; only this rank's slice is defined after a reduce-scatter. */
+/* n elements a rank; after a reduce-scatter the other slices hold what they held, or zeros. */
 static void check_slices(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     const int64_t all = n * check_world(), begin = n * check_rank();
     void *data = dpt_alloc((size_t)all * dpt_dtype_size(dtype));
@@ -64,6 +64,9 @@ static void check_slices(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     for (int64_t i = 0; i < all; i++) put(data, dtype, i, value_at(check_rank(), i));
     CHECK_OK(dpt_comm_run(comm, DPT_REDUCE_SCATTER, data, (size_t)n, dtype, NULL));
     for (int64_t i = begin; i < begin + n; i++) wrong += get(data, dtype, i) != sum_at(i);
+    for (int64_t i = 0; i < all; i++)
+        if (i < begin || i >= begin + n)
+            wrong += get(data, dtype, i) != 0 && get(data, dtype, i) != value_at(check_rank(), i);
     for (int64_t i = 0; i < all; i++)
         if (i < begin || i >= begin + n) put(data, dtype, i, 99);
     CHECK_OK(dpt_comm_run(comm, DPT_ALL_GATHER, data, (size_t)n, dtype, NULL));
@@ -134,6 +137,38 @@ static void many_in_flight(void) {
     comm.ops->close(&comm);
 }
 
+/* Sums of a group, of several types, more bytes and more of them than one call takes, between others: as one by one,
+ * and in the order of starts on ranks with and without a thread. */
+static void grouped_sums(void) {
+    enum { SUMS = 59 }; /* the last one is held back */
+    static const dpt_dtype types[] = {DPT_F64, DPT_F32, DPT_I64, DPT_I32};
+    static char data[SUMS][3000];
+    dpt_device device;
+    dpt_comm comm;
+    uint64_t ticket[SUMS];
+    int64_t wrong = 0;
+    if (!open_comm(check_rank() % 2, &device, &comm)) return;
+    for (int turn = 0; turn < 2; turn++) {
+        CHECK_OK(comm.ops->group(&comm, true));
+        for (int k = 0; k < SUMS; k++) {
+            const int64_t n = k % 7 == 0 ? 300 : 1 + k % 3;
+            for (int64_t i = 0; i < n; i++) put(data[k], types[k % 4], i, value_at(check_rank(), i + k));
+            const dpt_collective what = k % 20 == 9 ? DPT_BROADCAST : DPT_ALL_REDUCE;
+            CHECK_OK(dpt_comm_start(&comm, what, data[k], (size_t)n, types[k % 4], NULL, &ticket[k]));
+        }
+        CHECK_OK(comm.ops->group(&comm, false));
+        for (int k = 0; k < SUMS; k++) {
+            const int64_t n = k % 7 == 0 ? 300 : 1 + k % 3;
+            CHECK_OK(comm.ops->wait(&comm, ticket[k], NULL));
+            for (int64_t i = 0; i < n; i++)
+                wrong += get(data[k], types[k % 4], i) != (k % 20 == 9 ? value_at(0, i + k) : sum_at(i + k));
+        }
+    }
+    CHECK_EQ_I64(wrong, 0);
+    check_all_reduce(&comm, DPT_F32, 1); /* after a group nothing is held back */
+    comm.ops->close(&comm);
+}
+
 /* ---- control plane ---- */
 
 static void broadcast_and_sums(void) {
@@ -192,5 +227,6 @@ static void same(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "comm", {"inline_collectives", inline_collectives},
                       {"threaded_collectives", threaded_collectives}, {"many_in_flight", many_in_flight},
-                      {"broadcast_and_sums", broadcast_and_sums}, {"agree", agree}, {"same", same});
+                      {"grouped_sums", grouped_sums}, {"broadcast_and_sums", broadcast_and_sums}, {"agree", agree},
+                      {"same", same});
 }

@@ -86,7 +86,7 @@ static void chosen(void) {
     if (!open_cuda()) return;
     CHECK(strstr(dpt_context_device(ctx), " GiB)") != NULL);
     CHECK(ctx->device.record && !ctx->device.host_memory && !ctx->device.sync_each && !ctx->device.deterministic);
-    CHECK(ctx->comm.host_staged == (check_world() > 1));
+    CHECK(!ctx->comm.host_staged);
     dpt_context_destroy(&ctx);
 }
 
@@ -104,6 +104,9 @@ static void no_device(void) {
     refused("no CUDA device on ");
     set("CUDA_VISIBLE_DEVICES", "7");
     refused("(CUDA_VISIBLE_DEVICES is \"7\")");
+    set_count("HOSTCUDA_DEVICES", check_world());
+    set("CUDA_VISIBLE_DEVICES", "NoDevFiles"); /* Slurm's word for none */
+    refused("(CUDA_VISIBLE_DEVICES is \"NoDevFiles\")");
 }
 
 /* One device for all ranks, whichever way they came to it. */
@@ -199,6 +202,23 @@ static void automatic(void) {
     dpt_log_set(NULL, NULL);
     CHECK(strstr(logged, "device auto: cpu, since cuda cannot be used: no CUDA device on ") != NULL);
     dpt_context_destroy(&ctx);
+}
+
+/* Of more devices than the job has, under Slurm, none is named: said, unless CUDA_VISIBLE_DEVICES does. */
+static void strangers(void) {
+    reset();
+    set("HOSTCUDA_DEVICES", "4");
+    dpt_log_set(keep_log, NULL);
+    for (int turn = 0; turn < 4; turn++) {
+        set("SLURM_GPUS_ON_NODE", turn == 1 ? "4" : turn == 2 ? NULL : "3");
+        set("CUDA_VISIBLE_DEVICES", turn == 3 ? "0,1,2,3" : NULL);
+        logged[0] = 0;
+        open_cuda();
+        dpt_context_destroy(&ctx);
+        CHECK((strstr(logged, "4 CUDA devices are visible on ") != NULL) == (turn == 0));
+    }
+    dpt_log_set(NULL, NULL);
+    set("SLURM_GPUS_ON_NODE", NULL);
 }
 
 /* What `dptrain info` prints, and that it makes no context. */
@@ -593,8 +613,8 @@ int main(int argc, char **argv) {
                       {"too_few", too_few}, {"described", described}, {"prohibited", prohibited}, {"chosen", chosen},
                       {"other_thread", other_thread}, {"shared_on_purpose", shared_on_purpose},
                       {"instances", instances}, {"busy", busy}, {"old_device", old_device}, {"automatic", automatic},
-                      {"options", options}, {"memory", memory}, {"too_much", too_much}, {"limit", limit},
-                      {"ordered", ordered}, {"asked_early", asked_early}, {"at_once", at_once}, {"recorded", recorded},
-                      {"recorded_beside", recorded_beside}, {"recorded_badly", recorded_badly}, {"timed", timed},
-                      {"lost", lost});
+                      {"strangers", strangers}, {"options", options}, {"memory", memory}, {"too_much", too_much},
+                      {"limit", limit}, {"ordered", ordered}, {"asked_early", asked_early}, {"at_once", at_once},
+                      {"recorded", recorded}, {"recorded_beside", recorded_beside}, {"recorded_badly", recorded_badly},
+                      {"timed", timed}, {"lost", lost});
 }

@@ -28,6 +28,7 @@ static void parameters(void) {
     check_parameters("mlp", 6, 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10);
     check_parameters("cnn", 8, 32 * 9 + 32 + 64 * 32 * 9 + 64 + 3136 * 128 + 128 + 128 * 10 + 10);
     check_parameters("surrogate", 8, 8 * 64 + 64 + 2 * (64 * 64 + 64) + 64 * 3 + 3);
+    check_parameters("mlp355m", 28, 2 * 4096 * 5120 + 12 * 5120 * 5120 + 13 * 5120 + 4096);
 }
 
 static void check_param(const dpt_graph *g, int64_t i, const char *name, const char *shape) {
@@ -90,7 +91,7 @@ static void check_refused(const char *name, const dpt_model_options *o, const ch
 static void refuses(void) {
     const dpt_model *model;
     CHECK_FAILS(dpt_model_find("mpl", &model), DPT_ERR_CONFIG, "no model \"mpl\": did you mean \"mlp\"?");
-    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate, mlp4096");
+    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate, mlp4096, mlp355m");
     CHECK(model == NULL);
     dpt_model_options o = find("cnn")->defaults;
     o.in_dim[2] = 3;

@@ -102,7 +102,8 @@ DPT_API dpt_status dpt_trainer_predict(dpt_trainer *trainer, const dpt_array *in
 
 typedef enum dpt_what { DPT_PARAMETER, DPT_GRADIENT, DPT_STATE } dpt_what;
 /* Copies a parameter, its gradient after the last exchange, or a state to data; bytes must be its size. In fp16 a step
- * leaves gradients that are multiplied by its loss scale; dpt_trainer_gradient leaves plain ones. Local. */
+ * leaves gradients that are multiplied by its loss scale; dpt_trainer_gradient leaves plain ones. Local; with zero = 1
+ * collective: after a step each rank holds a share of them. */
 DPT_API dpt_status dpt_trainer_get(dpt_trainer *trainer, dpt_what what, const char *name, void *data, size_t bytes);
 /* The other way; the same values on all ranks. Local. */
 DPT_API dpt_status dpt_trainer_set(dpt_trainer *trainer, dpt_what what, const char *name, const void *data,

@@ -7,6 +7,7 @@
 #include "backend/comm.h"
 #include "backend/device.h"
 #include "backend/kernel.h"
+#include "backend/placement.h"
 #include "backend/watchdog.h"
 
 enum { DPT_BACKEND_ABI = 3 };
@@ -25,7 +26,9 @@ typedef struct dpt_backend {
     const dpt_kernel *const *kernels; /* by op number */
     /* Collective: the choice of a device depends on the local ranks. */
     dpt_status (*device_open)(const dpt_control *control, int threads, dpt_device *device);
-    /* The backend's own communicator, as dpt_comm_open. NULL: MPI sums. Collective. */
+    /* The backend's own communicator, as dpt_comm_open. NULL: MPI sums. Collective; the status is the same on all ranks.
+     * DPT_ERR_UNSUPPORTED: it cannot serve here (the message says why), MPI can. DPT_ERR_PEER: ranks have not come
+     * within the limit, so that no collective call may follow. */
     dpt_status (*comm_open)(const dpt_control *control, dpt_device *device, const dpt_comm_options *options,
                             dpt_comm *comm);
     /* How this rank's device reaches another of its host, by PCI address; no context is made there. NULL: there is
@@ -45,9 +48,11 @@ typedef struct dpt_host {
     void *(*alloc)(size_t bytes);
     void (*release)(void *memory);
     uint64_t (*random_key)(const char *name, uint64_t seed);
-    /* dpt_control_gather and dpt_control_broadcast. Collective. */
+    /* dpt_control_gather and so on. Collective. */
     dpt_status (*gather)(const dpt_control *control, const void *mine, size_t bytes, void *all);
     dpt_status (*broadcast)(const dpt_control *control, void *data, size_t bytes, int root);
+    dpt_status (*agree)(const dpt_control *control, dpt_status mine);
+    dpt_status (*meet)(const dpt_control *control, double limit_s, uint8_t *came);
 } dpt_host;
 
 /* The symbol that a plug-in exports: `const dpt_backend *dpt_backend_table(const dpt_host *host)`; host is borrowed
@@ -64,6 +69,7 @@ struct dpt_context {
     const dpt_backend *backend;
     dpt_device device;
     dpt_comm comm;
+    dpt_placement placement;
     dpt_position *position;
     dpt_watchdog *watchdog; /* NULL: one rank alone, or not wanted */
 };

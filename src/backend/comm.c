@@ -1,19 +1,6 @@
 /* comm.c: what all communicators share. */
 #include "backend/comm.h"
 
-const char *dpt_collective_text(dpt_collective what) {
-    static const char *const text[] = {[DPT_ALL_REDUCE] = "all_reduce",
-                                       [DPT_REDUCE_SCATTER] = "reduce_scatter",
-                                       [DPT_ALL_GATHER] = "all_gather",
-                                       [DPT_BROADCAST] = "broadcast"};
-    return text[what];
-}
-
-size_t dpt_collective_bytes(dpt_collective what, size_t count, dpt_dtype dtype, int world) {
-    bool sliced = what == DPT_REDUCE_SCATTER || what == DPT_ALL_GATHER;
-    return count * dpt_dtype_size(dtype) * (sliced ? (size_t)world : 1);
-}
-
 /* Invariant: comm->sequence is the number that the position knows this collective by. */
 dpt_status dpt_comm_start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
                           dpt_stream *stream, uint64_t *ticket) {
@@ -36,6 +23,7 @@ void dpt_comm_begin_step(dpt_comm *comm, int64_t step) {
 }
 
 void dpt_comm_close(dpt_comm *comm) {
+    if (comm->entered) dpt_position_follow(comm->position, DPT_LANE_GRADIENTS, NULL, NULL);
     if (comm->ops) comm->ops->close(comm);
     comm->ops = NULL;
 }

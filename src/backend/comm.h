@@ -17,7 +17,8 @@ typedef struct dpt_comm dpt_comm;
 
 typedef enum dpt_collective {
     DPT_ALL_REDUCE,     /* sums count elements in place, same bits on all ranks */
-    DPT_REDUCE_SCATTER, /* sums world*count elements; this rank's count elements end up in its slice, in place */
+    DPT_REDUCE_SCATTER, /* sums world*count elements; this rank's count elements end up in its slice, in place;
+                           the other slices hold what they held, or zeros */
     DPT_ALL_GATHER,     /* this rank's count elements stand in its slice; all world*count are filled, in place */
     DPT_BROADCAST       /* root 0 */
 } dpt_collective;
@@ -38,7 +39,7 @@ typedef struct dpt_comm_options {
     dpt_comm_scope scope;
     int thread;             /* MPI: 1 on a thread of its own, 0 inline, -1 by cores */
     int max_ctas;           /* NCCL: most thread blocks of a collective; 0: the default */
-    bool sum_bf16;          /* f32 sums travel and are added in bf16 */
+    bool sum_bf16;          /* f32 sums in attached memory travel and are added in bf16 */
     bool deterministic;     /* same bits from run to run: algorithm, protocol, channels fixed */
     bool always;            /* exchange even where one rank is alone */
     double start_limit_s;   /* until all ranks must have joined */
@@ -54,9 +55,11 @@ typedef struct dpt_comm_ops {
     dpt_status (*wait)(dpt_comm *comm, uint64_t ticket, dpt_stream *stream);
     /* What is started between begin and end goes out as one. NULL: nothing is gained. */
     dpt_status (*group)(dpt_comm *comm, bool begin);
-    /* Memory that collectives will use until detach: registered where the library can. Collective: same bytes on all
-     * ranks. NULL: nothing to do. */
+    /* Memory that collectives will use until detach: registered where the library can; with sum_bf16, f32 sums in it
+     * are made in bf16. Collective: same bytes on all ranks. NULL: nothing to do. */
     dpt_status (*attach)(dpt_comm *comm, void *memory, size_t bytes);
+    /* Device memory that attach takes for so many bytes. NULL: none. */
+    size_t (*attach_bytes)(const dpt_comm *comm, size_t bytes);
     void (*detach)(dpt_comm *comm, void *memory);
     /* What failed since, though no call said so; never waits. From any thread. NULL: nothing can. */
     dpt_status (*check)(dpt_comm *comm);

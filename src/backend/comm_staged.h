@@ -8,4 +8,7 @@
  * host_staged is false. Collective. After a failure, too, the caller closes, once all ranks know of it. */
 dpt_status dpt_staged_comm_open(MPI_Comm parent, dpt_device *device, dpt_comm *comm);
 
+/* See dpt_mpi_comm_in_bf16. Local. */
+dpt_status dpt_staged_comm_in_bf16(dpt_comm *comm);
+
 #endif

@@ -3,9 +3,12 @@
 #include "backend/control.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -18,11 +21,10 @@ dpt_status dpt_mpi_status(int code, const char *call) {
 }
 
 const char *dpt_control_text(dpt_control_kind kind) {
-    static const char *const text[] = {[DPT_CONTROL_GATHER] = "gather",
-                                       [DPT_CONTROL_BROADCAST] = "broadcast",
-                                       [DPT_CONTROL_SUM] = "sum",
-                                       [DPT_CONTROL_PREFIX] = "prefix sum",
-                                       [DPT_CONTROL_AGREE] = "agreement"};
+    static const char *const text[] = {
+        [DPT_CONTROL_GATHER] = "gather", [DPT_CONTROL_BROADCAST] = "broadcast", [DPT_CONTROL_SUM] = "sum",
+        [DPT_CONTROL_MAX] = "maximum",   [DPT_CONTROL_PREFIX] = "prefix sum",   [DPT_CONTROL_AGREE] = "agreement",
+        [DPT_CONTROL_MEET] = "meeting"};
     return text[kind];
 }
 
@@ -86,6 +88,12 @@ dpt_status dpt_control_sum_f64(const dpt_control *control, double *values, int c
     return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, control->comm)));
 }
 
+dpt_status dpt_control_max_f64(const dpt_control *control, double *values, int count) {
+    if (control->world == 1) return DPT_OK;
+    uint64_t it = begin(control, DPT_CONTROL_MAX, (size_t)count * sizeof *values);
+    return end(control, it, DPT_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_MAX, control->comm)));
+}
+
 dpt_status dpt_control_prefix_i64(const dpt_control *control, const int64_t *values, int64_t *before, int count) {
     memset(before, 0, (size_t)count * sizeof *before);
     if (control->world == 1) return DPT_OK;
@@ -144,4 +152,78 @@ dpt_status dpt_control_same(const dpt_control *control, const char *what, uint64
 fail:
     dpt_free(all);
     return status;
+}
+
+/* ---- a meeting: rank 0 calls, those that are there answer, and are told who has. Nobody is waited for beyond the
+ * limit; messages that nobody takes stay with MPI. Invariant: an answer comes after the call, so that a rank that has
+ * given up is not counted. ---- */
+
+enum { MEET_TAG = 7, MEET_LIST_TAG = 8 };
+
+static dpt_status send_sign(const dpt_control *control, int to, int tag) {
+    MPI_Request request;
+    DPT_TRY(DPT_MPI(MPI_Isend(NULL, 0, MPI_BYTE, to, tag, control->comm, &request)));
+    return DPT_MPI(MPI_Request_free(&request));
+}
+
+/* Waits for a message, until the clock shows `end`. */
+static dpt_status look_out(const dpt_control *control, int from, int tag, double end, bool *came, MPI_Status *status) {
+    const struct timespec pause = {0, 200000};
+    for (*came = false;; (void)nanosleep(&pause, NULL)) {
+        int there = 0;
+        DPT_TRY(DPT_MPI(MPI_Iprobe(from, tag, control->comm, &there, status)));
+        *came = there;
+        if (there || dpt_clock_s() > end) return DPT_OK;
+    }
+}
+
+static dpt_status meet_as_first(const dpt_control *control, double limit_s, uint8_t *came) {
+    const double end = dpt_clock_s() + limit_s;
+    int missing = control->world - 1;
+    for (int r = 1; r < control->world; r++) DPT_TRY(send_sign(control, r, MEET_TAG));
+    memset(came, 0, (size_t)control->world);
+    came[0] = 1;
+    while (missing > 0) {
+        MPI_Status from;
+        bool one;
+        DPT_TRY(look_out(control, MPI_ANY_SOURCE, MEET_TAG, end, &one, &from));
+        if (!one) break;
+        DPT_TRY(DPT_MPI(MPI_Recv(NULL, 0, MPI_BYTE, from.MPI_SOURCE, MEET_TAG, control->comm, MPI_STATUS_IGNORE)));
+        came[from.MPI_SOURCE] = 1;
+        missing--;
+    }
+    for (int r = 1; r < control->world; r++)
+        DPT_TRY(came[r] ? DPT_MPI(MPI_Send(came, control->world, MPI_BYTE, r, MEET_LIST_TAG, control->comm))
+                        : send_sign(control, r, MEET_LIST_TAG));
+    return missing == 0 ? DPT_OK : dpt_error(DPT_ERR_PEER, "%d ranks have not come within %g s", missing, limit_s);
+}
+
+static dpt_status meet_as_other(const dpt_control *control, double limit_s, uint8_t *came) {
+    enum { GRACE_S = 5 }; /* for rank 0's list to travel */
+    MPI_Status from;
+    bool there;
+    int size = 0;
+    memset(came, 1, (size_t)control->world);
+    DPT_TRY(look_out(control, 0, MEET_TAG, dpt_clock_s() + limit_s, &there, &from));
+    if (there) {
+        DPT_TRY(DPT_MPI(MPI_Recv(NULL, 0, MPI_BYTE, 0, MEET_TAG, control->comm, MPI_STATUS_IGNORE)));
+        DPT_TRY(send_sign(control, 0, MEET_TAG));
+        DPT_TRY(look_out(control, 0, MEET_LIST_TAG, dpt_clock_s() + limit_s + GRACE_S, &there, &from));
+    }
+    came[0] = there;
+    DPT_CHECK(there, DPT_ERR_PEER, "rank 0 has not come within %g s", limit_s);
+    DPT_TRY(DPT_MPI(MPI_Get_count(&from, MPI_BYTE, &size)));
+    DPT_TRY(DPT_MPI(MPI_Recv(came, size, MPI_BYTE, 0, MEET_LIST_TAG, control->comm, MPI_STATUS_IGNORE)));
+    DPT_CHECK(size > 0, DPT_ERR_PEER, "this rank came after the limit of %g s, when the others had given up", limit_s);
+    for (int r = 0; r < control->world; r++)
+        DPT_CHECK(came[r], DPT_ERR_PEER, "rank %d has not come within %g s", r, limit_s);
+    return DPT_OK;
+}
+
+dpt_status dpt_control_meet(const dpt_control *control, double limit_s, uint8_t *came) {
+    came[0] = 1;
+    if (control->world == 1) return DPT_OK;
+    uint64_t it = begin(control, DPT_CONTROL_MEET, 0);
+    return end(control, it,
+               control->rank == 0 ? meet_as_first(control, limit_s, came) : meet_as_other(control, limit_s, came));
 }

@@ -22,8 +22,10 @@ typedef enum dpt_control_kind {
     DPT_CONTROL_GATHER,
     DPT_CONTROL_BROADCAST,
     DPT_CONTROL_SUM,
+    DPT_CONTROL_MAX,
     DPT_CONTROL_PREFIX,
-    DPT_CONTROL_AGREE
+    DPT_CONTROL_AGREE,
+    DPT_CONTROL_MEET
 } dpt_control_kind;
 const char *dpt_control_text(dpt_control_kind kind); /* "agreement" */
 
@@ -43,6 +45,8 @@ dpt_status dpt_control_broadcast(const dpt_control *control, void *data, size_t 
 /* Element-wise sums over ranks, in place. Collective. */
 dpt_status dpt_control_sum_i64(const dpt_control *control, int64_t *values, int count);
 dpt_status dpt_control_sum_f64(const dpt_control *control, double *values, int count);
+/* Element-wise largest over ranks, in place. Collective. */
+dpt_status dpt_control_max_f64(const dpt_control *control, double *values, int count);
 /* before[i] = sum of values[i] over the lower ranks. Collective. */
 dpt_status dpt_control_prefix_i64(const dpt_control *control, const int64_t *values, int64_t *before, int count);
 /* Tells every rank whether any rank failed: returns, on all ranks, the status of the lowest failing rank and sets its
@@ -51,5 +55,10 @@ dpt_status dpt_control_agree(const dpt_control *control, dpt_status mine);
 /* Checks that all ranks hold the same digest. DPT_ERR_CONFIG on all ranks, naming what differs and the odd ranks.
  * Collective. */
 dpt_status dpt_control_same(const dpt_control *control, const char *what, uint64_t digest);
+
+/* Waits until every rank has called it, for limit_s seconds at most. came [world]: 1 for a rank that has; on the ranks
+ * above 0, where rank 0 is missing, for all but that one. DPT_ERR_PEER: some have not come, and nothing collective may
+ * follow; a rank that comes too late gets it too, with came all 1. Collective. */
+dpt_status dpt_control_meet(const dpt_control *control, double limit_s, uint8_t *came);
 
 #endif

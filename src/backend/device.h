@@ -21,6 +21,14 @@ typedef enum dpt_purpose {
     DPT_PURPOSE_COUNT
 } dpt_purpose;
 
+/* How programs are recorded after their first runs, where the device can. */
+typedef enum dpt_record {
+    DPT_RECORD_OFF,
+    DPT_RECORD_AUTO,    /* as is faster */
+    DPT_RECORD_WHOLE,   /* collectives inside, where the communicator can be recorded */
+    DPT_RECORD_SEGMENTS /* collectives between */
+} dpt_record;
+
 /* A stream of NULL means: after all work queued so far, and done when the call returns. With a stream, host memory
  * belongs to the copy until the stream has passed it. */
 typedef struct dpt_device_ops {
@@ -70,7 +78,7 @@ struct dpt_device {
     char pci[20];        /* "0000:0f:00.0"; empty: not on a bus */
     int threads;         /* compute threads of this rank */
     bool host_memory;    /* the host may read device memory directly, work is done when queued */
-    bool record;         /* programs are recorded after their first runs, where the device can */
+    dpt_record record;
     bool sync_each;      /* for debugging: wait after every operation, so that the one that failed is named */
     bool deterministic;  /* choose algorithms by rule, never by timing */
     size_t memory_limit; /* bytes of device memory that may be allocated here; 0: what there is */

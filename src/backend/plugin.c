@@ -8,7 +8,9 @@
 #include "base/random.h"
 
 static dpt_status host_error(dpt_status code, const char *message) { return dpt_error(code, "%s", message); }
-static dpt_status host_error_prefix(dpt_status code, const char *prefix) { return dpt_error_prefix(code, "%s", prefix); }
+static dpt_status host_error_prefix(dpt_status code, const char *prefix) {
+    return dpt_error_prefix(code, "%s", prefix);
+}
 static void host_log(dpt_log_level level, const char *message) { dpt_log(level, "%s", message); }
 
 static const dpt_host host = {
@@ -22,6 +24,8 @@ static const dpt_host host = {
     .random_key = dpt_random_key,
     .gather = dpt_control_gather,
     .broadcast = dpt_control_broadcast,
+    .agree = dpt_control_agree,
+    .meet = dpt_control_meet,
 };
 
 dpt_status dpt_plugin_open(const char *file, uint32_t n_kernels, const dpt_backend **backend) {

@@ -106,6 +106,7 @@ void dpt_position_follow(dpt_position *p, dpt_lane lane, const volatile uint64_t
                          const volatile uint64_t *finished) {
     if (p == NULL) return;
     pthread_mutex_lock(&p->lock);
+    if (p->device[lane].finished) p->now.lane[lane].finished = p->device[lane].from + *p->device[lane].finished;
     p->device[lane].entered = entered;
     p->device[lane].finished = finished;
     p->device[lane].from = p->now.lane[lane].started;

@@ -29,6 +29,7 @@ dpt_status dpt_cli_train(dpt_cli *cli);
 dpt_status dpt_cli_eval(dpt_cli *cli);
 dpt_status dpt_cli_explain(dpt_cli *cli);
 dpt_status dpt_cli_bench(dpt_cli *cli);
+dpt_status dpt_cli_bench_allreduce(dpt_cli *cli);
 dpt_status dpt_cli_data(dpt_cli *cli);
 dpt_status dpt_cli_info(dpt_cli *cli);
 

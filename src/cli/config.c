@@ -194,6 +194,8 @@ static dpt_status check_together(const dpt_config *config) {
               config->optimizer.lr);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
+    DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,
+              "optimizer.by_bucket updates before the norm of all gradients is known: without optimizer.clip_norm");
     return DPT_OK;
 }
 

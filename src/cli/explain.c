@@ -57,21 +57,26 @@ static dpt_status explain(dpt_job *job, wanted *w) {
     dpt_program *program = NULL;
     DPT_TRY(dpt_precision_declare(job->graph, t.precision));
     dpt_graph_resolve_groups(job->graph);
-    DPT_TRY(dpt_arena_plan_make(job->graph, t.weight_decay, t.bucket_bytes > 0 ? t.bucket_bytes : 4 << 20, &plan));
-    dpt_program_options o = {
-        .mode = w->mode,
-        .capacity = {(job->share + t.accumulate - 1) / t.accumulate},
-        .rank = job->cli->control.rank,
-        .world = job->cli->control.world,
-        .backend = job->ctx->backend,
-        .device = &job->ctx->device,
-        .arenas = &plan,
-        .seed = t.seed,
-        .precision = t.precision,
-        .update = {.kind = t.optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD, .clip_norm = t.clip_norm},
-        .after_pass = job->cli->control.rank == 0 ? show : NULL,
-        .user = w};
-    dpt_status status = dpt_program_create(job->graph, &o, &program);
+    DPT_TRY(dpt_arena_plan_make(job->graph, t.weight_decay, t.bucket_bytes > 0 ? t.bucket_bytes : 4 << 20, 0, &plan));
+    dpt_status status = DPT_OK;
+    if (t.zero) status = dpt_arena_plan_shard(job->graph, job->cli->control.rank, job->cli->control.world, &plan);
+    dpt_program_options o = {.mode = w->mode,
+                             .capacity = {(job->share + t.accumulate - 1) / t.accumulate},
+                             .rank = job->cli->control.rank,
+                             .world = job->cli->control.world,
+                             .exchange = job->ctx->comm.exchanges,
+                             .backend = job->ctx->backend,
+                             .device = &job->ctx->device,
+                             .arenas = &plan,
+                             .seed = t.seed,
+                             .precision = t.precision,
+                             .gathers = t.zero && w->mode == DPT_MODE_TRAIN,
+                             .update = {.kind = t.optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
+                                        .clip_norm = t.clip_norm,
+                                        .by_bucket = t.update_by_bucket != 0},
+                             .after_pass = job->cli->control.rank == 0 ? show : NULL,
+                             .user = w};
+    if (status == DPT_OK) status = dpt_program_create(job->graph, &o, &program);
     if (status == DPT_OK && job->cli->control.rank == 0 && w->pass == NULL) dpt_explain_program(stdout, program);
     if (status == DPT_OK && job->cli->control.rank == 0 && w->pass != NULL && !w->shown)
         status = dpt_error(DPT_ERR_CONFIG, "explain: mode %s has no pass %s", mode_names[w->mode], w->pass);

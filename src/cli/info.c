@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/device_cpu.h"
+#include "backend/topology.h"
 #include "cli/cli.h"
 #include "ops/op_list.h"
 
@@ -51,6 +52,19 @@ static void show_cuda(void) {
     if (status != DPT_OK) printf("         %s\n", dpt_last_error());
 }
 
+/* Where GPUs, cores and network adapters stand. */
+static void show_host(void) {
+    char text[8192];
+    dpt_topology *host;
+    if (dpt_topology_open(NULL, true, &host) != DPT_OK) {
+        printf("host     %s\n", dpt_last_error());
+        return;
+    }
+    dpt_topology_text(host, text, sizeof text);
+    show_lines("host", text);
+    dpt_topology_close(&host);
+}
+
 dpt_status dpt_cli_info(dpt_cli *cli) {
     unsigned major, minor, release;
     const dnnl_version_t *dnnl = dnnl_version();
@@ -64,5 +78,6 @@ dpt_status dpt_cli_info(dpt_cli *cli) {
     printf("device   %s\n", cpu.name);
     show_cuda();
     printf("cores    %d\n", cli->launch.cores);
+    show_host();
     return DPT_OK;
 }

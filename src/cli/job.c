@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/bind.h"
 #include "cli/fatal.h"
 #include "data/digits.h"
 #include "data/import.h"
@@ -197,7 +198,7 @@ static dpt_status open_context(dpt_job *job) {
     DPT_TRY(dpt_context_create(job->cli->control.comm, &o, &job->ctx));
     job->cli->control.position = job->ctx->position;
     dpt_position_phase(job->ctx->position, DPT_PHASE_START); /* until the command says otherwise */
-    return DPT_OK;
+    return c->bind == DPT_CONFIG_BIND_AUTO ? dpt_bind_near_device(job->ctx) : DPT_OK;
 }
 
 static dpt_status check_batch(dpt_job *job) {

@@ -2,7 +2,9 @@
  * host are the same ones where ranks are not bound, else those of the host or, under Slurm, of the job on it. */
 #include "cli/launch_check.h"
 
+#include <mpi.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,11 +68,30 @@ dpt_status dpt_launch_prepare(dpt_launch *launch) {
     return DPT_OK;
 }
 
+static dpt_status tasks_are_alone(int tasks) {
+    return dpt_error(DPT_ERR_CONFIG,
+                     "srun started %d tasks, but MPI sees this one alone: start with \"srun --mpi=pmix\", or with "
+                     "\"mpirun\" inside the allocation (sbatch, salloc)",
+                     tasks);
+}
+
+static bool is_set_one_of(const char *const *names, int count) {
+    for (int i = 0; i < count; i++)
+        if (getenv(names[i]) != NULL) return true;
+    return false;
+}
+
+dpt_status dpt_launch_check_tasks(void) {
+#ifdef OPEN_MPI
+    static const char *const means[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD"};
+    int tasks = number_from("SLURM_STEP_NUM_TASKS");
+    if (tasks > 1 && !is_set_one_of(means, sizeof means / sizeof *means)) return tasks_are_alone(tasks);
+#endif
+    return DPT_OK;
+}
+
 dpt_status dpt_launch_check(int world) {
     int tasks = number_from("SLURM_STEP_NUM_TASKS");
-    DPT_CHECK(world != 1 || tasks <= 1 || getenv("OMPI_COMM_WORLD_SIZE") != NULL, DPT_ERR_CONFIG,
-              "srun started %d tasks, but MPI sees this one alone: start with \"srun --mpi=pmix\", or with \"mpirun\" "
-              "inside the allocation (sbatch, salloc)",
-              tasks);
+    if (world == 1 && tasks > 1 && getenv("OMPI_COMM_WORLD_SIZE") == NULL) return tasks_are_alone(tasks);
     return DPT_OK;
 }

@@ -33,8 +33,9 @@ static const command commands[] = {
     {"eval", dpt_cli_eval, true, "PARAMS.h5 [config.yaml] [key=value ...]", "a trained model on the test samples"},
     {"explain", dpt_cli_explain, true, "[PASS] [MODE] [config.yaml] [key=value ...]",
      "the program of a training step, after a pass or finished"},
-    {"bench", dpt_cli_bench, true, "NAME... [seconds=S] [batch=B] [precision=P] [device=D] [profile=true]",
-     "steps a second on random data: mlp, surrogate, cnn"},
+    {"bench", dpt_cli_bench, true,
+     "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
+     "steps a second on random data: mlp, surrogate, cnn; allreduce: the exchange by itself, and how much of it hides"},
     {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist", "makes HDF5 datasets"},
     {"info", dpt_cli_info, false, "", "versions and devices"},
 };
@@ -166,7 +167,9 @@ static int run_without_mpi(dpt_cli *cli, const command *c) {
 }
 
 static int run_with_mpi(dpt_cli *cli, const command *c) {
-    dpt_status status = dpt_launch_prepare(&cli->launch);
+    dpt_status status = dpt_launch_check_tasks();
+    if (status != DPT_OK) return conclude(cli, status, false);
+    status = dpt_launch_prepare(&cli->launch);
     int provided, world, no_words = 0;
     MPI_Init_thread(&no_words, NULL, MPI_THREAD_MULTIPLE, &provided);
     MPI_Comm_size(MPI_COMM_WORLD, &world);

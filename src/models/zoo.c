@@ -52,6 +52,18 @@ const dpt_model dpt_models[] = {
       .n_hidden = 7,
       .hidden = {4096, 4096, 4096, 4096, 4096, 4096, 4096},
       .activation = DPT_ACT_RELU}},
+    {"mlp355m",
+     "fourteen layers, 356.6 million parameters: an exchange worth hiding",
+     dpt_model_mlp,
+     8192,
+     {.in_ndim = 1,
+      .in_dim = {4096},
+      .classes = 4096,
+      .target_dtype = DPT_F32,
+      .loss = DPT_MODEL_MSE,
+      .n_hidden = 13,
+      .hidden = {5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120, 5120},
+      .activation = DPT_ACT_RELU}},
 };
 
 enum { COUNT = sizeof dpt_models / sizeof dpt_models[0] };

@@ -2,8 +2,10 @@
  * through the communicator, in the order of the program, which is the same on all ranks.
  *
  * all_reduce is the user's; the distribute pass turns it, and every sum over ranks that it inserts itself, into
- * sum_start -> sum_wait, so that compute may run between the two and memory in flight is not reused. bucket_start and
- * bucket_wait do the same for a slice of the gradient arena; they pass tokens only. */
+ * sum_start -> sum_wait, so that compute may run between the two and memory in flight is not reused. The others work on
+ * a bucket of an arena and pass tokens only: bucket_start and bucket_wait sum its gradients; with ZeRO-1 scatter_start
+ * and scatter_wait leave each rank the sums of its slice, and gather_start and gather_wait bring the parameters, of
+ * which each rank has updated its slice, back together. */
 #include <string.h>
 
 #include "ops/declare.h"
@@ -86,13 +88,15 @@ const dpt_op dpt_op_sum_wait = {.name = "sum_wait",
                                 .linear = DPT_ADDITIVE,
                                 .n_out = 1,
                                 .shape = summed_shape};
-const dpt_op dpt_op_bucket_start = {.name = "bucket_start",
-                                    .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_EFFECT,
-                                    .n_out = 1,
-                                    .shape = token_shape};
-const dpt_op dpt_op_bucket_wait = {.name = "bucket_wait",
-                                   .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_EFFECT,
-                                   .n_out = 1,
-                                   .shape = token_shape};
+#define ON_ARENA(id)             \
+    const dpt_op dpt_op_##id = { \
+        .name = #id, .flags = DPT_IS_TERMINAL | DPT_IS_COLLECTIVE | DPT_IS_EFFECT, .n_out = 1, .shape = token_shape};
+ON_ARENA(bucket_start)
+ON_ARENA(bucket_wait)
+ON_ARENA(scatter_start)
+ON_ARENA(scatter_wait)
+ON_ARENA(gather_start)
+ON_ARENA(gather_wait)
+#undef ON_ARENA
 
 const dpt_kernel dpt_cpu_root_only = {.run = root_only_run};

@@ -87,7 +87,11 @@
     PLAIN(SUM_START, sum_start)                    \
     PLAIN(SUM_WAIT, sum_wait)                      \
     PLAIN(BUCKET_START, bucket_start)              \
-    PLAIN(BUCKET_WAIT, bucket_wait)
+    PLAIN(BUCKET_WAIT, bucket_wait)                \
+    PLAIN(SCATTER_START, scatter_start)            \
+    PLAIN(SCATTER_WAIT, scatter_wait)              \
+    PLAIN(GATHER_START, gather_start)              \
+    PLAIN(GATHER_WAIT, gather_wait)
 
 typedef enum dpt_op_id {
 #define DPT_OP_ENUM(ID, name) DPT_OP_##ID,

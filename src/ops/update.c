@@ -22,7 +22,8 @@ static dpt_status like_shape(dpt_node *node) {
     return DPT_OK;
 }
 
-/* Operands before tokens: square norm (f64), then losses, and where attr.clip.scaled the scale of the gradients (f32). */
+/* Operands before tokens: square norm (f64), then losses, and where attr.clip.scaled the scale of the gradients (f32).
+ */
 static dpt_status guard_shape(dpt_node *node) {
     int operands = 0;
     for (int i = 0; i < node->n_in; i++) {
@@ -42,8 +43,14 @@ static dpt_status guard_shape(dpt_node *node) {
 }
 
 static dpt_status square_norm_shape(dpt_node *node) {
-    for (int i = 0; i < node->n_in; i++)
-        if (!node->in[i]->token) return dpt_shape_error(node, "operand %d is no token", i);
+    int sums = 0;
+    for (int i = 0; i < node->n_in; i++) {
+        const dpt_tensor *t = node->in[i];
+        if (t->token) continue;
+        if (t->dtype != DPT_F64 || t->ndim != 0 || sums++ > 0)
+            return dpt_shape_error(node, "operand %d is %s %s: wanted tokens and at most one square norm, f64 []", i,
+                                   dpt_dtype_text(t->dtype), dpt_shape_text(t));
+    }
     dpt_set_out(node, 0, DPT_F64, 0, NULL);
     return DPT_OK;
 }
@@ -105,8 +112,8 @@ static dpt_status assign_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-/* ---- state_restore: all states as they were before the step, if the guard (in[0]) is not ok: micro-batches write state
- * before anyone knows whether the step counts ---- */
+/* ---- state_restore: all states as they were before the step, if the guard (in[0]) is not ok: micro-batches write
+ * state before anyone knows whether the step counts ---- */
 
 static dpt_status state_restore_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
@@ -116,7 +123,10 @@ static dpt_status state_restore_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-/* ---- square_norm: sum of g^2 over all segments, by blocks of fixed size, so that threads do not change it ---- */
+/* ---- square_norm: sum of g^2 over all segments, by blocks of fixed size, so that threads do not change it. It is
+ * added to in[0], where there is one: the square norm of what stands before; so buckets give the bits of a sum over
+ * all. ----
+ */
 
 typedef struct square_stretch {
     const void *g;
@@ -156,7 +166,7 @@ static dpt_status square_norm_prepare(dpt_call *call) {
 
 static dpt_status square_norm_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
-    double total = 0;
+    double total = call->n_in > 0 ? *(const double *)call->in[0].data : 0;
     for (int i = 0; i < call->attr.update.segments; i++) {
         const dpt_segment *s = &call->attr.update.segment[i];
         square_stretch stretch = {call->arenas.grad + s->grad_offset, s->count, call->workspace};

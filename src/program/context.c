@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -53,6 +54,7 @@ static dpt_status check_options(const dpt_context_options *o) {
               "dpt_context_options was not started by dpt_context_options_init");
     DPT_CHECK(isfinite(o->memory) && o->memory >= 0, DPT_ERR_ARG,
               "device memory of %g: a share or bytes, 0 for no limit", o->memory);
+    DPT_CHECK(o->graph >= DPT_RECORD_OFF && o->graph <= DPT_RECORD_SEGMENTS, DPT_ERR_ARG, "graph is %d", o->graph);
     int up = 0;
     MPI_Initialized(&up);
     DPT_CHECK(up, DPT_ERR_ARG, "MPI is not initialised");
@@ -61,7 +63,7 @@ static dpt_status check_options(const dpt_context_options *o) {
 
 static dpt_status set_up_device(const dpt_context_options *o, dpt_device *device) {
     size_t available, total;
-    device->record = o->graph && !o->sync;
+    device->record = o->sync ? DPT_RECORD_OFF : (dpt_record)o->graph;
     device->sync_each = o->sync;
     device->deterministic = o->deterministic;
     if (o->memory == 0 || device->host_memory) return DPT_OK;
@@ -121,11 +123,14 @@ dpt_status dpt_context_create(MPI_Comm comm, const dpt_context_options *options,
     status = c->backend->device_open(&c->control, options->threads, &c->device);
     if (status == DPT_OK) status = set_up_device(options, &c->device);
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
+    DPT_TRY_GOTO(dpt_placement_survey(&c->control, c->backend, &c->device, &c->placement), fail);
+    double begin_s = dpt_clock_s();
     status = open_comm(options, c);
+    if (status == DPT_ERR_PEER) goto fail; /* ranks have not come: an agreement would wait for them */
     DPT_TRY_GOTO(dpt_control_agree(&c->control, status), fail);
     dpt_watchdog_watch(c->watchdog, &c->comm);
-    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s", c->control.rank, c->control.world, c->device.name,
-            c->comm.name);
+    dpt_log(DPT_LOG_DEBUG, "rank %d of %d: %s, gradients by %s, ready after %.2f s", c->control.rank, c->control.world,
+            c->device.name, c->comm.name, dpt_clock_s() - begin_s);
     dpt_position_phase(c->position, DPT_PHASE_OUTSIDE);
     *context = c;
     return DPT_OK;

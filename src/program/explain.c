@@ -61,6 +61,20 @@ static dpt_cost cost_of(const dpt_program *p, const dpt_node *n) {
     return dpt_call_cost(&call);
 }
 
+static void explain_slices(FILE *out, const dpt_program *p) {
+    const dpt_arena_plan *a = p->options.arenas;
+    int64_t mine = 0, all = 0;
+    for (int64_t i = 0; i < a->n_param; i++)
+        if (a->grad[i].offset >= 0) all += a->grad[i].bytes;
+    for (int64_t i = 0; i < a->n_segment; i++)
+        mine += a->segment[i].count * (int64_t)dpt_dtype_size(a->segment[i].dtype);
+    if (a->sharded)
+        fprintf(
+            out,
+            "updates shared out over %d ranks: this one's are of %lld of %lld bytes of parameters, %lld with padding\n",
+            p->options.world, (long long)mine, (long long)all, (long long)a->moment_bytes);
+}
+
 static void explain_layouts(FILE *out, const dpt_program *p) {
     dpt_layout_cost cost;
     if (dpt_layout_cost_of(p->graph, &p->options, &cost) != DPT_OK) return;
@@ -89,5 +103,6 @@ void dpt_explain_program(FILE *out, const dpt_program *p) {
     }
     fprintf(out, "activations %lld bytes, workspace %lld, constants %lld; %.3f GFLOP a run at capacity\n",
             (long long)p->activation_bytes, (long long)p->workspace_bytes, (long long)p->constant_bytes, flop / 1e9);
+    explain_slices(out, p);
     explain_layouts(out, p);
 }

@@ -3,8 +3,9 @@
  * A contraction over the batch leaves each rank with its share of a sum (partial). Where the way on is linear the sum
  * waits: at the end it rides on the exchange of gradients. Where it is not, a forward all-reduce is inserted; under
  * accumulation that is an error, because the sum would have to span micro-batches. The gradient exchange itself is a
- * bucket_start and a bucket_wait for each bucket of the arena. Invariant: what is inserted depends on the graph alone,
- * so all ranks start the same collectives in the same order. */
+ * bucket_start and a bucket_wait for each bucket of the arena; with ZeRO-1 a scatter_start and a scatter_wait, and at
+ * the front of the next program a gather_start and a gather_wait of its parameters. Invariant: what is inserted depends
+ * on the graph alone, so all ranks start the same collectives in the same order. */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -210,7 +211,17 @@ static void settle_outputs(distribute *d) {
     }
 }
 
-/* A start that waits for every store of the bucket, and its wait. */
+/* Starts a collective on a bucket after n nodes, and waits for it. bytes: of the count that it is called with. */
+static void make_exchange(distribute *d, dpt_op_id start, dpt_op_id wait, int64_t k, int64_t bytes, int n,
+                          dpt_tensor *const *in) {
+    dpt_attr attr = {.slot = {.index = (int)k, .offset = d->o->arenas->bucket[k].offset, .bytes = bytes}};
+    dpt_node *started = dpt_node_add(d->rw.to, __FILE__, __LINE__, start, NULL, &attr, n, in);
+    if (started == NULL) return;
+    dpt_tensor *token = &started->out[0];
+    dpt_node_add(d->rw.to, __FILE__, __LINE__, wait, NULL, &attr, 1, &token);
+}
+
+/* Of the bucket's gradients, after every store in it: slices where it is cut and an update follows. */
 static void make_bucket(distribute *d, int64_t k, dpt_tensor **in) {
     const dpt_bucket *b = &d->o->arenas->bucket[k];
     dpt_graph *g = d->rw.to;
@@ -221,11 +232,18 @@ static void make_bucket(distribute *d, int64_t k, dpt_tensor **in) {
             s->attr.slot.offset < b->offset + b->bytes)
             in[n++] = &g->node[i]->out[0];
     }
-    dpt_attr attr = {.slot = {.index = (int)k, .offset = b->offset, .bytes = b->bytes}};
-    dpt_node *start = dpt_node_add(g, __FILE__, __LINE__, DPT_OP_BUCKET_START, NULL, &attr, n, in);
-    if (start == NULL) return;
-    dpt_tensor *token = &start->out[0];
-    dpt_node_add(g, __FILE__, __LINE__, DPT_OP_BUCKET_WAIT, NULL, &attr, 1, &token);
+    if (b->slice_bytes > 0 && d->o->mode != DPT_MODE_GRADIENT)
+        make_exchange(d, DPT_OP_SCATTER_START, DPT_OP_SCATTER_WAIT, k, b->slice_bytes, n, in);
+    else
+        make_exchange(d, DPT_OP_BUCKET_START, DPT_OP_BUCKET_WAIT, k, b->bytes, n, in);
+}
+
+/* Parameters as the step before has left them, a slice on each rank. What is used first is gathered first. */
+static void make_gathers(distribute *d) {
+    const dpt_arena_plan *a = d->o->arenas;
+    for (int64_t k = a->n_bucket - 1; k >= 0; k--)
+        if (a->bucket[k].slice_bytes > 0)
+            make_exchange(d, DPT_OP_GATHER_START, DPT_OP_GATHER_WAIT, k, a->bucket[k].slice_bytes, 0, NULL);
 }
 
 static dpt_status run(distribute *d) {
@@ -238,6 +256,7 @@ static dpt_status run(distribute *d) {
     for (int64_t i = 0; i < from->n_node && d->rw.to->status == DPT_OK; i++) visit(d, from->node[i], in);
     if (d->rw.to->status == DPT_OK) settle_outputs(d);
     dpt_mode m = d->o->mode;
+    if (d->o->gathers && d->rw.to->status == DPT_OK) make_gathers(d);
     if (m == DPT_MODE_TRAIN || m == DPT_MODE_APPLY || m == DPT_MODE_GRADIENT)
         for (int64_t k = 0; k < d->o->arenas->n_bucket && d->rw.to->status == DPT_OK; k++) make_bucket(d, k, in);
     dpt_free(in);

@@ -8,7 +8,7 @@
  *   g^T x and sum of g over the batch  -> linear_wgrad;  the same for conv_wgrad
  *   g * (softmax(l) - one_hot(t))      -> cross_entropy_grad; of 16-bit l with the casts around it
  *   relu'(y) * scatter(g, max_pool(y)) -> scatter of relu'(max_pool(y)) * g: a quarter of the work, and y is not kept
- *   optimiser nodes                    -> one over the arena */
+ *   optimiser nodes of one guard       -> one over what they update */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -212,18 +212,20 @@ static bool fuse_weight_gradient(fuse *f, const dpt_node *n) {
     return true;
 }
 
-/* The first optimiser node takes the segments of all. */
+static bool same_update(const dpt_node *a, const dpt_node *b) { return a->op == b->op && a->in[0] == b->in[0]; }
+
+/* The first optimiser node of a guard takes the segments of all of them, which follow each other. */
 static bool fuse_updates(fuse *f, const dpt_node *n) {
     const dpt_graph *from = f->rw.from;
     if (now(f, &n->out[0])) return true;
     dpt_attr attr = n->attr;
     for (int64_t i = n->id + 1; i < from->n_node; i++)
-        if (from->node[i]->op == n->op) attr.update.segments += from->node[i]->attr.update.segments;
+        if (same_update(from->node[i], n)) attr.update.segments += from->node[i]->attr.update.segments;
     dpt_tensor *guard = now(f, n->in[0]);
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), n->op, dpt_op_of(n)->name, &attr, 1, &guard);
     if (fused == NULL) return true;
     for (int64_t i = n->id; i < from->n_node; i++)
-        if (from->node[i]->op == n->op) dpt_rewrite_set(&f->rw, &from->node[i]->out[0], &fused->out[0]);
+        if (same_update(from->node[i], n)) dpt_rewrite_set(&f->rw, &from->node[i]->out[0], &fused->out[0]);
     return true;
 }
 

@@ -48,6 +48,14 @@ static dpt_status run_passes(const dpt_graph *graph, const dpt_program_options *
     return DPT_OK;
 }
 
+const char *dpt_mode_text(dpt_mode mode) {
+    static const char *const text[] = {
+        [DPT_MODE_TRAIN] = "train",    [DPT_MODE_ACCUMULATE] = "accumulate", [DPT_MODE_APPLY] = "apply",
+        [DPT_MODE_COUNT] = "count",    [DPT_MODE_GRADIENT] = "gradient",     [DPT_MODE_EVALUATE] = "evaluate",
+        [DPT_MODE_PREDICT] = "predict"};
+    return text[mode];
+}
+
 void dpt_operand_fill(const int64_t *capacity, const dpt_tensor *t, dpt_operand *o) {
     *o = (dpt_operand){.dtype = t->dtype, .layout = t->layout, .ndim = t->ndim, .axis = dpt_tensor_axis(t)};
     o->row_count = dpt_row_count(t);

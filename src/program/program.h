@@ -20,6 +20,7 @@ typedef enum dpt_mode {
     DPT_MODE_EVALUATE, /* forward; sums of this rank: "loss.<i>.sum", "loss.<i>.count", "<output>.sum" of [B] outputs */
     DPT_MODE_PREDICT   /* forward; the graph's outputs by name */
 } dpt_mode;
+const char *dpt_mode_text(dpt_mode mode); /* "train" */
 
 typedef enum dpt_update_kind { DPT_UPDATE_SGD, DPT_UPDATE_ADAMW } dpt_update_kind;
 
@@ -27,6 +28,7 @@ typedef struct dpt_update_rule {
     dpt_update_kind kind;
     double momentum, beta1, beta2, eps, weight_decay, clip_norm;
     bool nesterov;
+    bool by_bucket; /* each bucket is updated by a guard of its own */
 } dpt_update_rule;
 
 /* Receives the graph after each pass; for `explain` and tests. */
@@ -44,6 +46,7 @@ typedef struct dpt_program_options {
     dpt_update_rule update;
     dpt_precision precision;
     uint64_t seed;
+    bool gathers; /* the parameters, sharded, come from all ranks first */
     bool unfused;   /* skip the fuse pass: tests compare both */
     bool canonical; /* the layout pass chooses nothing: tests compare both */
     dpt_pass_fn after_pass;

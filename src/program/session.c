@@ -38,6 +38,11 @@ static void fill_addresses(dpt_session *s, dpt_session_step *st) {
     s->table_end += dpt_align(st->call.table_bytes);
 }
 
+static bool starts(int op) {
+    return op == DPT_OP_SUM_START || op == DPT_OP_BUCKET_START || op == DPT_OP_SCATTER_START ||
+           op == DPT_OP_GATHER_START;
+}
+
 static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     const dpt_program *p = s->o.program;
     bool collective = dpt_op_of(node)->flags & DPT_IS_COLLECTIVE;
@@ -48,10 +53,7 @@ static dpt_status prepare_step(dpt_session *s, const dpt_node *node) {
     st->node = node;
     st->kernel = kernel;
     dpt_call_fill(&p->options, node, &st->call);
-    if (collective) {
-        bool waits = node->op == DPT_OP_SUM_WAIT || node->op == DPT_OP_BUCKET_WAIT;
-        st->ticket = &s->tickets[waits ? node->in[0]->node->id : node->id];
-    }
+    if (collective) st->ticket = &s->tickets[starts(node->op) ? node->id : node->in[0]->node->id];
     dpt_status status = kernel && kernel->prepare ? kernel->prepare(&st->call) : DPT_OK;
     fill_addresses(s, st);
     if (status == DPT_OK && kernel && kernel->bind) status = kernel->bind(&st->call);
@@ -87,10 +89,16 @@ static dpt_status make_ways(dpt_session *s) {
     return DPT_OK;
 }
 
-static bool has_collectives(const dpt_program *p) {
-    for (int64_t i = 0; i < p->graph->n_node; i++)
-        if (p->options.exchange && (dpt_op_of(p->graph->node[i])->flags & DPT_IS_COLLECTIVE)) return true;
-    return false;
+/* Sums whose starts stand side by side go out as one. */
+static void group_sums(dpt_session *s) {
+    bool groups = s->o.comm && s->o.comm->ops && s->o.comm->ops->group;
+    for (int64_t i = 0; i < s->n_step && groups; i++) {
+        bool sum = s->steps[i].node->op == DPT_OP_SUM_START;
+        bool before = i > 0 && s->steps[i - 1].node->op == DPT_OP_SUM_START;
+        bool after = i + 1 < s->n_step && s->steps[i + 1].node->op == DPT_OP_SUM_START;
+        s->steps[i].opens = sum && !before && after;
+        s->steps[i].closes = sum && before && !after;
+    }
 }
 
 static dpt_status make_tables(dpt_session *s) {
@@ -113,13 +121,11 @@ static dpt_status build(dpt_session *s) {
     DPT_TRY(make_ways(s));
     DPT_TRY(load_constants(s));
     DPT_TRY(make_tables(s));
-    const dpt_device *d = s->device;
-    s->records = d->record && d->ops->record_begin && !d->sync_each &&
-                 !(has_collectives(s->o.program) && s->o.comm->host_staged);
     for (int64_t i = 0; i < g->n_input; i++) fill_operand(s, g->input[i], &s->inputs[i]);
     for (int64_t i = 0; i < g->n_output; i++) fill_operand(s, g->output[i].tensor, &s->outputs[i]);
     for (int64_t i = 0; i < g->n_node; i++) DPT_TRY(prepare_step(s, g->node[i]));
-    return DPT_OK;
+    group_sums(s);
+    return dpt_session_record_create(s);
 }
 
 dpt_status dpt_session_create(const dpt_session_options *options, dpt_session **session) {
@@ -144,7 +150,7 @@ void dpt_session_destroy(dpt_session **session) {
     ops->release(s->device, s->constants, (size_t)s->o.program->constant_bytes, DPT_FOR_COMPUTE);
     ops->release(s->device, s->tables, (size_t)s->o.program->table_bytes, DPT_FOR_COMPUTE);
     dpt_session_drop_timers(s);
-    if (s->recording) ops->recording_destroy(s->device, s->recording);
+    dpt_session_record_destroy(s);
     dpt_inbox_destroy(&s->own_inbox);
     if (s->own_stream) ops->stream_destroy(s->device, s->own_stream);
     dpt_free(s->steps);
@@ -157,20 +163,33 @@ void dpt_session_destroy(dpt_session **session) {
 
 dpt_block *dpt_session_block(dpt_session *s) { return &s->block; }
 
+bool dpt_session_exchange_of(const dpt_session *s, const dpt_session_step *st, dpt_session_exchange *e) {
+    static const dpt_collective what[DPT_OP_COUNT] = {[DPT_OP_SUM_START] = DPT_ALL_REDUCE,
+                                                      [DPT_OP_BUCKET_START] = DPT_ALL_REDUCE,
+                                                      [DPT_OP_SCATTER_START] = DPT_REDUCE_SCATTER,
+                                                      [DPT_OP_GATHER_START] = DPT_ALL_GATHER};
+    const dpt_attr *a = &st->call.attr;
+    const dpt_operand *x = &st->call.in[0];
+    int op = st->node->op;
+    if (!starts(op)) return false;
+    if (op == DPT_OP_SUM_START) {
+        *e = (dpt_session_exchange){what[op], x->data, (size_t)x->count, x->dtype};
+    } else {
+        char *arena = op == DPT_OP_GATHER_START ? s->o.arenas.param : s->o.arenas.grad;
+        dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
+        *e = (dpt_session_exchange){what[op], arena + a->slot.offset, (size_t)a->slot.bytes / dpt_dtype_size(dtype),
+                                    dtype};
+    }
+    return true;
+}
+
 static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
     dpt_comm *comm = s->o.comm;
-    const dpt_attr *a = &st->call.attr;
-    switch (st->node->op) {
-        case DPT_OP_SUM_START:
-            return dpt_comm_start(comm, DPT_ALL_REDUCE, st->call.in[0].data, (size_t)st->call.in[0].count,
-                                  st->call.in[0].dtype, s->stream, st->ticket);
-        case DPT_OP_BUCKET_START: {
-            dpt_dtype dtype = s->o.program->options.arenas->bucket[a->slot.index].dtype;
-            return dpt_comm_start(comm, DPT_ALL_REDUCE, s->o.arenas.grad + a->slot.offset,
-                                  (size_t)a->slot.bytes / dpt_dtype_size(dtype), dtype, s->stream, st->ticket);
-        }
-        default: return comm->ops->wait(comm, *st->ticket, s->stream);
-    }
+    dpt_session_exchange e;
+    if (!dpt_session_exchange_of(s, st, &e)) return comm->ops->wait(comm, *st->ticket, s->stream);
+    if (st->opens) DPT_TRY(comm->ops->group(comm, true));
+    DPT_TRY(dpt_comm_start(comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket));
+    return st->closes ? comm->ops->group(comm, false) : DPT_OK;
 }
 
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
@@ -178,8 +197,8 @@ dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
     return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
 }
 
-static dpt_status run_plain(dpt_session *s) {
-    for (int64_t i = 0; i < s->n_step; i++) {
+dpt_status dpt_session_run_plain(dpt_session *s, int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; i++) {
         dpt_mark_begin(s->device, s->steps[i].kernel ? s->steps[i].node->name : "exchange");
         dpt_status status = dpt_session_step_run(s, &s->steps[i]);
         dpt_mark_end(s->device);
@@ -189,47 +208,15 @@ static dpt_status run_plain(dpt_session *s) {
     return DPT_OK;
 }
 
-/* Libraries connect and choose in their first calls; then the list is recorded once. */
-static dpt_status run_recorded(dpt_session *s) {
-    enum { FIRST_RUNS = 2 };
-    const dpt_device_ops *ops = s->device->ops;
-    if (s->recording == NULL) {
-        if (s->eager < FIRST_RUNS) {
-            s->eager++;
-            return run_plain(s);
-        }
-        DPT_TRY(ops->record_begin(s->device, s->stream));
-        dpt_status status = run_plain(s);
-        dpt_status ended = ops->record_end(s->device, s->stream, &s->recording);
-        if (status == DPT_OK) status = ended;
-        if (status != DPT_OK && s->recording) {
-            ops->recording_destroy(s->device, s->recording);
-            s->recording = NULL;
-        }
-        DPT_TRY(status);
-    }
-    return ops->replay(s->device, s->recording, s->stream);
-}
-
-static const char *mode_text(dpt_mode mode) {
-    static const char *const text[] = {
-        [DPT_MODE_TRAIN] = "train",    [DPT_MODE_ACCUMULATE] = "accumulate", [DPT_MODE_APPLY] = "apply",
-        [DPT_MODE_COUNT] = "count",    [DPT_MODE_GRADIENT] = "gradient",     [DPT_MODE_EVALUATE] = "evaluate",
-        [DPT_MODE_PREDICT] = "predict"};
-    return text[mode];
-}
-
-bool dpt_session_recorded(const dpt_session *s) { return s->recording != NULL; }
-
 static dpt_status run_once(dpt_session *s) {
     if (s->profiling) return dpt_session_run_profiled(s);
-    return s->records ? run_recorded(s) : run_plain(s);
+    return s->record ? dpt_session_run_recorded(s) : dpt_session_run_plain(s, 0, s->n_step);
 }
 
 dpt_status dpt_session_run(dpt_session *s) {
     DPT_TRY(dpt_session_deliver(s));
     if (!s->device->host_memory) {
-        dpt_mark_begin(s->device, mode_text(s->o.program->options.mode));
+        dpt_mark_begin(s->device, dpt_mode_text(s->o.program->options.mode));
         dpt_status status = run_once(s);
         dpt_mark_end(s->device);
         return status;

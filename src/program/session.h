@@ -13,7 +13,8 @@ typedef struct dpt_session dpt_session;
 
 typedef struct dpt_session_options {
     const dpt_program *program; /* borrowed */
-    dpt_comm *comm;             /* borrowed; NULL where world is 1 */
+    dpt_comm *comm;             /* borrowed; NULL where the program exchanges nothing */
+    const dpt_control *control; /* borrowed; on which ranks agree how to record; NULL: whole */
     dpt_arenas arenas;          /* borrowed memory */
     void *activations;          /* borrowed: at least program->activation_bytes + program->workspace_bytes, shared by
                                    sessions that do not run at the same time */
@@ -37,8 +38,8 @@ void dpt_session_input_shape(const dpt_session *session, int input, int *axis, i
 dpt_status dpt_session_set_input(dpt_session *session, int input, const dpt_array *array);
 /* Queues one run. Collective where the program has collectives. */
 dpt_status dpt_session_run(dpt_session *session);
-/* Whether runs are now replayed from a recording. */
-bool dpt_session_recorded(const dpt_session *session);
+/* How many recordings it holds now: 0 before runs are replayed, one where a run is one, more where it is in pieces. */
+int64_t dpt_session_recordings(const dpt_session *session);
 /* Waits for the run and copies an output to host memory: rows (0: all of it) of it. */
 dpt_status dpt_session_read(dpt_session *session, const char *output, int64_t rows, void *data);
 /* The output as an operand (address, dtype, dims); NULL if there is none of that name. */

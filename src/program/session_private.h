@@ -1,5 +1,5 @@
 /* session_private.h: the session as its files share it: session.c makes and runs it, session_input.c brings inputs to
- * their place, session_profile.c takes times. */
+ * their place, session_record.c records runs, session_profile.c takes times. */
 #ifndef DPT_PROGRAM_SESSION_PRIVATE_H
 #define DPT_PROGRAM_SESSION_PRIVATE_H
 
@@ -9,9 +9,20 @@ typedef struct dpt_session_step {
     const dpt_node *node;
     const dpt_kernel *kernel; /* NULL: a collective */
     dpt_call call;
-    uint64_t *ticket; /* of the start that this start or wait belongs to */
+    uint64_t *ticket;   /* of the start that this start or wait belongs to */
+    bool opens, closes; /* the first, the last of several small sums that go out as one */
     double seconds;
 } dpt_session_step;
+
+/* What a call that starts a collective hands to the communicator. */
+typedef struct dpt_session_exchange {
+    dpt_collective what;
+    void *data;
+    size_t count;
+    dpt_dtype dtype;
+} dpt_session_exchange;
+
+typedef struct dpt_session_record dpt_session_record; /* session_record.c */
 
 struct dpt_session {
     dpt_session_options o;
@@ -25,10 +36,8 @@ struct dpt_session {
     int64_t n_step;
     uint64_t *tickets; /* by node */
     dpt_operand *inputs, *outputs;
-    dpt_array *lent; /* by input: an array on the device that the next run copies; data NULL: none */
-    bool records;    /* runs may be recorded */
-    int eager;       /* runs made call by call so far */
-    dpt_recording *recording;
+    dpt_array *lent;            /* by input: an array on the device that the next run copies; data NULL: none */
+    dpt_session_record *record; /* NULL: every run is made call by call */
     bool profiling;
     dpt_profile profile;
     dpt_timeline *timeline;
@@ -40,6 +49,14 @@ struct dpt_session {
 dpt_status dpt_session_deliver(dpt_session *s);
 /* One call, through its kernel or the communicator. */
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st);
+/* Calls [first, end) of the list, one by one. */
+dpt_status dpt_session_run_plain(dpt_session *s, int64_t first, int64_t end);
+/* False for a wait. */
+bool dpt_session_exchange_of(const dpt_session *s, const dpt_session_step *st, dpt_session_exchange *exchange);
+/* Leaves s->record NULL where nothing can or may be recorded. */
+dpt_status dpt_session_record_create(dpt_session *s);
+void dpt_session_record_destroy(dpt_session *s);
+dpt_status dpt_session_run_recorded(dpt_session *s);
 /* A run with the time of every call. */
 dpt_status dpt_session_run_profiled(dpt_session *s);
 void dpt_session_drop_timers(dpt_session *s);

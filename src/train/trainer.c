@@ -3,12 +3,12 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "graph/init.h"
-
-static const int64_t default_bucket_bytes = 4 << 20;
+#include "program/buckets.h"
 
 void dpt_trainer_options_init(dpt_trainer_options *o) {
     *o = (dpt_trainer_options){.struct_size = sizeof *o,
@@ -32,6 +32,11 @@ static dpt_status check_options(const dpt_trainer_options *o) {
     DPT_CHECK(o->optimizer == DPT_SGD || o->optimizer == DPT_ADAMW, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
     DPT_CHECK(o->lr >= 0 && o->momentum >= 0 && o->weight_decay >= 0 && o->clip_norm >= 0 && o->eps >= 0, DPT_ERR_ARG,
               "lr, momentum, weight_decay, clip_norm and eps are at least 0");
+    DPT_CHECK(o->zero == 0 || o->zero == 1, DPT_ERR_ARG, "zero is %d: 0, or 1 for moments shared out over ranks",
+              o->zero);
+    DPT_CHECK(!o->update_by_bucket || o->clip_norm == 0, DPT_ERR_ARG,
+              "update_by_bucket and clip_norm exclude each other: the norm of all gradients is known when the last one "
+              "has arrived");
     return DPT_OK;
 }
 
@@ -54,14 +59,16 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                                         .beta2 = o->beta2,
                                         .eps = o->eps,
                                         .weight_decay = o->weight_decay,
-                                        .clip_norm = o->clip_norm}};
+                                        .clip_norm = o->clip_norm,
+                                        .by_bucket = o->update_by_bucket != 0}};
     memcpy(p.capacity, t->capacity, sizeof p.capacity);
     return p;
 }
 
 /* A single process may hand over all its rows at once to programs that make no micro-batches. */
-static dpt_status compile(dpt_trainer *t, dpt_mode mode, dpt_compiled *c) {
+static dpt_status compile(dpt_trainer *t, dpt_mode mode, bool gathers, dpt_compiled *c) {
     dpt_program_options p = program_options(t, mode);
+    p.gathers = gathers && t->plan.sharded;
     DPT_TRY(dpt_program_create(t->graph, &p, &c->program));
     size_t bytes = (size_t)(c->program->activation_bytes + c->program->workspace_bytes);
     if (bytes > t->activation_bytes) t->activation_bytes = bytes;
@@ -77,22 +84,23 @@ static bool has_masks(const dpt_graph *g) {
 static dpt_status compile_all(dpt_trainer *t) {
     if (t->graph->n_loss > 0) {
         if (t->o.accumulate == 1) {
-            DPT_TRY(compile(t, DPT_MODE_TRAIN, &t->train));
-            DPT_TRY(compile(t, DPT_MODE_GRADIENT, &t->gradient));
+            DPT_TRY(compile(t, DPT_MODE_TRAIN, true, &t->train));
+            DPT_TRY(compile(t, DPT_MODE_GRADIENT, false, &t->gradient));
         } else {
-            DPT_TRY(compile(t, DPT_MODE_ACCUMULATE, &t->accumulate));
-            DPT_TRY(compile(t, DPT_MODE_APPLY, &t->apply));
-            if (has_masks(t->graph)) DPT_TRY(compile(t, DPT_MODE_COUNT, &t->count));
+            if (t->plan.sharded) DPT_TRY(compile(t, DPT_MODE_ACCUMULATE, true, &t->first));
+            DPT_TRY(compile(t, DPT_MODE_ACCUMULATE, false, &t->accumulate));
+            DPT_TRY(compile(t, DPT_MODE_APPLY, false, &t->apply));
+            if (has_masks(t->graph)) DPT_TRY(compile(t, DPT_MODE_COUNT, false, &t->count));
         }
     }
     if (t->o.no_evaluation) return DPT_OK;
-    DPT_TRY(compile(t, DPT_MODE_EVALUATE, &t->evaluate));
-    return t->graph->n_output ? compile(t, DPT_MODE_PREDICT, &t->predict) : DPT_OK;
+    DPT_TRY(compile(t, DPT_MODE_EVALUATE, false, &t->evaluate));
+    return t->graph->n_output ? compile(t, DPT_MODE_PREDICT, false, &t->predict) : DPT_OK;
 }
 
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]) {
-    dpt_compiled *c[] = {&t->train,    &t->count,    &t->accumulate, &t->apply,
-                         &t->gradient, &t->evaluate, &t->predict,    NULL};
+    dpt_compiled *c[] = {&t->train,    &t->count,   &t->first, &t->accumulate, &t->apply, &t->gradient,
+                         &t->evaluate, &t->predict, NULL};
     memcpy(list, c, sizeof c);
     return list;
 }
@@ -103,6 +111,7 @@ static dpt_status open_sessions(dpt_trainer *t) {
         if ((*c)->program == NULL) continue;
         dpt_session_options o = {.program = (*c)->program,
                                  .comm = &t->ctx->comm,
+                                 .control = &t->ctx->control,
                                  .arenas = t->arenas,
                                  .activations = t->activations,
                                  .stream = t->stream,
@@ -167,7 +176,17 @@ static dpt_status share_params(dpt_trainer *t) {
     return DPT_OK;
 }
 
-static dpt_status build_local(dpt_trainer *t) {
+/* Of what is exchanged, and then how. */
+static dpt_status choose_buckets(dpt_trainer *t, dpt_bucket_sizes *sizes) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < t->graph->n_param && t->graph->n_loss > 0; i++) {
+        const dpt_tensor *p = t->graph->param[i].tensor;
+        bytes += dpt_row_count(p) * (int64_t)dpt_dtype_size(p->dtype);
+    }
+    return dpt_bucket_sizes_find(t->ctx, t->o.bucket_bytes, bytes, sizes);
+}
+
+static dpt_status build_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
     DPT_TRY(check_options(&t->o));
     DPT_TRY(dpt_precision_declare(t->graph, t->o.precision));
     DPT_TRY(dpt_graph_status(t->graph));
@@ -177,8 +196,8 @@ static dpt_status build_local(dpt_trainer *t) {
         t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
     }
     for (int64_t i = 0; i < t->graph->n_state; i++) t->has_local_state |= t->graph->state[i].kind == DPT_STATE_LOCAL;
-    int64_t bucket_bytes = t->o.bucket_bytes > 0 ? t->o.bucket_bytes : default_bucket_bytes;
-    DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, bucket_bytes, &t->plan));
+    DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, sizes.bytes, sizes.last, &t->plan));
+    if (t->o.zero) DPT_TRY(dpt_arena_plan_shard(t->graph, t->ctx->control.rank, t->ctx->control.world, &t->plan));
     DPT_TRY(compile_all(t));
     DPT_TRY(dpt_trainer_take_memory(t));
     DPT_TRY(open_sessions(t));
@@ -199,6 +218,8 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, (int64_t)o->optimizer);
     dpt_digest_i64(&d, o->nesterov);
     dpt_digest_i64(&d, o->accumulate);
+    dpt_digest_i64(&d, o->zero);
+    dpt_digest_i64(&d, o->update_by_bucket);
     dpt_digest_i64(&d, o->length);
     dpt_digest_i64(&d, o->precision);
     dpt_digest_i64(&d, (int64_t)o->seed);
@@ -209,12 +230,17 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
 
 static dpt_status build(dpt_trainer *t) {
     dpt_digest version = {0};
+    dpt_bucket_sizes sizes;
     dpt_digest_text(&version, dpt_version());
     const dpt_control *control = &t->ctx->control;
+    double begin_s = dpt_clock_s();
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
-    DPT_TRY(dpt_control_agree(control, build_local(t)));
+    DPT_TRY(choose_buckets(t, &sizes));
+    DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
+    DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
+    dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",
             (double)t->memory.total / 1048576, (double)t->memory.parameters / 1048576,
             (double)t->memory.gradients / 1048576, (double)t->memory.moments / 1048576,

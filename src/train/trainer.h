@@ -2,7 +2,7 @@
  *
  * trainer.c makes programs and sessions; trainer_memory.c takes the memory; trainer_step.c runs steps; trainer_eval.c
  * evaluates and predicts; trainer_store.c reads and writes values and files. Invariant: between calls, parameters are
- * equal on all ranks. */
+ * equal on all ranks; with ZeRO-1 each rank's own slices are right, and all of them once they are gathered. */
 #ifndef DPT_TRAIN_TRAINER_H
 #define DPT_TRAIN_TRAINER_H
 
@@ -10,7 +10,7 @@
 #include "program/session.h"
 
 enum {
-    DPT_COMPILED_MAX = 8,  /* programs of a trainer, and the NULL that ends their list */
+    DPT_COMPILED_MAX = 9,  /* programs of a trainer, and the NULL that ends their list */
     DPT_RESULT_BYTES = 256 /* of a slot of the outbox: a guard fits */
 };
 
@@ -28,10 +28,12 @@ struct dpt_trainer {
     dpt_arenas arenas;
     char *merged_state; /* what evaluation reads; arenas.state itself where no state is local */
     bool has_local_state, merged;
+    bool cut_params, cut_grads; /* ZeRO-1: of parameters, of gradients only the own slices are right */
     void *activations;
     size_t activation_bytes;
     dpt_compiled train;                    /* accumulate = 1 */
     dpt_compiled count, accumulate, apply; /* accumulate > 1; count only with masked losses */
+    dpt_compiled first;                    /* the first micro-batch, where it gathers parameters */
     dpt_compiled gradient, evaluate, predict;
     double *mask_count;                     /* by loss, over micro-batches */
     dpt_stream *stream;                     /* everything of a step is queued here */
@@ -75,6 +77,8 @@ dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
 /* trainer_memory.c: plans and takes; releases. Local. */
 dpt_status dpt_trainer_take_memory(dpt_trainer *t);
+/* Tells the communicator of the gradients. Collective. */
+dpt_status dpt_trainer_attach_memory(dpt_trainer *t);
 void dpt_trainer_release_memory(dpt_trainer *t);
 
 /* Checks arrays against the program's inputs; finds the rows of each batch axis. needed: every input must be there. */
@@ -86,6 +90,9 @@ int64_t dpt_values_per_row(const dpt_trainer *t, const dpt_tensor *v);
 dpt_status dpt_feed(dpt_session *s, const dpt_array *in, int n_in, const int64_t *first, const int64_t *count);
 /* Merges running statistics of all ranks for evaluation, if steps were made since. Collective. */
 dpt_status dpt_trainer_merge(dpt_trainer *t);
+
+/* Brings parameters (gradients) together, where a step has left each rank its slices of them. Collective. */
+dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what);
 
 /* What every exchange of a step's start carries: rows by axis, failures, wishes to stop. */
 typedef struct dpt_agreement {

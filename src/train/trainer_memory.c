@@ -6,6 +6,12 @@
 static bool needs_second_moment(const dpt_trainer *t) { return t->o.optimizer == DPT_ADAMW; }
 static bool needs_first_moment(const dpt_trainer *t) { return needs_second_moment(t) || t->o.momentum != 0; }
 static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t->plan.state_bytes > 0; }
+/* Gradients, but not the loss at the end of their arena, which sums in bf16 would round. */
+static bool attaches(const dpt_trainer *t) {
+    return t->ctx->comm.exchanges && t->ctx->comm.ops->attach && t->plan.loss.offset > 0;
+}
+/* Sharded, parameters are gathered in every step. */
+static dpt_purpose param_purpose(const dpt_trainer *t) { return t->plan.sharded ? DPT_FOR_COMM : DPT_FOR_COMPUTE; }
 static bool has_inbox(const dpt_trainer *t) { return !t->ctx->device.host_memory; }
 
 /* Bytes of a slot of the inbox: the inputs of the program that has most. */
@@ -21,7 +27,9 @@ static void plan_memory(dpt_trainer *t) {
     dpt_memory *m = &t->memory;
     m->parameters = (size_t)t->plan.param_bytes;
     m->gradients = (size_t)t->plan.grad_bytes;
-    m->moments = (size_t)t->plan.grad_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
+    if (attaches(t) && t->ctx->comm.ops->attach_bytes)
+        m->gradients += t->ctx->comm.ops->attach_bytes(&t->ctx->comm, (size_t)t->plan.loss.offset);
+    m->moments = (size_t)t->plan.moment_bytes * (size_t)(needs_first_moment(t) + needs_second_moment(t));
     m->state = (size_t)t->plan.state_bytes * (1U + t->has_local_state + saves_state(t));
     m->control = DPT_STAGING_SLOTS * DPT_RESULT_BYTES;
     m->staging = has_inbox(t) ? 2 * DPT_STAGING_SLOTS * slot_bytes(t) : 0;
@@ -68,10 +76,10 @@ static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char
 }
 
 static dpt_status take_arenas(dpt_trainer *t) {
-    DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.param));
+    DPT_TRY(alloc(t, t->plan.param_bytes, param_purpose(t), &t->arenas.param));
     DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMM, &t->arenas.grad));
-    if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
-    if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
+    if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
+    if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
     DPT_TRY(alloc(t, t->plan.state_bytes, DPT_FOR_COMPUTE, &t->arenas.state));
     t->arenas.state_bytes = t->plan.state_bytes;
     t->merged_state = t->arenas.state;
@@ -94,17 +102,24 @@ dpt_status dpt_trainer_take_memory(dpt_trainer *t) {
     return dpt_outbox_create(d, DPT_RESULT_BYTES, t->stream, &t->outbox);
 }
 
+dpt_status dpt_trainer_attach_memory(dpt_trainer *t) {
+    dpt_comm *comm = &t->ctx->comm;
+    return attaches(t) ? comm->ops->attach(comm, t->arenas.grad, (size_t)t->plan.loss.offset) : DPT_OK;
+}
+
 void dpt_trainer_release_memory(dpt_trainer *t) {
     dpt_device *d = &t->ctx->device;
+    dpt_comm *comm = &t->ctx->comm;
+    if (comm->ops && comm->ops->detach && t->arenas.grad) comm->ops->detach(comm, t->arenas.grad);
     dpt_inbox_destroy(&t->inbox);
     dpt_outbox_destroy(&t->outbox);
     if (t->stream) d->ops->stream_destroy(d, t->stream);
-    size_t state = (size_t)t->plan.state_bytes, grad = (size_t)t->plan.grad_bytes;
+    size_t state = (size_t)t->plan.state_bytes, moment = (size_t)t->plan.moment_bytes;
     if (t->merged_state != t->arenas.state) d->ops->release(d, t->merged_state, state, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.grad, grad, DPT_FOR_COMM);
-    d->ops->release(d, t->arenas.moment1, grad, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.moment2, grad, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, param_purpose(t));
+    d->ops->release(d, t->arenas.grad, (size_t)t->plan.grad_bytes, DPT_FOR_COMM);
+    d->ops->release(d, t->arenas.moment1, moment, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->arenas.moment2, moment, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.state, state, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.saved_state, state, DPT_FOR_COMPUTE);
     d->ops->release(d, t->activations, t->activation_bytes, DPT_FOR_COMPUTE);

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "ops/op_list.h"
 #include "program/array_convert.h"
 #include "train/trainer.h"
 
@@ -146,11 +147,19 @@ dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *
     return DPT_OK;
 }
 
+static bool reads_parameters(const dpt_program *p) {
+    for (int64_t i = 0; i < p->graph->n_node; i++)
+        for (int k = 0; k < p->graph->node[i]->n_in; k++)
+            if (p->graph->node[i]->in[k]->node->op == DPT_OP_PARAM) return true;
+    return false;
+}
+
 /* Counts of masked losses over all micro-batches and ranks. */
 static dpt_status count_masks(dpt_trainer *t, const dpt_step_request *r, const dpt_agreement *a) {
     int64_t begin[DPT_MAX_AXES];
     dpt_agreement part;
     memset(t->mask_count, 0, (size_t)t->graph->n_loss * sizeof *t->mask_count);
+    if (reads_parameters(t->count.program)) DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, a, m, begin, &part);
         dpt_fill_block(t, &part, t->count.session);
@@ -168,13 +177,13 @@ static dpt_status count_masks(dpt_trainer *t, const dpt_step_request *r, const d
     return dpt_control_sum_f64(&t->ctx->control, t->mask_count, (int)t->graph->n_loss);
 }
 
-static dpt_status feed_counts(dpt_trainer *t) {
+static dpt_status feed_counts(const dpt_trainer *t, dpt_session *s) {
     for (int64_t i = 0; i < t->graph->n_loss; i++) {
         char name[64];
         dpt_append(name, sizeof name, 0, "loss.%lld.count", (long long)i);
-        int input = dpt_session_find_input(t->accumulate.session, name);
+        int input = dpt_session_find_input(s, name);
         dpt_array one = {name, &t->mask_count[i], DPT_F64, DPT_HOST, 1, NULL};
-        if (input >= 0) DPT_TRY(dpt_session_set_input(t->accumulate.session, input, &one));
+        if (input >= 0) DPT_TRY(dpt_session_set_input(s, input, &one));
     }
     return DPT_OK;
 }
@@ -190,12 +199,13 @@ static dpt_status run_accumulated(dpt_trainer *t, const dpt_step_request *r, con
         DPT_TRY(d->ops->copy(d, t->arenas.saved_state, t->arenas.state, (size_t)t->plan.state_bytes, t->stream));
     DPT_TRY(d->ops->zero(d, t->arenas.grad, (size_t)t->plan.grad_bytes, t->stream));
     for (int m = 0; m < t->o.accumulate; m++) {
+        dpt_session *s = m == 0 && t->cut_params ? t->first.session : t->accumulate.session;
         dpt_micro_batch(t, a, m, begin, &part);
-        dpt_fill_block(t, &part, t->accumulate.session);
-        dpt_session_block(t->accumulate.session)->micro_batch = m;
-        if (t->count.session) DPT_TRY(feed_counts(t));
-        DPT_TRY(dpt_feed(t->accumulate.session, r->in, r->n_in, begin, part.rows));
-        DPT_TRY(dpt_session_run(t->accumulate.session));
+        dpt_fill_block(t, &part, s);
+        dpt_session_block(s)->micro_batch = m;
+        if (t->count.session) DPT_TRY(feed_counts(t, s));
+        DPT_TRY(dpt_feed(s, r->in, r->n_in, begin, part.rows));
+        DPT_TRY(dpt_session_run(s));
     }
     dpt_fill_block(t, a, t->apply.session);
     return dpt_session_run(t->apply.session);
@@ -219,6 +229,7 @@ static dpt_status run_step(dpt_trainer *t, dpt_step_request *r, dpt_metrics *met
     if (r->mine == DPT_OK && t->graph->n_loss == 0) r->mine = dpt_error(DPT_ERR_ARG, "the graph has no loss");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
+    dpt_comm_begin_step(&t->ctx->comm, t->step);
     if (t->train.session)
         DPT_TRY(run_whole(t, t->train.session, r, &a));
     else
@@ -226,6 +237,7 @@ static dpt_status run_step(dpt_trainer *t, dpt_step_request *r, dpt_metrics *met
     DPT_TRY(post_metrics(t, t->train.session ? t->train.session : t->apply.session, &a));
     t->step++;
     t->merged = false;
+    t->cut_params = t->cut_grads = t->plan.sharded;
     return t->posted - t->collected > most_pending(t) ? dpt_trainer_take_metrics(t, metrics, &any) : DPT_OK;
 }
 
@@ -251,7 +263,10 @@ dpt_status dpt_trainer_gradient(dpt_trainer *t, const dpt_array *in, int n_in, d
         r.mine = dpt_error(DPT_ERR_UNSUPPORTED, "dpt_trainer_gradient needs a loss and accumulate = 1");
     if (r.mine == DPT_OK) r.mine = dpt_check_arrays(t, in, n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, &r, draws(t), &a));
+    dpt_comm_begin_step(&t->ctx->comm, t->step);
+    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
     DPT_TRY(run_whole(t, t->gradient.session, &r, &a));
+    t->cut_grads = false;
     if (metrics == NULL) return DPT_OK;
     *metrics = (dpt_metrics){.step = t->step, .rows = a.global_rows[0], .lr = t->lr};
     return read_loss(t->gradient.session, &metrics->loss);

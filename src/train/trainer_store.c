@@ -40,11 +40,26 @@ static dpt_status find(const dpt_trainer *t, dpt_what what, const char *name, ch
     return no_such(g, "parameter", name, false);
 }
 
+dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what) {
+    bool *cut = what == DPT_GRADIENT ? &t->cut_grads : &t->cut_params;
+    char *arena = what == DPT_GRADIENT ? t->arenas.grad : t->arenas.param;
+    if (!*cut || what == DPT_STATE) return DPT_OK;
+    for (int64_t k = 0; k < t->plan.n_bucket && t->ctx->comm.exchanges; k++) {
+        const dpt_bucket *b = &t->plan.bucket[k];
+        size_t count = (size_t)b->slice_bytes / dpt_dtype_size(b->dtype);
+        if (count > 0)
+            DPT_TRY(dpt_comm_run(&t->ctx->comm, DPT_ALL_GATHER, arena + b->offset, count, b->dtype, t->stream));
+    }
+    *cut = false;
+    return DPT_OK;
+}
+
 dpt_status dpt_trainer_get(dpt_trainer *t, dpt_what what, const char *name, void *data, size_t bytes) {
     char *at;
     size_t size;
     DPT_TRY(find(t, what, name, &at, &size));
     DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    DPT_TRY(dpt_trainer_gather(t, what));
     DPT_TRY(t->ctx->device.ops->copy_out(&t->ctx->device, data, at, bytes, NULL));
     return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);
 }
@@ -94,6 +109,7 @@ static dpt_status save_local(dpt_trainer *t, const char *path, const char *confi
 }
 
 dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config) {
+    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
     DPT_TRY(dpt_trainer_merge(t));
     const dpt_control *control = &t->ctx->control;
     dpt_phase before = dpt_position_phase(t->ctx->position, DPT_PHASE_SAVE);

@@ -12,6 +12,8 @@ accepted 'optimizer\.lr' train --help
 accepted '^dptrain eval PARAMS.h5' eval --help
 accepted '^dptrain bench NAME' bench --help
 accepted '^mpi +' info
+accepted '^host +[0-9]+ NUMA node' info
+HWLOC_XMLFILE=$root/tests/topology/two_sockets.xml accepted '^ +GPU 0000:91:00.0, NUMA node 1 .* mlx5_1' info
 grep -Eq '^hdf5 +[0-9.]+$' out || failed "HDF5's version" "$(cat out)"
 grep -Eq '^device +cpu ' out || failed "the CPU device" "$(cat out)"
 grep -Eq '^cores +[0-9]+$' out || failed "the number of cores" "$(cat out)"

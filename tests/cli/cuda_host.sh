@@ -30,6 +30,12 @@ refused 70 'are needed .* are free' "${job[@]}" cuda.memory=20000
 all=$rank_counts
 rank_counts=2
 HOSTCUDA_DEVICES=1 refused 71 'ranks 0, 1 would share one device on ' "${job[@]}"
+# ranks are kept near their GPUs, here in two sockets, unless they are told not to be
+export HWLOC_XMLFILE=$root/tests/topology/two_sockets.xml HOSTCUDA_PCI=0000:11:00.0,0000:91:00.0
+accepted '^bind: 2 of 2 ranks near their GPUs' "${job[@]/steps=40/steps=2}" log.level=debug
+accepted 'test accuracy' "${job[@]/steps=40/steps=2}" log.level=debug bind=off
+if grep -q '^bind:' out; then failed "nothing of binding" "$(grep '^bind:' out)"; fi
+unset HWLOC_XMLFILE HOSTCUDA_PCI
 DPTRAIN_SHARE_GPU=1 HOSTCUDA_DEVICES=1 accepted 'test accuracy' "${job[@]}"
 rank_counts=$all
 refused 64 'cuda\.memory does nothing without device!=cpu' "${job[@]/device=cuda/device=cpu}" cuda.memory=0.5

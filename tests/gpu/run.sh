@@ -2,7 +2,10 @@
 # Everything that only a real GPU can show, in one command: the tests on the GPU, compute-sanitizer on the operations,
 # benchmarks beside PyTorch where it is installed; a report as Markdown and JSON.
 #
-#   tests/gpu/run.sh [PART...]      parts: tests sanitize bench peer report (default: all of them, in this order)
+#   tests/gpu/run.sh [PART...]      parts: tests sanitize bench comm peer report (default: all of them, in this order)
+#
+# comm: what NCCL costs one rank; how much of an exchange hides, on emulated fabrics; two ranks on this GPU, if its NCCL
+# can do that and mpirun is here.
 #
 # Runs from a bundle (BUNDLE=archive or folder, made by `cmake --build build --target bundle`; default
 # build/dptrain-bundle.tar.xz where it exists) on a host that may lack Open MPI, HDF5 and oneDNN; without one it builds
@@ -19,7 +22,7 @@ limit=${LIMIT_S:-120}
 work=${WORK:-$(mktemp -d)}
 mkdir -p "$out" "$work"
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(tests sanitize bench peer report)
+[ ${#parts[@]} -gt 0 ] || parts=(tests sanitize bench comm peer report)
 
 die() {
     echo "run.sh: $*" >&2
@@ -118,6 +121,63 @@ bench_part() {
     done
 }
 
+# bench_ms WORKLOAD BATCH WORDS...: step_ms of a bench line.
+bench_ms() {
+    local workload=$1 batch=$2
+    shift 2
+    dptrain bench "$workload" batch="$batch" precision=bf16 device=cuda seconds="$seconds" "$@" 2>>"$work/comm.err" |
+        awk -v name="$workload" '$1 == name { ms = $NF } END { print ms }'
+}
+
+# The overhead of NCCL at one rank: without and with it in turn, so that a change of clocks meets both.
+nccl_overhead() { # WORKLOAD BATCH
+    local round without=() with=()
+    for round in 1 2 3 4 5; do
+        without[round]=$(bench_ms "$1" "$2")
+        with[round]=$(bench_ms "$1" "$2" comm=nccl)
+    done
+    awk -v name="$1" -v a="${without[*]}" -v b="${with[*]}" '
+        function median(text, v, n, i, j, t) {
+            n = split(text, v, " ")
+            for (i = 1; i < n; i++) for (j = i + 1; j <= n; j++) if (v[j] < v[i]) { t = v[i]; v[i] = v[j]; v[j] = t }
+            return n ? v[int((n + 1) / 2)] : 0
+        }
+        BEGIN {
+            x = median(a); y = median(b)
+            if (x > 0 && y > 0) printf "%s without_ms %.4f nccl_ms %.4f overhead_%% %.2f\n", name, x, y, 100 * (y / x - 1)
+            else printf "%s failed\n", name
+        }'
+}
+
+# Two ranks on one device, which NCCL allows from 2.30 on.
+two_ranks() {
+    local version major minor
+    version=$(sed -n 's/.*NCCL \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' "$work/info.txt" | head -n 1)
+    read -r major minor <<<"${version:-0 0}"
+    if [ "$major" -lt 2 ] || { [ "$major" -eq 2 ] && [ "$minor" -lt 30 ]; } || ! command -v mpirun >/dev/null; then
+        echo "two ranks on one GPU: not yet (NCCL ${major:-0}.${minor:-0}, 2.30 and mpirun are needed)"
+        return
+    fi
+    NCCL_MULTI_RANK_GPU_ENABLE=1 DPTRAIN_SHARE_GPU=1 mpirun -np 2 "${start[@]}" "$programs/dptrain" bench allreduce \
+        device=cuda comm=nccl max=16M seconds="$seconds" 2>>"$work/comm.err" || echo "two ranks on one GPU: failed"
+}
+
+comm_part() {
+    local workload fabric
+    {
+        for workload in mlp:64 mlp4096:8192; do nccl_overhead "${workload%%:*}" "${workload##*:}"; done
+        for workload in mlp355m:8192 cnn:4096; do
+            for fabric in 8xnvlink 4-nodes 128-nodes; do
+                printf '%s ' "$fabric"
+                dptrain bench allreduce min=64M max=64M model="${workload%%:*}" batch="${workload##*:}" precision=bf16 \
+                    device=cuda emulate=$fabric seconds=$((4 * seconds)) 2>>"$work/comm.err" |
+                    awk -v name="${workload%%:*}" '$1 == name { line = $0 } END { print line ? line : name " failed" }'
+            done
+        done
+        two_ranks
+    } | tee "$work/comm.txt"
+}
+
 peer_part() {
     : >"$work/peer.txt"
     python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || {
@@ -169,6 +229,7 @@ report_part() {
         show "Tests on the GPU" "$work/tests.txt"
         show "compute-sanitizer" "$work/sanitize.txt"
         show "dptrain (precision, then the line of \`dptrain bench\`; medians of blocks of 20 steps)" "$work/bench.txt"
+        show "Exchange of gradients, bf16 (NCCL at one rank; emulated fabrics; two ranks on this GPU)" "$work/comm.txt"
         show "PyTorch, bf16 autocast (mode, then the line of torch_ddp.py)" "$work/peer.txt"
         for workload in cnn mlp4096 surrogate; do
             show "Time by operation: $workload, bf16" "$work/profile.$workload.txt"
@@ -176,7 +237,7 @@ report_part() {
     } >"$file.md"
     {
         printf '{"gpu": "%s", "date": "%s", "driver": "%s"' "$gpu" "$day" "$(card driver_version)"
-        for part in info tests sanitize bench peer; do
+        for part in info tests sanitize bench comm peer; do
             if [ -s "$work/$part.txt" ]; then
                 printf ', "%s": ' "$part"
                 json_lines "$work/$part.txt"
@@ -191,7 +252,7 @@ dptrain info >"$work/info.txt" 2>&1
 cat "$work/info.txt"
 for part in "${parts[@]}"; do
     case $part in
-    tests | sanitize | bench | peer | report) "${part}_part" ;;
+    tests | sanitize | bench | comm | peer | report) "${part}_part" ;;
     *) die "unknown part $part" ;;
     esac
 done

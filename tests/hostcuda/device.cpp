@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "block.h"
 #include "memory.h"
@@ -20,11 +21,12 @@ enum { most_devices = 16, multiprocessors = 4, threads_per_multiprocessor = 2048
 
 int driver_version() { return (int)setting("HOSTCUDA_DRIVER", CUDART_VERSION); }
 
-/* The number of entry `index` in a list as "0,3,MIG-1"; entries without a number count from 0. -1: no such entry. */
+/* The number of entry `index` in a list as "0,3,MIG-1,GPU-2"; names count from 0. -1: no such entry. */
 int list_entry(const char *list, int index) {
     const char *at = list;
     for (int i = 0; at != NULL && *at != '\0'; i++) {
-        if (i == index) return *at >= '0' && *at <= '9' ? atoi(at) : i;
+        bool named = strncmp(at, "MIG-", 4) == 0 || strncmp(at, "GPU-", 4) == 0;
+        if (i == index) return *at >= '0' && *at <= '9' ? atoi(at) : named ? i : -1;
         at = strchr(at, ',');
         if (at != NULL) at++;
     }
@@ -51,21 +53,29 @@ cudaError_t check_device(int device) {
     return device >= 0 && device < there ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
-/* Entry `device` of HOSTCUDA_PCI, whose last one stands for all that follow. */
-void describe_pci(int device, char *text, size_t bytes) {
-    const char *list = getenv("HOSTCUDA_PCI");
-    if (list == NULL || *list == '\0') {
-        snprintf(text, bytes, "0000:%02X:00.0", 16 + physical_device(device));
-        return;
-    }
+/* The device's entry of a list whose last one stands for all that follow. */
+void describe_by(const char *list, int device, char *text, size_t bytes) {
     for (int i = 0; i < physical_device(device) && strchr(list, ',') != NULL; i++) list = strchr(list, ',') + 1;
     snprintf(text, bytes, "%.*s", (int)strcspn(list, ","), list);
+}
+
+void describe_pci(int device, char *text, size_t bytes) {
+    const char *list = getenv("HOSTCUDA_PCI");
+    if (list != NULL && *list != '\0')
+        describe_by(list, device, text, bytes);
+    else
+        snprintf(text, bytes, "0000:%02X:00.0", 16 + physical_device(device));
+}
+
+/* Neither device is in the list of those without links. */
+bool linked(const char *without, int device, int peer) {
+    return !in_list(without, physical_device(device)) && !in_list(without, physical_device(peer));
 }
 
 void describe(int device, cudaDeviceProp *p) {
     memset(p, 0, sizeof *p);
     const char *name = getenv("HOSTCUDA_NAME");
-    snprintf(p->name, sizeof p->name, "%s", name != NULL ? name : "CUDA on the host");
+    describe_by(name != NULL ? name : "CUDA on the host", device, p->name, sizeof p->name);
     snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "hostcuda %d", physical_device(device));
     char pci[32];
     describe_pci(device, pci, sizeof pci);
@@ -201,6 +211,46 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int bytes, int device) {
     cudaError_t code = check_device(device);
     if (code == cudaSuccess) describe_pci(device, text, (size_t)bytes);
     return result(code);
+}
+
+cudaError_t cudaDeviceGetByPCIBusId(int *device, const char *text) {
+    entry held;
+    int there;
+    cudaError_t code = device_count(&there);
+    for (int i = 0; code == cudaSuccess && i < there; i++) {
+        char pci[32];
+        describe_pci(i, pci, sizeof pci);
+        if (strcasecmp(pci, text) != 0) continue;
+        *device = i;
+        return cudaSuccess;
+    }
+    return result(code == cudaSuccess ? cudaErrorInvalidDevice : code);
+}
+
+/* No device is its own peer. */
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
+    entry held;
+    cudaError_t code = check_device(device);
+    if (code == cudaSuccess) code = check_device(peer);
+    if (code == cudaSuccess) *can = device != peer && linked("HOSTCUDA_NO_PEER", device, peer);
+    return result(code);
+}
+
+cudaError_t cudaDeviceGetP2PAttribute(int *value, cudaDeviceP2PAttr name, int device, int peer) {
+    entry held;
+    cudaError_t code = check_device(device);
+    if (code == cudaSuccess) code = check_device(peer);
+    if (code == cudaSuccess && device == peer) code = cudaErrorInvalidDevice;
+    if (code != cudaSuccess) return result(code);
+    bool access = linked("HOSTCUDA_NO_PEER", device, peer);
+    switch (name) {
+        case cudaDevP2PAttrAccessSupported: *value = access; break;
+        case cudaDevP2PAttrNativeAtomicSupported:
+            *value = access && linked("HOSTCUDA_NO_NVLINK", device, peer);
+            break;
+        default: fatal("cudaDeviceGetP2PAttribute: attribute %d is not implemented", (int)name);
+    }
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -21,8 +23,13 @@ namespace {
 
 enum { room = 512 }; /* operations that may be queued before the host has to wait for one */
 
+typedef std::chrono::steady_clock host_clock;
+
 std::mutex lock;
-std::vector<operation_ref> ready;
+std::atomic<int> callers;             /* threads that have the lock, or want it */
+std::atomic<long long> last_call;     /* when one left, in ns of the host's clock */
+std::vector<operation_ref> ready;     /* wait for nothing */
+std::vector<operation_ref> under_way; /* have been started */
 int queued;
 operation_ref legacy_last; /* the legacy stream's */
 
@@ -50,34 +57,85 @@ void count_kernel() {
     count.kernel++;
 }
 
-void run_one() {
-    size_t choice = random_below((uint32_t)ready.size());
-    operation_ref op = ready[choice];
-    ready[choice] = ready.back();
-    ready.pop_back();
+void end(const operation_ref &op) {
     queued--;
-    if (op->is_kernel) count_kernel();
-    if (op->run && lost == cudaSuccess) {
-        memory_open();
-        running_operation = op->name;
-        op->run();
-        running_operation = NULL;
-    }
-    op->run = nullptr;
+    op->run = nullptr, op->start = nullptr, op->ended = nullptr;
     op->done = true;
     for (const operation_ref &next : op->then)
         if (--next->waits_for == 0) ready.push_back(next);
     op->then.clear();
 }
 
-/* Queued after the stream's last operation; the legacy stream waits for every blocking stream, and they for it. */
-operation_ref append(cudaStream_t stream, const char *name, bool is_kernel, std::function<void()> run,
-                     const std::vector<operation_ref> &earlier = {}) {
+/* Whether one of those that have been started has ended. */
+bool end_started() {
+    size_t kept = 0, before = under_way.size();
+    std::vector<operation_ref> asked;
+    asked.swap(under_way);
+    for (operation_ref &op : asked) {
+        running_operation = op->name;
+        if (lost != cudaSuccess || op->ended())
+            end(op);
+        else
+            kept++, under_way.push_back(op);
+    }
+    running_operation = NULL;
+    return kept < before;
+}
+
+void execute(const operation_ref &op) {
+    memory_open();
+    running_operation = op->name;
+    if (op->start) {
+        op->ended = op->start();
+        under_way.push_back(op);
+    } else {
+        op->run();
+    }
+    running_operation = NULL;
+}
+
+/* Whether there was something to do. */
+bool run_one() {
+    bool some = end_started();
+    if (ready.empty()) return some;
+    size_t choice = random_below((uint32_t)ready.size());
+    operation_ref op = ready[choice];
+    ready[choice] = ready.back();
+    ready.pop_back();
+    if (op->is_kernel) count_kernel();
+    if ((op->run || op->start) && lost == cudaSuccess) execute(op);
+    if (!op->ended) end(op);
+    return true;
+}
+
+/* Runs one operation; where all that could run has been started, lets others in for a moment. */
+void run_or_wait() {
+    enum { patience = 20, nap_us = 50 };
+    static int vain;
+    if (run_one()) {
+        vain = 0;
+        return;
+    }
+    if (under_way.empty()) fatal("queued work waits for itself");
+    bool nap = ++vain > patience;
+    lock.unlock();
+    if (nap)
+        usleep(nap_us);
+    else
+        std::this_thread::yield();
+    lock.lock();
+}
+
+operation_ref make_operation(const char *name, bool is_kernel) {
     operation_ref op = std::make_shared<operation>();
     op->name = name;
-    op->run = std::move(run);
     op->is_kernel = is_kernel;
-    for (const operation_ref &e : earlier) depend(op, e);
+    return op;
+}
+
+/* The operation follows the stream's last one, and is it from now on; the legacy stream waits for every blocking
+ * stream, and they for it. */
+void line_up(const operation_ref &op, cudaStream_t stream) {
     if (stream == NULL) {
         depend(op, legacy_last);
         for (cudaStream_t s : streams())
@@ -88,14 +146,32 @@ operation_ref append(cudaStream_t stream, const char *name, bool is_kernel, std:
         if (stream->blocking) depend(op, legacy_last);
         stream->last = op;
     }
+}
+
+void line_up_among(const operation_ref &op, const order_ref &among) {
+    if (among == NULL) return;
+    depend(op, among->last);
+    among->last = op;
+}
+
+operation_ref append(cudaStream_t stream, const char *name, bool is_kernel, std::function<void()> run,
+                     const std::vector<operation_ref> &earlier = {}) {
+    operation_ref op = make_operation(name, is_kernel);
+    op->run = std::move(run);
+    for (const operation_ref &e : earlier) depend(op, e);
+    line_up(op, stream);
     admit(op);
     return op;
 }
 
 /* Sometimes work runs as soon as it is queued: whoever counts on it to be late is wrong too. */
-void make_room() {
-    while (queued > room) run_one();
+void run_early() {
     if (random_below(8) == 0) run_some();
+}
+
+void make_room() {
+    while (queued > room) run_or_wait();
+    run_early();
 }
 
 bool any_capture(bool (*counts)(const capture &)) {
@@ -128,12 +204,30 @@ host_thread &this_thread() {
     return *state;
 }
 
+static long long now_ns() { return host_clock::now().time_since_epoch().count(); }
+
 entry::entry() {
+    callers++;
     lock.lock();
     fault_handler_install();
 }
 
 entry::~entry() {
+    memory_close();
+    last_call = now_ns();
+    lock.unlock();
+    callers--;
+}
+
+bool has_ended(const order_ref &among) {
+    std::lock_guard<std::mutex> held(lock); /* not a call of the program's */
+    return among->last == NULL || among->last->done;
+}
+
+void run_beside() {
+    enum { idle_ns = 1000000 };
+    if (callers != 0 || now_ns() - last_call < idle_ns || !lock.try_lock()) return;
+    while (callers == 0 && run_one()) continue;
     memory_close();
     lock.unlock();
 }
@@ -166,9 +260,35 @@ cudaError_t enqueue(cudaStream_t stream, const char *name, bool is_kernel, std::
     }
     capture *c = stream->capture;
     if (c->broken) return cudaErrorStreamCaptureInvalidated;
-    c->graph->nodes.push_back({name, std::move(run), is_kernel, stream->after});
+    c->graph->nodes.push_back({name, std::move(run), is_kernel, stream->after, nullptr, nullptr});
     stream->after = {(int)c->graph->nodes.size() - 1};
     return cudaSuccess;
+}
+
+/* In a capture: a node after the last ones of all the streams. */
+static cudaError_t capture_started(const std::vector<cudaStream_t> &streams, node made) {
+    capture *c = streams[0]->capture;
+    if (c->broken) return cudaErrorStreamCaptureInvalidated;
+    for (cudaStream_t s : streams) made.after.insert(made.after.end(), s->after.begin(), s->after.end());
+    c->graph->nodes.push_back(std::move(made));
+    for (cudaStream_t s : streams) s->after = {(int)c->graph->nodes.size() - 1};
+    return cudaSuccess;
+}
+
+cudaError_t enqueue_started(const std::vector<cudaStream_t> &streams, const char *name, starter start,
+                            const order_ref &among) {
+    auto capture_of = [](cudaStream_t s) { return s != NULL ? s->capture : NULL; };
+    for (cudaStream_t s : streams)
+        if (capture_of(s) != capture_of(streams[0])) return cudaErrorStreamCaptureIsolation;
+    if (capture_of(streams[0]) != NULL)
+        return capture_started(streams, {name, nullptr, false, {}, std::move(start), among});
+    operation_ref op = make_operation(name, false);
+    op->start = std::move(start);
+    line_up_among(op, among);
+    for (cudaStream_t s : streams) line_up(op, s);
+    admit(op);
+    run_early(); /* and never wait: the caller may hold what others need */
+    return lost;
 }
 
 static std::map<const void *, size_t> shared_allowed; /* by kernel; others have the default */
@@ -211,9 +331,10 @@ cudaError_t enqueue_graph(cudaStream_t stream, cudaGraphExec_t executable) {
     operation_ref begin = append(stream, "graph", false, nullptr, {executable->last});
     std::vector<operation_ref> made;
     for (const node &n : executable->nodes) {
-        operation_ref op = std::make_shared<operation>();
-        op->name = n.name, op->run = n.run, op->is_kernel = n.is_kernel;
+        operation_ref op = make_operation(n.name, n.is_kernel);
+        op->run = n.run, op->start = n.start;
         depend(op, begin);
+        line_up_among(op, n.among);
         for (int before : n.after) depend(op, made[(size_t)before]);
         admit(op);
         made.push_back(op);
@@ -230,19 +351,16 @@ operation_ref stream_end(cudaStream_t stream) {
     return append(NULL, "end of the legacy stream", false, nullptr);
 }
 
-void run_until(const operation_ref &end) {
-    while (end != NULL && !end->done) {
-        if (ready.empty()) fatal("queued work waits for itself");
-        run_one();
-    }
+void run_until(operation_ref end) {
+    while (end != NULL && !end->done) run_or_wait();
 }
 
 void run_all() {
-    while (!ready.empty()) run_one();
+    while (!ready.empty() || !under_way.empty()) run_or_wait();
 }
 
 void run_some() {
-    if (!ready.empty()) run_one();
+    if (!ready.empty() || !under_way.empty()) run_one();
 }
 
 static bool forbids_here(const capture &c) {

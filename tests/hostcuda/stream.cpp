@@ -413,6 +413,8 @@ __attribute__((visibility("default"))) long long hostcuda_count(const char *what
                  {"graph_launches", count.graph_launch},
                  {"graph_nodes", count.graph_node},
                  {"copies", count.copy},
+                 {"collectives", count.collective},
+                 {"registered", count.registered},
                  {"contexts", count.contexts},
                  {"memory_bytes", (long long)memory_used()}};
     for (const auto &counter : table)

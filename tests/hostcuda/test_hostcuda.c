@@ -8,56 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-bool check_code(cudaError_t got, cudaError_t expected, const char *file, int line, const char *call) {
-    (void)cudaGetLastError();
-    return check_that(got == expected, file, line, "%s: %s, expected %s", call, cudaGetErrorName(got),
-                      cudaGetErrorName(expected));
-}
-
-float *device_floats(const float *host, int n) {
-    void *device = NULL;
-    CHECK_CUDA(cudaMalloc(&device, (size_t)n * sizeof(float)));
-    if (host != NULL) CHECK_CUDA(cudaMemcpy(device, host, (size_t)n * sizeof(float), cudaMemcpyHostToDevice));
-    return device;
-}
-
-void read_floats(const float *device, float *host, int n) {
-    CHECK_CUDA(cudaDeviceSynchronize());
-    CHECK_CUDA(cudaMemcpy(host, device, (size_t)n * sizeof(float), cudaMemcpyDeviceToHost));
-}
-
-void check_dies(void (*run)(void), const char *text) {
-    int ends[2], status = 0;
-    char said[8192] = "";
-    if (!CHECK(pipe(ends) == 0)) return;
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        run();
-        _exit(0);
-    }
-    close(ends[1]);
-    size_t n = 0;
-    for (ssize_t got; (got = read(ends[0], said + n, sizeof said - 1 - n)) > 0;) n += (size_t)got;
-    close(ends[0]);
-    CHECK(waitpid(child, &status, 0) == child);
-    check_that(!WIFEXITED(status) || WEXITSTATUS(status) != 0, __FILE__, __LINE__, "it ended well; wanted '%s'", text);
-    check_that(strstr(said, text) != NULL, __FILE__, __LINE__, "it said '%s'; wanted '%s'", said, text);
-}
-
-cudaStream_t make_stream(void) {
-    cudaStream_t stream = NULL;
-    CHECK_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    return stream;
-}
-
-cudaEvent_t make_event(void) {
-    cudaEvent_t event = NULL;
-    CHECK_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    return event;
-}
-
 /* ---- kernels ---- */
 
 static void indices(void) {
@@ -235,6 +185,36 @@ static void wrong_kernels(void) {
 
 /* ---- what the environment plays ---- */
 
+/* Three devices; contexts are counted by the caller. */
+static void peers(void) {
+    int there = 7, can = 7, value = 7;
+    CHECK_CUDA(cudaDeviceGetByPCIBusId(&there, "0000:11:00.0"));
+    CHECK_EQ_I64(there, 1);
+    CHECK_CODE(cudaDeviceGetByPCIBusId(&there, "0000:13:00.0"), cudaErrorInvalidDevice);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 0, 2));
+    CHECK_EQ_I64(can, 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 2, 2));
+    CHECK_EQ_I64(can, 0);
+    CHECK_CODE(cudaDeviceCanAccessPeer(&can, 0, 3), cudaErrorInvalidDevice);
+    CHECK_CODE(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrAccessSupported, 1, 1), cudaErrorInvalidDevice);
+    setenv("HOSTCUDA_NO_NVLINK", "1", 1);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 1));
+    CHECK_EQ_I64(value, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 2));
+    CHECK_EQ_I64(value, 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 0, 1));
+    CHECK_EQ_I64(can, 1);
+    setenv("HOSTCUDA_NO_PEER", "2", 1);
+    CHECK_CUDA(cudaDeviceCanAccessPeer(&can, 2, 0));
+    CHECK_EQ_I64(can, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrAccessSupported, 0, 2));
+    CHECK_EQ_I64(value, 0);
+    CHECK_CUDA(cudaDeviceGetP2PAttribute(&value, cudaDevP2PAttrNativeAtomicSupported, 0, 2));
+    CHECK_EQ_I64(value, 0);
+    unsetenv("HOSTCUDA_NO_PEER");
+    unsetenv("HOSTCUDA_NO_NVLINK");
+}
+
 static void machines(void) {
     int n = -1;
     char pci[32];
@@ -267,6 +247,8 @@ static void machines(void) {
     CHECK_CUDA(cudaSetDevice(0)); /* number 2 of the machine */
     CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 4);
     unsetenv("CUDA_VISIBLE_DEVICES");
+    peers();
+    CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 4);
     CHECK_CUDA(cudaSetDevice(1));
     CHECK_EQ_I64(hostcuda_count("contexts"), contexts | 6);
     CHECK_CODE(cudaSetDevice(3), cudaErrorInvalidDevice);
