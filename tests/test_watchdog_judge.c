@@ -249,6 +249,10 @@ static void hearing(void) {
     record(&v, DPT_LANE_GRADIENTS, DPT_BROADCAST, 1);
     dpt_watched_hear(&w, &v, 4);
     CHECK(w.moved_s == 3 && w.stands_s[DPT_LANE_GRADIENTS] == 4 && w.stands_s[DPT_LANE_CONTROL] == 1);
+    v.lane[DPT_LANE_GRADIENTS].finished = 1; /* it waits again, in the next */
+    record(&v, DPT_LANE_GRADIENTS, DPT_BROADCAST, 1);
+    dpt_watched_hear(&w, &v, 5);
+    CHECK(w.stands_s[DPT_LANE_GRADIENTS] == 5);
 }
 
 static void rank_lists(void) {

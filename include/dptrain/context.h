@@ -54,7 +54,7 @@ typedef struct dpt_context_options {
     int watchdog;               /* 1: look out for lost, stopped and stuck ranks, where there are several */
     double silence_s;           /* a rank that has said nothing for so long is stopped or cut off; 20 */
     double stuck_s;             /* ranks that wait for another that makes no progress in a step end after so long; 20 */
-    double limit_s;             /* the same while it reads, saves or evaluates; 600 */
+    double limit_s;             /* the same while it reads, saves, evaluates, or is in your own code; 600 */
     /* Called on a thread of the watchdog's when a rank is lost, stopped or stuck, or ranks disagree on the order of
      * their collectives, while this rank may be blocked for good: NCCL has been aborted by then, MPI cannot be. Should
      * end the process. NULL: calls that wait for the lost rank may block forever. */

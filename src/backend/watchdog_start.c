@@ -15,7 +15,8 @@
 #include "base/text.h"
 
 static const double start_limit_s = 20;
-enum { STRANGERS = 64 }; /* connections that have not said who they are yet */
+static const double stranger_limit_s = 2; /* to say who it is */
+enum { STRANGERS = 64 };                  /* connections that have not said who they are yet */
 
 /* ---- rank 0 takes the others in ---- */
 
@@ -23,17 +24,17 @@ typedef struct reception {
     dpt_watchdog *w;
     int listener, arrived;
     dpt_watch_link stranger[STRANGERS];
+    double since_s[STRANGERS];
 } reception;
 
-/* A place for a new connection; where all are taken the oldest guess is wrong anyway: the first. */
-static void accept_all(reception *r) {
-    for (;;) {
-        int fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), place = 0;
+/* As many as there are places for; the others wait in the listener's queue. */
+static void accept_some(reception *r) {
+    for (int i = 0; i < STRANGERS; i++) {
+        if (r->stranger[i].fd >= 0) continue;
+        int fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) return;
-        for (int i = STRANGERS - 1; i >= 0; i--)
-            if (r->stranger[i].fd < 0) place = i;
-        dpt_watch_link_close(&r->stranger[place]);
-        dpt_watch_link_open(&r->stranger[place], fd);
+        dpt_watch_link_open(&r->stranger[i], fd);
+        r->since_s[i] = dpt_clock_s();
     }
 }
 
@@ -50,16 +51,18 @@ static void welcome(reception *r, dpt_watch_link *from, int rank) {
     dpt_watch_link_send(to, frame);
 }
 
-static void listen_to(reception *r, dpt_watch_link *stranger) {
+static void listen_to(reception *r, int i) {
     bool closed;
     dpt_watch_message m;
+    dpt_watch_link *stranger = &r->stranger[i];
+    if (stranger->fd < 0) return;
     if (dpt_watch_link_receive(stranger, &closed)) {
         if (dpt_watch_decode(stranger->in, r->w->token, r->w->world, &m) && m.kind == DPT_WATCH_HELLO && m.rank > 0)
             welcome(r, stranger, m.rank);
         else
             closed = true;
     }
-    if (closed) dpt_watch_link_close(stranger);
+    if (closed || dpt_clock_s() - r->since_s[i] > stranger_limit_s) dpt_watch_link_close(stranger);
 }
 
 static void address_text(const struct sockaddr_storage *a, char *text, socklen_t bytes) {
@@ -96,8 +99,8 @@ static dpt_status receive_all(dpt_watchdog *w, int listener, const dpt_watch_inv
         for (int i = 0; i < STRANGERS; i++) polls[i] = (struct pollfd){.fd = r.stranger[i].fd, .events = POLLIN};
         polls[STRANGERS] = (struct pollfd){.fd = listener, .events = POLLIN};
         poll(polls, STRANGERS + 1, 50);
-        accept_all(&r);
-        for (int i = 0; i < STRANGERS; i++) listen_to(&r, &r.stranger[i]);
+        accept_some(&r);
+        for (int i = 0; i < STRANGERS; i++) listen_to(&r, i);
     }
     for (int i = 0; i < STRANGERS; i++) dpt_watch_link_close(&r.stranger[i]);
     return r.arrived == w->world - 1 ? DPT_OK : name_missing(w, invitation);

@@ -38,8 +38,9 @@ static dpt_status work(dpt_context *c, const char *what, bool odd, void *gradien
         if (now && strcmp(what, "skip") == 0) continue;
         bool other = now && strcmp(what, "swap") == 0;
         DPT_TRY(dpt_comm_run(&c->comm, other ? DPT_BROADCAST : DPT_ALL_REDUCE, gradient, COUNT, DPT_F32, stream));
+        DPT_TRY(c->device.ops->stream_sync(&c->device, stream));
     }
-    return c->device.ops->stream_sync(&c->device, stream);
+    return DPT_OK;
 }
 
 static dpt_status run(char **word) {
