@@ -86,3 +86,20 @@ rank_counts=2
 refused 64 'comm.check compares sums, and comm.emulate makes none' "${run[@]}" comm.emulate=8xnvlink comm.check=1
 rank_counts=1
 refused 64 '"fast" is no latency' "${run[@]}" comm.emulate=fast,1GB/s
+
+# on the host device: sums of NCCL, in steps that are recorded from the third on, but for those that are checked; an
+# emulated exchange inside the recording
+host=$BUILD/tests/hostcuda
+if [ -e "$host/libdptrain_cuda.so" ]; then
+    export LD_LIBRARY_PATH=$host${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_DEVICES=2
+    cuda=("${run[@]}" device=cuda cuda.graph=whole eval_every=0 log.level=debug)
+    on 2 "${cuda[@]}" comm.check=4
+    expect 0
+    for step in 0 4 8; do
+        grep -q "^comm.check: [0-9]* sums of step $step compared with MPI's" out || failed "step $step checked" "$(cat out)"
+    done
+    grep -Eq '^gradients are summed by nccl .*, checked$' out || failed "sums by NCCL" "$(cat out)"
+    on 1 "${cuda[@]}" comm.emulate=100us,10GB/s
+    expect 0
+    grep -q '^gradients are summed by nothing: 100us,10GB/s is emulated$' out || failed "an emulated exchange" "$(cat out)"
+fi
