@@ -82,7 +82,7 @@ static bool speaks(const dpt_cli *cli, const dpt_failure *f) {
     int rank = cli->control.rank;
     if (rank == 0) return true;
     if (f->rank != 0) return false;
-    for (int i = 0; rank > 1 && i < 5 * rank && i < 100; i++) {
+    for (int i = 0; rank > 1 && i < 30 + 2 * rank && i < 100; i++) { /* rank 1 comes first */
         nap(0.01);
         if (atomic_load(&term_seen)) return false;
     }
