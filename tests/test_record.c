@@ -12,7 +12,7 @@ typedef struct detour {
     dpt_stream *stream;
     dpt_event *begun, *done[MANY];
     void *elsewhere;
-    int64_t starts;
+    int64_t starts, fails_at; /* the start of that number fails, counted from 1 */
 } detour;
 
 static const size_t elsewhere_bytes = 1 << 20;
@@ -24,7 +24,7 @@ static dpt_status detour_start(dpt_comm *comm, dpt_collective what, void *data, 
     size_t bytes = count * dpt_dtype_size(dtype);
     CHECK(what == DPT_ALL_REDUCE && bytes <= elsewhere_bytes);
     *ticket = comm->sequence % MANY;
-    d->starts++;
+    DPT_CHECK(++d->starts != d->fails_at, DPT_ERR_DEVICE, "not into a recording");
     DPT_TRY(ops->event_record(d->device, d->begun, stream));
     DPT_TRY(ops->stream_wait(d->device, d->stream, d->begun));
     DPT_TRY(ops->copy(d->device, d->elsewhere, data, bytes, d->stream));
@@ -208,8 +208,33 @@ static void host_staged(void) {
     close_side(&s);
 }
 
+/* One that turns out not to be recordable: with auto the step is made in segments, and nothing is lost; asked for,
+ * it is an error. */
+static void not_recordable(void) {
+    static float plain[32 * 32], w[32 * 32];
+    int64_t made, started;
+    side s;
+    train(DPT_RECORD_OFF, plain, &made, &started);
+    if (open_side(&s, DPT_RECORD_AUTO)) {
+        s.detour.fails_at = 2 * s.trainer->plan.n_bucket + 2;
+        for (int k = 0; k < STEPS && step(&s, k); k++) continue;
+        all_told(&s);
+        weights(&s, w);
+        CHECK(recordings(&s) > 2 && memcmp(plain, w, sizeof w) == 0);
+    }
+    close_side(&s);
+    if (open_side(&s, DPT_RECORD_WHOLE)) {
+        float x[IN] = {0}, t[IN] = {0};
+        dpt_array in[] = {array_f32("x", x, 1), array_f32("t", t, 1)};
+        s.detour.fails_at = 2 * s.trainer->plan.n_bucket + 2;
+        CHECK(step(&s, 0) && step(&s, 1));
+        CHECK_FAILS(dpt_trainer_step(s.trainer, in, 2, NULL), DPT_ERR_DEVICE, "not into a recording");
+    }
+    close_side(&s);
+}
+
 int main(int argc, char **argv) {
     if (strcmp(check_device(), "cpu") == 0) return 77;
     return CHECK_MAIN(argc, argv, "record", {"both_ways", both_ways}, {"as_measured", as_measured},
-                      {"eager_steps", eager_steps}, {"host_staged", host_staged});
+                      {"eager_steps", eager_steps}, {"host_staged", host_staged}, {"not_recordable", not_recordable});
 }

@@ -6,6 +6,8 @@
  * runs are made each way and timed on the device, and all ranks take what is faster for their slowest. Invariant: which
  * way a run is made depends on the number of runs alone until the ranks have agreed, so that all make it the same way:
  * whether a collective is inside a recording must be the same on all ranks. */
+#include <stdio.h>
+
 #include "base/log.h"
 #include "base/memory.h"
 #include "program/session_private.h"
@@ -118,31 +120,62 @@ void dpt_session_record_destroy(dpt_session *s) {
     dpt_free(r);
 }
 
+/* Collectives that are recorded are not told to the position: each replay tells them. */
 static dpt_status record(dpt_session *s, segment *g) {
     const dpt_device_ops *ops = s->device->ops;
+    dpt_position *position = s->o.comm ? s->o.comm->position : NULL;
     DPT_TRY(ops->record_begin(s->device, s->stream));
+    if (s->o.comm) s->o.comm->position = NULL;
     dpt_status status = dpt_session_run_plain(s, g->first, g->end);
+    if (s->o.comm) s->o.comm->position = position;
+    char first[1024];
+    snprintf(first, sizeof first, "%s", status == DPT_OK ? "" : dpt_last_error());
     dpt_status ended = ops->record_end(s->device, s->stream, &g->recording);
-    if (status == DPT_OK) status = ended;
-    if (status != DPT_OK && g->recording) {
-        ops->recording_destroy(s->device, g->recording);
-        g->recording = NULL;
-    }
-    return status;
+    if (status == DPT_OK) return ended;
+    if (g->recording) ops->recording_destroy(s->device, g->recording);
+    g->recording = NULL;
+    return dpt_error(status, "%s", first);
 }
 
-/* One run in one way. What a replay starts is told to the position; what a recording or a call starts tells itself. */
+static dpt_status run_way(dpt_session *s, way w);
+
+/* A communicator that cannot be recorded here after all. Nothing has been run yet: the step is made in segments, and so
+ * are all that follow. */
+static dpt_status keep_outside(dpt_session *s) {
+    dpt_session_record *r = s->record;
+    dpt_log(DPT_LOG_WARNING,
+            "the exchange of gradients cannot be recorded into a CUDA graph, so it stays between them: %s",
+            dpt_last_error());
+    drop_way(s, r, WHOLE);
+    drop_timers(s, r);
+    r->on_trial = false;
+    r->chosen = SEGMENTS;
+    if (r->segment[SEGMENTS] == NULL) DPT_TRY(cut(s, r, SEGMENTS));
+    return run_way(s, SEGMENTS);
+}
+
+/* With collectives inside, ranks go on only if all have their recording. */
+static dpt_status record_alike(dpt_session *s, segment *g, bool *alike) {
+    bool exchanges = s->record->n_collective > 0 && s->o.control != NULL;
+    dpt_status status = record(s, g);
+    if (exchanges) status = dpt_control_agree(s->o.control, status);
+    *alike = status == DPT_OK || s->device->record != DPT_RECORD_AUTO;
+    return *alike ? status : DPT_OK;
+}
+
+/* One run in one way. */
 static dpt_status run_way(dpt_session *s, way w) {
     dpt_session_record *r = s->record;
     for (int64_t i = 0; i < r->n_segment[w]; i++) {
         segment *g = &r->segment[w][i];
+        bool alike = true;
         if (!g->record) {
             DPT_TRY(dpt_session_run_plain(s, g->first, g->end));
             continue;
         }
-        if (g->recording == NULL)
-            DPT_TRY(record(s, g));
-        else if (w == WHOLE && r->n_collective > 0)
+        if (g->recording == NULL) DPT_TRY(w == WHOLE ? record_alike(s, g, &alike) : record(s, g));
+        if (!alike) return keep_outside(s);
+        if (w == WHOLE && r->n_collective > 0)
             dpt_position_replay(s->o.comm->position, DPT_LANE_GRADIENTS, r->collective, r->n_collective);
         DPT_TRY(s->device->ops->replay(s->device, g->recording, s->stream));
     }
@@ -181,6 +214,7 @@ static dpt_status try_run(dpt_session *s, int64_t n) {
     dpt_event **timer = r->timer[w][n % TRIAL_RUNS];
     DPT_TRY(s->device->ops->event_record(s->device, timer[0], s->stream));
     DPT_TRY(run_way(s, w));
+    if (!r->on_trial) return DPT_OK;
     DPT_TRY(s->device->ops->event_record(s->device, timer[1], s->stream));
     return n + 1 == WAYS * TRIAL_RUNS ? decide(s) : DPT_OK;
 }
