@@ -206,6 +206,7 @@ static void not_blocking(void) {
     int ranks;
     ncclUniqueId id = share_id();
     ncclComm_t comm = NULL;
+    CHECK_CUDA(cudaSetDevice(check_rank()));
     cudaStream_t stream = make_stream();
     float *x = device_floats(&one, 1), *y = device_floats(&one, 1);
     CHECK_RESULT(begin_comm(&comm, &id, false), ncclInProgress);

@@ -191,7 +191,7 @@ static void *sum_blocks(void *argument) {
     for (int i = 0; i < 256 * BLOCKS; i++) x[i] = (float)(i % 256 % 3);
     cudaStream_t stream = make_stream();
     float *from = device_floats(x, 256 * BLOCKS), *to = device_floats(NULL, BLOCKS);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 30; i++) {
         CHECK_CUDA(cudaMemsetAsync(to, 0, sizeof sums, stream));
         for (int k = 0; k < 10; k++) CHECK_CUDA(probe_block_sum(from, to, BLOCKS, 3, stream));
         usleep((useconds_t)(1000 + i * 37 % 900));
