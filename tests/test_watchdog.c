@@ -28,7 +28,12 @@ static struct {
     int64_t step;
     char host[64], phase[16], message[DPT_WATCH_SENTENCE];
 } told;
-static atomic_int aborts, broken, warnings;
+static atomic_int aborts, broken, warnings, hangs;
+
+static void nap(double seconds) {
+    struct timespec t = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&t, NULL);
+}
 
 static void on_fatal(void *user, const dpt_failure *f) {
     CHECK(user == &told);
@@ -53,14 +58,10 @@ static void fake_abort(dpt_comm *c, double limit_s) {
 }
 static dpt_status fake_check(dpt_comm *c) {
     CHECK(c == &comm);
+    while (hangs) nap(0.01);
     return broken ? dpt_error(DPT_ERR_DEVICE, "the cable is out") : DPT_OK;
 }
 static const dpt_comm_ops fake_ops = {.check = fake_check, .abort = fake_abort};
-
-static void nap(double seconds) {
-    struct timespec t = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
-    nanosleep(&t, NULL);
-}
 
 enum { MOST_FDS = 1024 };
 static bool there_before[MOST_FDS];
@@ -168,6 +169,15 @@ static void out_of_step(void) {
     expect_told(DPT_ERR_INTERNAL, check_world() > 2 ? check_world() - 1 : -1, "ranks are out of step: ");
     CHECK(strstr(told.message, "collective 1: all_reduce of 4.0 MiB, then collective 2: all_gather") != NULL);
     CHECK(strstr(told.message, "collective 1: all_gather of 4.0 MiB, then collective 2: all_reduce") != NULL);
+    end();
+}
+
+/* A communicator that does not answer keeps nobody from being heard. */
+static void unanswered(void) {
+    if (!begin_with(0.8, 20, 60, NULL)) return;
+    hangs = 1;
+    expect_peace(1.6);
+    hangs = 0;
     end();
 }
 
@@ -290,7 +300,8 @@ static void refusals(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "watchdog", {"peace", peace}, {"stuck", stuck}, {"slow", slow},
-                      {"out_of_step", out_of_step}, {"failing", failing}, {"failing_and_closing", failing_and_closing},
-                      {"lost", lost}, {"root_lost", root_lost}, {"one_leaves", one_leaves},
-                      {"root_leaves", root_leaves}, {"stop_from_on_fatal", stop_from_on_fatal}, {"refusals", refusals});
+                      {"out_of_step", out_of_step}, {"unanswered", unanswered}, {"failing", failing},
+                      {"failing_and_closing", failing_and_closing}, {"lost", lost}, {"root_lost", root_lost},
+                      {"one_leaves", one_leaves}, {"root_leaves", root_leaves},
+                      {"stop_from_on_fatal", stop_from_on_fatal}, {"refusals", refusals});
 }

@@ -1,6 +1,7 @@
 /* watchdog.c: the thread of a rank. At every beat rank 0 sends where it is and judges what the others had answered to
  * the beat before, so that all views are of nearly one moment; the others answer, and look out for rank 0 alone. What
- * rank 0 finds it tells all; each then aborts its communicator and calls on_fatal.
+ * rank 0 finds it tells all; each then aborts its communicator and calls on_fatal. A second thread asks the
+ * communicator for its errors: should that wait, on a lock that a blocked call holds, heartbeats go on.
  *
  * Invariant: nothing here waits for a peer, and nothing calls MPI: a rank's thread goes on whatever its other threads
  * are blocked in. */
@@ -55,10 +56,16 @@ static void say_where(dpt_watchdog *w, dpt_watch_kind kind, double limit_s) {
 
 /* ---- the verdict ---- */
 
+/* Unless the communicator is just being asked, and does not answer: then it would not hear of an abort either. */
 static void abort_comm(dpt_watchdog *w) {
-    pthread_mutex_lock(&w->lock);
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += (long)(abort_limit_s * 1e9);
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    if (pthread_mutex_timedlock(&w->comm_lock, &end) != 0) return;
     if (w->comm && w->comm->ops && w->comm->ops->abort) w->comm->ops->abort(w->comm, abort_limit_s);
-    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&w->comm_lock);
 }
 
 static void carry_out(dpt_watchdog *w, const dpt_verdict *v) {
@@ -145,11 +152,35 @@ static void receive(dpt_watchdog *w, int i) {
 
 /* ---- the communicator of this rank ---- */
 
-/* Under the lock. */
+/* Under comm_lock. */
 static void check_comm(dpt_watchdog *w) {
-    if (w->failed != DPT_OK || w->comm == NULL || w->comm->ops == NULL || w->comm->ops->check == NULL) return;
-    w->failed = w->comm->ops->check(w->comm);
-    if (w->failed != DPT_OK) snprintf(w->said, sizeof w->said, "%.*s", (int)sizeof w->said - 1, dpt_last_error());
+    if (w->comm == NULL || w->comm->ops == NULL || w->comm->ops->check == NULL) return;
+    dpt_status status = w->comm->ops->check(w->comm);
+    pthread_mutex_lock(&w->lock);
+    if (status != DPT_OK && w->failed == DPT_OK)
+        snprintf(w->said, sizeof w->said, "%.*s", (int)sizeof w->said - 1, dpt_last_error());
+    if (w->failed == DPT_OK) w->failed = status;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static bool is_stopped(dpt_watchdog *w) {
+    pthread_mutex_lock(&w->lock);
+    bool stop = w->stop;
+    pthread_mutex_unlock(&w->lock);
+    return stop;
+}
+
+/* The second thread. */
+static void *ask(void *context) {
+    dpt_watchdog *w = context;
+    struct pollfd p = {.fd = w->wake, .events = POLLIN};
+    while (!is_stopped(w)) {
+        pthread_mutex_lock(&w->comm_lock);
+        check_comm(w);
+        pthread_mutex_unlock(&w->comm_lock);
+        poll(&p, 1, (int)(w->beat_s * 1000) + 1);
+    }
+    return NULL;
 }
 
 /* Tells rank 0, once; rank 0 looks for what may be behind it. If rank 0 says nothing, this rank speaks for itself. */
@@ -157,7 +188,6 @@ static void report_comm(dpt_watchdog *w) {
     dpt_watched *me = &w->ranks[w->rank];
     dpt_watch_message m = {.kind = DPT_WATCH_FAILED, .rank = w->rank, .verdict = {.rank = w->rank, .step = -1}};
     pthread_mutex_lock(&w->lock);
-    check_comm(w);
     m.verdict.status = w->failed;
     snprintf(m.verdict.message, sizeof m.verdict.message, "%s", w->said);
     pthread_mutex_unlock(&w->lock);
@@ -192,13 +222,6 @@ static void look(dpt_watchdog *w, double until) {
         if (w->polls[i].revents) receive(w, i);
 }
 
-static bool is_stopped(dpt_watchdog *w) {
-    pthread_mutex_lock(&w->lock);
-    bool stop = w->stop;
-    pthread_mutex_unlock(&w->lock);
-    return stop;
-}
-
 /* After a verdict there is nothing left to find out: sockets stay open until the stop, which ends the poll. */
 static void rest(dpt_watchdog *w) {
     struct pollfd p = {.fd = w->wake, .events = POLLIN};
@@ -229,6 +252,7 @@ static void *serve(void *context) {
     bool closed;
     for (int i = 0; i < w->n_link; i++) /* what is unread at a close would take the good-bye with it */
         while (dpt_watch_link_receive(&w->links[i], &closed)) continue;
+    pthread_join(w->checker, NULL);
     if (w->orphan) dpt_watchdog_free(w);
     return NULL;
 }
@@ -242,9 +266,10 @@ static dpt_status start_thread(dpt_watchdog *w) {
         if (is_root(w) || r == 0) dpt_watched_hear(&w->ranks[r], &none, now);
     }
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->runs = pthread_create(&w->thread, NULL, serve, w) == 0;
+    w->checks = pthread_create(&w->checker, NULL, ask, w) == 0;
+    w->runs = w->checks && pthread_create(&w->thread, NULL, serve, w) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    DPT_CHECK(w->runs, DPT_ERR_MEMORY, "the watchdog's thread could not be started");
+    DPT_CHECK(w->runs, DPT_ERR_MEMORY, "the watchdog's threads could not be started");
     return DPT_OK;
 }
 
@@ -273,6 +298,7 @@ dpt_status dpt_watchdog_start(const dpt_control *control, const dpt_watchdog_opt
         w->beat_s = beat_of(&w->limits);
         w->warned_rank = -1;
         pthread_mutex_init(&w->lock, NULL);
+        pthread_mutex_init(&w->comm_lock, NULL);
     }
     status = dpt_control_agree(control, status);
     if (status == DPT_OK) status = dpt_watchdog_connect(control, w);
@@ -288,10 +314,10 @@ void dpt_watchdog_watch(dpt_watchdog *w, dpt_comm *comm) {
     if (w == NULL) return;
     char said[sizeof w->said * 2];
     snprintf(said, sizeof said, "%s", dpt_last_error());
-    pthread_mutex_lock(&w->lock);
+    pthread_mutex_lock(&w->comm_lock);
     check_comm(w); /* the last look: what fails makes a rank close it */
     w->comm = comm;
-    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&w->comm_lock);
     dpt_error(DPT_OK, "%s", said);
 }
 
@@ -299,22 +325,21 @@ void dpt_watchdog_stop(dpt_watchdog **watchdog) {
     dpt_watchdog *w = watchdog ? *watchdog : NULL;
     if (w == NULL) return;
     *watchdog = NULL;
-    if (!w->runs) {
-        dpt_watchdog_free(w);
-        return;
-    }
-    bool own = pthread_equal(w->thread, pthread_self());
+    bool own = w->runs && pthread_equal(w->thread, pthread_self());
+    uint64_t one = 1;
     pthread_mutex_lock(&w->lock);
     w->stop = true;
     w->orphan = own;
     pthread_mutex_unlock(&w->lock);
+    if (w->wake >= 0 && write(w->wake, &one, sizeof one) != sizeof one) {
+    } /* at the next beat, then */
     if (own) {
         pthread_detach(w->thread);
         return;
     }
-    uint64_t one = 1;
-    if (write(w->wake, &one, sizeof one) != sizeof one) {
-    } /* at the next beat, then */
-    pthread_join(w->thread, NULL);
+    if (w->runs)
+        pthread_join(w->thread, NULL);
+    else if (w->checks)
+        pthread_join(w->checker, NULL);
     dpt_watchdog_free(w);
 }

@@ -21,13 +21,15 @@ struct dpt_watchdog {
     struct pollfd *polls;  /* the links, and wake */
     int n_link;
     int wake; /* an eventfd: there is something under the lock */
-    pthread_t thread;
-    bool runs;
+    pthread_t thread, checker;
+    bool runs, checks; /* the threads were started */
+
+    pthread_mutex_t comm_lock; /* held while the communicator is asked, however long that takes */
+    dpt_comm *comm;            /* watched; NULL: none */
 
     pthread_mutex_t lock;
-    dpt_comm *comm; /* watched; NULL: none */
-    bool stop;      /* say good-bye and end */
-    bool orphan;    /* stopped by the thread itself: it frees the watchdog at its end */
+    bool stop;   /* say good-bye and end */
+    bool orphan; /* stopped by the thread itself: it frees the watchdog at its end */
     dpt_status failed;
     char said[DPT_WATCH_SENTENCE / 2]; /* of the watched communicator */
 

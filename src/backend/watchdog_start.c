@@ -163,6 +163,7 @@ void dpt_watchdog_free(dpt_watchdog *w) {
     for (int i = 0; i < w->n_link; i++) dpt_watch_link_close(&w->links[i]);
     if (w->wake >= 0) close(w->wake);
     pthread_mutex_destroy(&w->lock);
+    pthread_mutex_destroy(&w->comm_lock);
     dpt_free(w->ranks);
     dpt_free(w->links);
     dpt_free(w->polls);

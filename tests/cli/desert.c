@@ -67,7 +67,8 @@ static dpt_status run(char **word) {
 }
 
 int main(int argc, char **argv) {
-    MPI_Init(NULL, NULL);
+    int provided;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided); /* NCCL on the host needs it */
     if (argc != 5) return 64;
     dpt_status status = run(argv + 1);
     if (status != DPT_OK) printf("failed %d: %s\n", my_rank, dpt_last_error());
