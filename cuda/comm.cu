@@ -27,13 +27,13 @@ static unsigned blocks_for(size_t count) {
 }
 
 dpt_status dpt_comm_to_bf16(const float *from, void *to, size_t count, dpt_stream *stream) {
-    __nv_bfloat16 *half = (__nv_bfloat16 *)to;
-    return DPT_LAUNCH((convert_kernel<float, __nv_bfloat16>), blocks_for(count), 256, 0, stream, from, half,
+    __nv_bfloat16 *rounded = (__nv_bfloat16 *)to;
+    return DPT_LAUNCH((convert_kernel<float, __nv_bfloat16>), blocks_for(count), 256, 0, stream, from, rounded,
                       (int64_t)count);
 }
 
 dpt_status dpt_comm_from_bf16(const void *from, float *to, size_t count, dpt_stream *stream) {
-    const __nv_bfloat16 *half = (const __nv_bfloat16 *)from;
-    return DPT_LAUNCH((convert_kernel<__nv_bfloat16, float>), blocks_for(count), 256, 0, stream, half, to,
+    const __nv_bfloat16 *rounded = (const __nv_bfloat16 *)from;
+    return DPT_LAUNCH((convert_kernel<__nv_bfloat16, float>), blocks_for(count), 256, 0, stream, rounded, to,
                       (int64_t)count);
 }

@@ -184,12 +184,19 @@ static void no_segments(void) {
     call.out[0] = kernel_scalar(&square, DPT_F64);
     kernel_run(&call, 1);
     CHECK(square == 0);
+    double before_it = 3.5;
+    call.n_in = 1;
+    call.in[0] = kernel_scalar(&before_it, DPT_F64);
+    kernel_run(&call, 1);
+    CHECK(square == 3.5);
 }
 
-static double square_norm_of(int times) {
+/* Onto *before_it, where there is one. */
+static double square_norm_of(double *before_it, int times) {
     double square = -1;
     dpt_call call = update_call(DPT_OP_SQUARE_NORM);
-    call.n_in = 0, call.n_out = 1;
+    call.n_in = before_it != NULL, call.n_out = 1;
+    if (before_it) call.in[0] = kernel_scalar(before_it, DPT_F64);
     call.out[0] = kernel_scalar(&square, DPT_F64);
     kernel_run_times(&call, 1, times);
     return square;
@@ -201,9 +208,10 @@ static void square_norm(void) {
     double square = 0;
     for (int s = 0; s < SEGMENTS; s++)
         for (int64_t i = 0; i < segments[s].count; i++) square += pow(get(now.g, &segments[s], i), 2);
-    const double once = square_norm_of(1), often = square_norm_of(3);
+    const double once = square_norm_of(NULL, 1), often = square_norm_of(NULL, 3);
     CHECK_NEAR(once / square, 1, 2e-12);
     CHECK(memcmp(&once, &often, sizeof once) == 0);
+    CHECK_NEAR(square_norm_of(&square, 3) / square, 2, 4e-12);
 }
 
 /* ---- copies ---- */

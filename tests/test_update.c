@@ -215,15 +215,19 @@ static void not_ok_changes_nothing(void) {
 
 /* ---- norm and guard ---- */
 
-static double norm_with(training *t, int threads) {
+/* Onto *before, where there is one. */
+static double norm_onto(training *t, double *before, int threads) {
     double square = -1;
     dpt_call call = update_call(t, DPT_OP_SQUARE_NORM);
-    call.n_in = 0;
+    call.n_in = before != NULL;
     call.n_out = 1;
+    if (before) call.in[0] = kernel_scalar(before, DPT_F64);
     call.out[0] = kernel_scalar(&square, DPT_F64);
     kernel_run(&call, threads);
     return square;
 }
+
+static double norm_with(training *t, int threads) { return norm_onto(t, NULL, threads); }
 
 static void square_norm(void) {
     start(&one);
@@ -233,6 +237,7 @@ static void square_norm(void) {
     double got = norm_with(&one, 1), again = norm_with(&one, 3);
     CHECK_NEAR(got, square, 1e-12);
     CHECK(memcmp(&got, &again, sizeof got) == 0);
+    CHECK_NEAR(norm_onto(&one, &square, 2), 2 * square, 1e-12);
     for (int64_t i = 0; i < LONG; i++) put(&one.g, 0, i, 1e30); /* f32 alone would overflow */
     CHECK_NEAR(norm_with(&one, 1) / (LONG * 1e60), 1, 1e-6);
     put(&one.g, 0, LONG - 1, NAN);

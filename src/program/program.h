@@ -46,7 +46,7 @@ typedef struct dpt_program_options {
     dpt_update_rule update;
     dpt_precision precision;
     uint64_t seed;
-    bool gathers; /* the parameters, sharded, come from all ranks first */
+    bool gathers;   /* the parameters, sharded, come from all ranks first */
     bool unfused;   /* skip the fuse pass: tests compare both */
     bool canonical; /* the layout pass chooses nothing: tests compare both */
     dpt_pass_fn after_pass;
@@ -105,7 +105,8 @@ dpt_status dpt_precision_declare(dpt_graph *graph, dpt_precision precision);
 dpt_status dpt_pass_lower(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Decides in which type each value is computed; inserts casts. fp32 and tf32: changes nothing. */
 dpt_status dpt_pass_precision(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* Appends backward nodes; a grad_store marks where a parameter's gradient is final. fp16: starts from the loss scale. */
+/* Appends backward nodes; a grad_store marks where a parameter's gradient is final. fp16: starts from the loss scale.
+ */
 dpt_status dpt_pass_gradient(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Finds how each value stands on the ranks; inserts collectives; makes the buckets of the gradient arena. */
 dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
