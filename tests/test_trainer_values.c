@@ -229,6 +229,7 @@ static void memory(void) {
 
 /* Steps, evaluation and prediction of a trainer that runs already allocate nothing. */
 static void steady_state(void) {
+    enum { WARM_UP = 12 }; /* steps in which a device's ways to record are made and tried */
     for (int accumulate = 1; accumulate <= 2; accumulate++) {
         trainer_side s;
         batch b;
@@ -241,8 +242,8 @@ static void steady_state(void) {
         if (!trainer_side_open(&s, MPI_COMM_WORLD, 1, build, &o)) return;
         share_arrays(&s, b.array, 3, SHARE_UNEVEN, mine);
         share_of(ROWS, SHARE_UNEVEN, &begin, &n);
-        for (int k = 0; k < 8; k++) {
-            if (k == 4) before = dpt_alloc_count();
+        for (int k = 0; k < WARM_UP + 4; k++) {
+            if (k == WARM_UP) before = dpt_alloc_count();
             CHECK_OK(dpt_trainer_step(s.trainer, mine, 3, NULL));
             CHECK_OK(dpt_trainer_evaluate(s.trainer, mine, 3));
             CHECK_OK(dpt_trainer_predict(s.trainer, mine, 1, "y", y, (size_t)n * sizeof *y));
