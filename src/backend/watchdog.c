@@ -259,7 +259,9 @@ static void *serve(void *context) {
 
 static dpt_status start_thread(dpt_watchdog *w) {
     sigset_t all, before;
-    sigfillset(&all); /* signals are the program's: its own threads take them */
+    sigfillset(&all); /* signals are the program's: its own threads take them, but for a thread's own faults */
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
     double now = dpt_clock_s();
     for (int r = 0; r < w->world; r++) {
         dpt_position_view none = {.step = -1};
