@@ -71,7 +71,7 @@ static void wait_for(dpt_comm_abortion *a, double limit_s) {
         if (pthread_cond_timedwait(&a->changed, &a->lock, &until) != 0) break;
     pthread_mutex_unlock(&a->lock);
     if (is_running(a))
-        dpt_log(DPT_LOG_WARNING, "NCCL has not ended its communicator within %g s of the abort", limit_s);
+        dpt_log(DPT_LOG_INFO, "NCCL has not ended its communicator within %g s of the abort", limit_s);
 }
 
 static void abort_comm(dpt_nccl_comm *m, double limit_s) {
