@@ -11,8 +11,9 @@
 #include "base/log.h"
 #include "cuda/comm_nccl.h"
 
-/* Seconds that ranks have to end together before the communicator is aborted, and that the abort has then. */
-static const double end_limit_s = 60, abort_limit_s = 10;
+/* Seconds that ranks have to end together before the communicator is aborted, and that the abort has then. Together
+ * less than the others, who may wait in a collective, need to call this rank stuck: its own message comes first. */
+static const double end_limit_s = 5, abort_limit_s = 10;
 
 struct dpt_comm_abortion {
     pthread_mutex_t lock;

@@ -54,7 +54,7 @@ build_part() { bash launch/build.sh "$@" || { count 0 1 0 && false; }; }
 sanitizer_parts() {
     heading "AddressSanitizer and UBSan"
     if build_part asan; then
-        ctest_part build-asan -LE '^(long|cuda)$'
+        RANK_COUNTS=1 ctest_part build-asan -LE '^(long|cuda)$' # messages of several ranks: in the default build
         ctest_part build-asan --no-tests=ignore -R '^(op_kernels|update|norm|cuda_step)_cuda$'
     fi
     heading "ThreadSanitizer"
@@ -68,7 +68,7 @@ coverage_part() {
     heading "coverage"
     build_part coverage || return 0
     find build-coverage -name '*.gcda' -delete
-    ctest_part build-coverage -LE '^(long|cuda)$'
+    RANK_COUNTS=1 ctest_part build-coverage -LE '^(long|cuda)$'
     # of the GPU's tests those that reach its lines soonest: counting makes them slow
     ctest_part build-coverage --no-tests=ignore \
         -R '^(device_cuda|comm_staged|cuda_(conv|product|step|update)|golden|half|layout_kernels|norm|op_kernels|update)_cuda'

@@ -280,6 +280,12 @@ static void frames(void) {
     if (!CHECK(dpt_watch_decode(frame, token, WORLD, &back))) return;
     CHECK(memcmp(&m.view, &back.view, sizeof m.view) == 0);
     CHECK(back.kind == DPT_WATCH_BEAT && back.rank == 2);
+    for (uint8_t what = 0; what <= DPT_CONTROL_KINDS; what++) { /* whatever ranks do together can be told */
+        m.view.lane[DPT_LANE_CONTROL].record[5].what = what;
+        dpt_watch_encode(&m, token, frame);
+        CHECK(dpt_watch_decode(frame, token, WORLD, &back) == (what < DPT_CONTROL_KINDS));
+        if (what < DPT_CONTROL_KINDS) CHECK(dpt_control_text((dpt_control_kind)what)[0] != 0);
+    }
     m = (dpt_watch_message){.kind = DPT_WATCH_VERDICT, .rank = 0};
     m.verdict = (dpt_verdict){DPT_ERR_PEER, 3, 123, DPT_PHASE_SAVE, "n2", "rank 3"};
     dpt_watch_encode(&m, token, frame);

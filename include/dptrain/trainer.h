@@ -65,7 +65,7 @@ typedef struct dpt_metrics {
     double loss;      /* weighted mean over all ranks */
     double grad_norm; /* before clipping */
     double lr;
-    int skipped; /* loss or gradient was not finite: nothing was updated */
+    int skipped; /* loss or gradient was not finite: nothing was updated (by bucket: not in the buckets concerned) */
 } dpt_metrics;
 
 /* One step on this rank's rows: one array an input, in any order. rows may be 0 and may differ between ranks, not

@@ -194,7 +194,7 @@ static dpt_status checked_wait(dpt_comm *comm, uint64_t ticket, dpt_stream *stre
     checked_comm *c = comm->state;
     if (!(ticket & is_copied)) return c->inner.ops->wait(&c->inner, ticket, stream);
     copy *at = &c->copies[ticket & ~is_copied];
-    dpt_status status = c->inner.ops->wait(&c->inner, at->inner_ticket, stream);
+    dpt_status status = dpt_control_agree(&c->control, c->inner.ops->wait(&c->inner, at->inner_ticket, stream));
     if (status == DPT_OK) status = compare(c, comm, at, stream);
     dpt_free(at->host);
     at->host = NULL;
@@ -300,5 +300,7 @@ dpt_status dpt_checked_comm_open(const dpt_control *control, dpt_device *device,
     c->sum = sum;
     c->control.comm = MPI_COMM_NULL;
     take_inner(c, inner, comm);
-    return dpt_control_open(&c->control, control->comm);
+    DPT_TRY(dpt_control_open(&c->control, control->comm));
+    c->control.position = control->position;
+    return DPT_OK;
 }

@@ -25,7 +25,8 @@ typedef enum dpt_control_kind {
     DPT_CONTROL_MAX,
     DPT_CONTROL_PREFIX,
     DPT_CONTROL_AGREE,
-    DPT_CONTROL_MEET
+    DPT_CONTROL_MEET,
+    DPT_CONTROL_KINDS
 } dpt_control_kind;
 const char *dpt_control_text(dpt_control_kind kind); /* "agreement" */
 

@@ -2,13 +2,13 @@
  *
  * The named fabrics are nodes of 8 H100 with NVSwitch and 8 adapters of 400 Gbit/s, from NCCL's own figures:
  *
- * 8xnvlink   latency: 25 us, what NCCL's tuner takes for NVLS on Hopper. Bandwidth: 475 GB/s bus (measured 470..480
- * with NVLS), and an all-reduce over p ranks moves 2(p-1)/p of its bytes over each rank's link: 475 * 8/14 = 271 GB/s.
- * Half of it is reached at 25 us * 271 GB/s = 6.8 MB; measured: about 7 MB. N-nodes    latency: NVLS tree, 25 + 2
- * floor(log2 N) 20.9 us: 109 us at 4, 318 us at 128. Bandwidth: a node's adapters carry 8 * 50 = 400 GB/s, of which 88
- * % are reached: with that, half of the bandwidth at 128 nodes comes at the measured 56 MB. Between nodes, too,
- * 2(N-1)/N of the bytes cross: 352 * N/(2(N-1)) = 235 GB/s at 4, 177 GB/s at 128; both are less than what a node does
- * inside. */
+ * - 8xnvlink. Latency: 25 us, what NCCL's tuner takes for NVLS on Hopper. Bandwidth: 475 GB/s bus (measured 470 to 480
+ *   with NVLS), and an all-reduce over p ranks moves 2(p-1)/p of its bytes over each rank's link: 475 * 8/14 =
+ *   271 GB/s. Half of it is reached at 25 us * 271 GB/s = 6.8 MB; measured: about 7 MB.
+ * - N-nodes. Latency: NVLS tree, 25 + 2 floor(log2 N) 20.9 us: 109 us at 4, 318 us at 128. Bandwidth: a node's adapters
+ *   carry 8 * 50 = 400 GB/s, of which 88 % are reached: with that, half of the bandwidth at 128 nodes comes at the
+ *   measured 56 MB. Between nodes, too, 2(N-1)/N of the bytes cross: 352 * N/(2(N-1)) = 235 GB/s at 4, 177 GB/s at 128;
+ *   both are less than what a node does inside. */
 #include "backend/fabric.h"
 
 #include <math.h>

@@ -34,10 +34,12 @@ static void post(dpt_watchdog *w, int link, const uint8_t *frame, double limit_s
         if (dpt_watch_link_send(&w->links[link], frame) || dpt_clock_s() >= end) return;
 }
 
+/* The limit is that of all links together: many may lead to one host that is cut off. */
 static void post_all(dpt_watchdog *w, const dpt_watch_message *m, double limit_s) {
     uint8_t frame[DPT_WATCH_FRAME];
+    double end = dpt_clock_s() + limit_s;
     dpt_watch_encode(m, w->token, frame);
-    for (int i = 0; i < w->n_link; i++) post(w, i, frame, limit_s);
+    for (int i = 0; i < w->n_link; i++) post(w, i, frame, end - dpt_clock_s());
 }
 
 /* Where this rank is now, into its own table. */
@@ -205,10 +207,11 @@ static void forgive_gap(dpt_watchdog *w) {
     double now = dpt_clock_s(), gap = now - w->looked_s;
     w->looked_s = now;
     if (gap < 2 * w->beat_s) return;
-    for (int r = 0; r < w->world; r++) {
-        w->ranks[r].heard_s += gap;
-        w->ranks[r].moved_s += gap;
-        for (int lane = 0; lane < DPT_LANE_COUNT; lane++) w->ranks[r].stands_s[lane] += gap;
+    for (int r = 0; r < w->world; r++) { /* what was read within the gap is of now */
+        w->ranks[r].heard_s = fmin(w->ranks[r].heard_s + gap, now);
+        w->ranks[r].moved_s = fmin(w->ranks[r].moved_s + gap, now);
+        for (int lane = 0; lane < DPT_LANE_COUNT; lane++)
+            w->ranks[r].stands_s[lane] = fmin(w->ranks[r].stands_s[lane] + gap, now);
     }
 }
 
@@ -248,7 +251,7 @@ static void *serve(void *context) {
     }
     if (w->fatal) rest(w);
     report_comm(w);
-    say_where(w, DPT_WATCH_BYE, send_limit_s);
+    if (!w->orphan) say_where(w, DPT_WATCH_BYE, send_limit_s); /* else on_fatal has taken position and context away */
     bool closed;
     for (int i = 0; i < w->n_link; i++) /* what is unread at a close would take the good-bye with it */
         while (dpt_watch_link_receive(&w->links[i], &closed)) continue;

@@ -111,7 +111,7 @@ static bool is_sound_view(const dpt_position_view *v) {
     if (v->phase < 0 || v->phase >= DPT_PHASE_COUNT || v->step < -1) return false;
     for (int i = 0; i < DPT_POSITION_RECORDS; i++)
         if (v->lane[DPT_LANE_GRADIENTS].record[i].what > DPT_BROADCAST ||
-            v->lane[DPT_LANE_CONTROL].record[i].what > DPT_CONTROL_AGREE)
+            v->lane[DPT_LANE_CONTROL].record[i].what >= DPT_CONTROL_KINDS)
             return false;
     return true;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "backend/watchdog_private.h"
@@ -17,6 +18,7 @@
 static const double start_limit_s = 20;
 static const double stranger_limit_s = 2; /* to say who it is */
 enum { STRANGERS = 64 };                  /* connections that have not said who they are yet */
+enum { SPARE_FILES = STRANGERS + 64 };    /* what else rank 0 has open */
 
 /* ---- rank 0 takes the others in ---- */
 
@@ -49,6 +51,11 @@ static void welcome(reception *r, dpt_watch_link *from, int rank) {
     from->fd = -1;
     dpt_watch_encode(&m, r->w->token, frame);
     dpt_watch_link_send(to, frame);
+    bool closed;
+    dpt_watch_link_receive(to, &closed);
+    if (!closed) return;
+    dpt_watch_link_close(to); /* it has given up this way, too */
+    r->arrived--;
 }
 
 static void listen_to(reception *r, int i) {
@@ -125,6 +132,11 @@ static dpt_status prepare(dpt_watchdog *w, dpt_watch_invitation *invitation, int
     DPT_CHECK(w->wake >= 0, DPT_ERR_IO, "the watchdog's eventfd cannot be made: %s", strerror(errno));
     DPT_TRY(dpt_watch_addresses(w->o.interface, invitation->address, &invitation->n_address));
     if (w->rank > 0) return DPT_OK;
+    struct rlimit files = {0};
+    DPT_CHECK(getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= (rlim_t)w->world + SPARE_FILES, DPT_ERR_CONFIG,
+              "the watchdog of rank 0 needs a socket for each of %d ranks, and open files are limited to %llu: raise "
+              "that (ulimit -n), or take watchdog.enabled=false",
+              w->world, (unsigned long long)files.rlim_cur);
     ssize_t n = getrandom(invitation->token, sizeof invitation->token, 0);
     DPT_CHECK(n == (ssize_t)sizeof invitation->token, DPT_ERR_IO, "no random numbers: %s", strerror(errno));
     memcpy(invitation->host, w->host, sizeof invitation->host);

@@ -2,10 +2,13 @@
  * put exit_report.json in its place speaks for all; rank 0 has a head start. Where there is no run directory rank 0
  * speaks, or rank 1 if rank 0 is the one that failed, and others only if nobody ends the job before it is their turn.
  *
- * Invariant: nothing here takes a lock that the main thread could hold while it is blocked: no stdio but a flush that
- * is tried. */
+ * Invariant: nothing here waits without a bound: for a lock that the main thread may hold while it is blocked, or for
+ * a file system that has stopped, which may be why ranks are stuck. So the report is written on a thread of its own. */
 #include "cli/fatal.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,10 +21,10 @@
 #include "base/memory.h"
 
 enum { UNARMED, ARMED, FATAL, TERMINATED };
-enum { LAST_RESORT_S = 10 };             /* a file system that hangs must not keep the process */
-static const double term_grace_s = 0.2;  /* in which a loss from before the signal may still be noticed */
-static const double term_linger_s = 0.3; /* so that others get the signal before they see this process gone */
-static const double linger_s = 0.25;     /* so that the launcher sees what came first */
+enum { REPORT_S = 3, LAST_RESORT_S = 10 }; /* a file system that hangs must not keep the process */
+static const double term_grace_s = 0.2;    /* in which a loss from before the signal may still be noticed */
+static const double term_linger_s = 0.3;   /* so that others get the signal before they see this process gone */
+static const double linger_s = 0.25;       /* so that the launcher sees what came first */
 
 static atomic_int state;
 static atomic_bool term_seen;
@@ -77,6 +80,39 @@ static bool report(const dpt_cli *cli, const dpt_failure *f, int code, bool *fir
     return folder && dpt_exit_report_write_first(folder, cli->control.rank, &r, first) == DPT_OK;
 }
 
+/* ---- the report, for a bounded time ---- */
+
+typedef struct reporting {
+    const dpt_cli *cli;
+    const dpt_failure *failure;
+    int code;
+    bool first, written;
+    sem_t done;
+} reporting;
+
+static void *run_report(void *context) {
+    reporting *r = context;
+    r->written = report(r->cli, r->failure, r->code, &r->first);
+    sem_post(&r->done);
+    return NULL;
+}
+
+/* Whether there is a report now; first: it is this rank's. The thread may outlive the wait, the process does not. */
+static bool report_in_time(const dpt_cli *cli, const dpt_failure *f, int code, bool *first) {
+    static reporting r;
+    pthread_t thread;
+    struct timespec until;
+    r = (reporting){.cli = cli, .failure = f, .code = code};
+    if (sem_init(&r.done, 0, 0) != 0 || pthread_create(&thread, NULL, run_report, &r) != 0) return false;
+    pthread_detach(thread);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += REPORT_S;
+    while (sem_timedwait(&r.done, &until) != 0)
+        if (errno != EINTR) return false;
+    *first = r.first;
+    return r.written;
+}
+
 /* Whether it is this rank that speaks, where no file decides it. */
 static bool speaks(const dpt_cli *cli, const dpt_failure *f) {
     int rank = cli->control.rank;
@@ -102,7 +138,7 @@ static void on_fatal(void *user, const dpt_failure *f) {
     if (!atomic_compare_exchange_strong(&state, &armed, FATAL)) return;
     alarm(LAST_RESORT_S);
     if (rank > 0) nap(rank < 20 ? 0.1 + 0.02 * rank : 0.5);
-    bool written = report(cli, f, code, &first);
+    bool written = report_in_time(cli, f, code, &first);
     if (written ? first : speaks(cli, f)) say(f->message);
     for (double end = dpt_clock_s() + linger_s; dpt_clock_s() < end && !atomic_load(&term_seen);) nap(0.01);
     flush_output();

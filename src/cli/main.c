@@ -4,9 +4,11 @@
  */
 #include <mpi.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -126,15 +128,20 @@ static void find_cause(dpt_cli *cli, const char *message, bool all, char *host, 
         dpt_control_broadcast(&cli->control, host, bytes, *rank);
 }
 
+/* Rank 0 has the run directory; a rank that ends alone knows where it is. */
 static void write_report(dpt_cli *cli, int code, const char *message, const char *host) {
-    if (cli->run == NULL) return;
+    const char *folder = atomic_load(&cli->folder);
+    bool first;
     char now[32];
+    if (cli->run == NULL && folder == NULL) return;
     dpt_clock_utc(now, sizeof now);
     cli->report.exit_code = code;
     cli->report.message = code ? message : NULL;
     cli->report.host = host;
     cli->report.ended = now;
-    if (dpt_exit_report_write(dpt_run_dir_path(cli->run), &cli->report) != DPT_OK) print_failure(dpt_last_error());
+    dpt_status status = cli->run ? dpt_exit_report_write(dpt_run_dir_path(cli->run), &cli->report)
+                                 : dpt_exit_report_write_first(folder, cli->control.rank, &cli->report, &first);
+    if (status != DPT_OK) print_failure(dpt_last_error());
     dpt_run_dir_close(&cli->run);
 }
 
@@ -189,6 +196,14 @@ static bool is_first_rank(void) {
     return rank == NULL || strcmp(rank, "0") == 0;
 }
 
+/* Rank 0 has a socket for every other rank. */
+static void raise_file_limit(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files); /* else the watchdog says what is missing */
+}
+
 int main(int argc, char **argv) {
     char started[32];
     dpt_clock_utc(started, sizeof started);
@@ -203,6 +218,7 @@ int main(int argc, char **argv) {
         if (is_first_rank()) printf("dptrain %s\n", dpt_version());
         return 0;
     }
+    raise_file_limit();
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow (ulimit -f) fails like one on a full disk */
     const command *c;
     if (find_command(word, &c) != DPT_OK) {

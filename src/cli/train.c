@@ -172,8 +172,10 @@ static dpt_status check_finite(training *t, const dpt_metrics *m) {
 static dpt_status account(training *t, const dpt_metrics *m, dpt_status *mine) {
     if (m->step < 0) return DPT_OK;
     int64_t epoch = m->step / t->per_epoch + 1;
+    dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE); /* files may take their time */
     if (is_root(t)) dpt_progress_step(&t->progress, m->step + 1, epoch, m->loss, m->rows, dpt_clock_s());
     if (*mine == DPT_OK) *mine = log_step(t, epoch, m);
+    dpt_position_phase(t->job.ctx->position, before);
     return check_finite(t, m);
 }
 
@@ -207,7 +209,9 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     t->cli->report.step = step + 1;
     t->cli->report.epoch = (int64_t)batch->epoch + 1;
     dpt_loader_release(t->loader);
+    dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
     DPT_TRY(dpt_profiler_end(&t->profiler, &t->job, step, waited_s));
+    dpt_position_phase(t->job.ctx->position, DPT_PHASE_STEP);
     return account(t, &m, mine);
 }
 
@@ -224,15 +228,16 @@ static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *
     enter(t, DPT_PHASE_EVALUATE);
     DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
     DPT_TRY(dpt_job_evaluate(&t->job, &e));
-    enter(t, DPT_PHASE_STEP);
     *shown = (dpt_progress_evaluation){
         .loss = e.loss, .accuracy = accuracy_of(&e), .samples = e.rows, .seconds = dpt_clock_s() - begin};
     t->logged_s += shown->seconds;
-    if (!is_root(t)) return DPT_OK;
-    dpt_progress_evaluated(&t->progress, epoch, shown);
-    const dpt_metric metrics[] = {
-        {"epoch", (double)epoch}, {"loss", e.loss}, {"accuracy", shown->accuracy}, {"samples", (double)e.rows}};
-    *mine = dpt_metrics_log_write(t->log, "evaluate", metrics, sizeof metrics / sizeof *metrics);
+    if (is_root(t)) {
+        dpt_progress_evaluated(&t->progress, epoch, shown);
+        const dpt_metric metrics[] = {
+            {"epoch", (double)epoch}, {"loss", e.loss}, {"accuracy", shown->accuracy}, {"samples", (double)e.rows}};
+        *mine = dpt_metrics_log_write(t->log, "evaluate", metrics, sizeof metrics / sizeof *metrics);
+    }
+    enter(t, DPT_PHASE_STEP);
     return DPT_OK;
 }
 

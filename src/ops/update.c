@@ -2,7 +2,8 @@
  *
  * Order is kept by tokens: grad_store... -> [buckets] -> square_norm -> guard -> sgd | adamw, assign. The optimisers
  * work on stretches of the arenas (dpt_segment), one pass each, and touch nothing else. Invariant: where the guard
- * finds a number that is not finite, no parameter, no moment and no state changes. */
+ * finds a number that is not finite, no parameter, no moment and no state changes. By bucket each bucket has a guard of
+ * its own, and the others are updated. */
 #include <math.h>
 #include <string.h>
 

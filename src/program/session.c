@@ -3,6 +3,7 @@
 #include "program/session_private.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -188,12 +189,16 @@ static dpt_status run_collective(dpt_session *s, dpt_session_step *st) {
     dpt_session_exchange e;
     if (!dpt_session_exchange_of(s, st, &e)) return comm->ops->wait(comm, *st->ticket, s->stream);
     if (st->opens) DPT_TRY(comm->ops->group(comm, true));
-    DPT_TRY(dpt_comm_start(comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket));
-    return st->closes ? comm->ops->group(comm, false) : DPT_OK;
+    dpt_status status = dpt_comm_start(comm, e.what, e.data, e.count, e.dtype, s->stream, st->ticket);
+    if (status == DPT_OK) return st->closes ? comm->ops->group(comm, false) : DPT_OK;
+    char first[1024];
+    snprintf(first, sizeof first, "%s", dpt_last_error());
+    if (comm->ops->group) comm->ops->group(comm, false); /* none may stay open */
+    return dpt_error(status, "%s", first);
 }
 
 dpt_status dpt_session_step_run(dpt_session *s, dpt_session_step *st) {
-    if (s->o.comm) dpt_position_tick(s->o.comm->position);
+    if (s->o.control) dpt_position_tick(s->o.control->position);
     return st->kernel ? st->kernel->run(&st->call, s->stream) : run_collective(s, st);
 }
 

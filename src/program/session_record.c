@@ -140,12 +140,14 @@ static dpt_status record(dpt_session *s, segment *g) {
 static dpt_status run_way(dpt_session *s, way w);
 
 /* A communicator that cannot be recorded here after all. Nothing has been run yet: the step is made in segments, and so
- * are all that follow. */
+ * are all that follow, if the communicator has not failed for good. */
 static dpt_status keep_outside(dpt_session *s) {
     dpt_session_record *r = s->record;
+    dpt_comm *comm = s->o.comm;
     dpt_log(DPT_LOG_WARNING,
             "the exchange of gradients cannot be recorded into a CUDA graph, so it stays between them: %s",
             dpt_last_error());
+    DPT_TRY(dpt_control_agree(s->o.control, comm->ops->check ? comm->ops->check(comm) : DPT_OK));
     drop_way(s, r, WHOLE);
     drop_timers(s, r);
     r->on_trial = false;
@@ -163,6 +165,14 @@ static dpt_status record_alike(dpt_session *s, segment *g, bool *alike) {
     return *alike ? status : DPT_OK;
 }
 
+/* Without collectives inside, this rank alone may go without a recording: the calls are then queued one by one. */
+static dpt_status record_or_queue(dpt_session *s, segment *g) {
+    if (record(s, g) == DPT_OK) return DPT_OK;
+    dpt_log(DPT_LOG_WARNING, "a part of the step cannot be recorded, and is queued call by call: %s", dpt_last_error());
+    g->record = false;
+    return dpt_session_run_plain(s, g->first, g->end);
+}
+
 /* One run in one way. */
 static dpt_status run_way(dpt_session *s, way w) {
     dpt_session_record *r = s->record;
@@ -173,19 +183,20 @@ static dpt_status run_way(dpt_session *s, way w) {
             DPT_TRY(dpt_session_run_plain(s, g->first, g->end));
             continue;
         }
-        if (g->recording == NULL) DPT_TRY(w == WHOLE ? record_alike(s, g, &alike) : record(s, g));
+        if (g->recording == NULL) DPT_TRY(w == WHOLE ? record_alike(s, g, &alike) : record_or_queue(s, g));
         if (!alike) return keep_outside(s);
+        if (g->recording == NULL) continue;
         if (w == WHOLE && r->n_collective > 0)
             dpt_position_replay(s->o.comm->position, DPT_LANE_GRADIENTS, r->collective, r->n_collective);
+        if (s->o.control) dpt_position_tick(s->o.control->position);
         DPT_TRY(s->device->ops->replay(s->device, g->recording, s->stream));
     }
     return DPT_OK;
 }
 
-/* Of each way the shortest run on this rank, then the longest of these over ranks. */
-static dpt_status decide(dpt_session *s) {
-    dpt_session_record *r = s->record;
-    double best[WAYS];
+/* Seconds of the shortest run of each way. */
+static dpt_status read_timers(const dpt_session *s, double best[WAYS]) {
+    const dpt_session_record *r = s->record;
     DPT_TRY(s->device->ops->stream_sync(s->device, s->stream));
     for (int w = 0; w < WAYS; w++) {
         best[w] = 1e300;
@@ -195,6 +206,14 @@ static dpt_status decide(dpt_session *s) {
             if (took_s < best[w]) best[w] = took_s;
         }
     }
+    return DPT_OK;
+}
+
+/* Of each way the shortest run on this rank, then the longest of these over ranks. */
+static dpt_status decide(dpt_session *s) {
+    dpt_session_record *r = s->record;
+    double best[WAYS];
+    DPT_TRY(dpt_control_agree(s->o.control, read_timers(s, best)));
     DPT_TRY(dpt_control_max_f64(s->o.control, best, WAYS));
     r->chosen = best[SEGMENTS] < best[WHOLE] ? SEGMENTS : WHOLE;
     r->on_trial = false;

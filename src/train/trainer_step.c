@@ -229,15 +229,12 @@ static dpt_status run_step(dpt_trainer *t, dpt_step_request *r, dpt_metrics *met
     if (r->mine == DPT_OK && t->graph->n_loss == 0) r->mine = dpt_error(DPT_ERR_ARG, "the graph has no loss");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
-    dpt_comm_begin_step(&t->ctx->comm, t->step);
-    if (t->train.session)
-        DPT_TRY(run_whole(t, t->train.session, r, &a));
-    else
-        DPT_TRY(run_accumulated(t, r, &a));
+    dpt_status status = t->train.session ? run_whole(t, t->train.session, r, &a) : run_accumulated(t, r, &a);
+    t->merged = false; /* after a failure, too: on all ranks alike, as gathers depend on it */
+    t->cut_params = t->cut_grads = t->plan.sharded;
+    DPT_TRY(status);
     DPT_TRY(post_metrics(t, t->train.session ? t->train.session : t->apply.session, &a));
     t->step++;
-    t->merged = false;
-    t->cut_params = t->cut_grads = t->plan.sharded;
     return t->posted - t->collected > most_pending(t) ? dpt_trainer_take_metrics(t, metrics, &any) : DPT_OK;
 }
 

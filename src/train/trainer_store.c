@@ -54,11 +54,18 @@ dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what) {
     return DPT_OK;
 }
 
+static dpt_status find_sized(const dpt_trainer *t, dpt_what what, const char *name, size_t bytes, char **at) {
+    size_t size = 0;
+    DPT_TRY(find(t, what, name, at, &size));
+    DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    return DPT_OK;
+}
+
 dpt_status dpt_trainer_get(dpt_trainer *t, dpt_what what, const char *name, void *data, size_t bytes) {
     char *at;
-    size_t size;
-    DPT_TRY(find(t, what, name, &at, &size));
-    DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    dpt_status status = find_sized(t, what, name, bytes, &at);
+    if (t->plan.sharded) status = dpt_control_agree(&t->ctx->control, status); /* what follows is collective */
+    DPT_TRY(status);
     DPT_TRY(dpt_trainer_gather(t, what));
     DPT_TRY(t->ctx->device.ops->copy_out(&t->ctx->device, data, at, bytes, NULL));
     return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);
@@ -66,9 +73,7 @@ dpt_status dpt_trainer_get(dpt_trainer *t, dpt_what what, const char *name, void
 
 dpt_status dpt_trainer_set(dpt_trainer *t, dpt_what what, const char *name, const void *data, size_t bytes) {
     char *at;
-    size_t size;
-    DPT_TRY(find(t, what, name, &at, &size));
-    DPT_CHECK(bytes == size, DPT_ERR_ARG, "\"%s\" takes %zu bytes, %zu were given", name, size, bytes);
+    DPT_TRY(find_sized(t, what, name, bytes, &at));
     t->merged = false;
     DPT_TRY(t->ctx->device.ops->copy_in(&t->ctx->device, at, data, bytes, NULL));
     return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);

@@ -141,7 +141,7 @@ plant 'store: channel past the last' long norm.cu norm.cu 'cuda_rows batch_norm'
 plant 'store: row of a tile' long reorder.cu reorder.cu 'layout_kernels reorders' '1' \
     's/(const int q = i \/ \(TILE \/ step_out\).*\n.*)r0 \+ r >= height \|\| q0 \+ q >= width/$1r0 + r >= height/'
 plant 'store: beside the result' short update.cu update.cu 'cuda_update square_norm' '1' \
-    's/if \(threadIdx\.x == 0\) \*out = sum;/if (threadIdx.x <= 32) out[threadIdx.x] = sum;/'
+    's/if \(threadIdx\.x == 0\) \*out = before \? \*before \+ sum : sum;/if (threadIdx.x <= 32) out[threadIdx.x] = before ? *before + sum : sum;/'
 
 # ---- a read of what was never written ----
 
