@@ -6,7 +6,8 @@
  * attached.
  *
  * Invariant: collectives of a communicator are queued on one stream, in the order of start, and are counted on that
- * stream before and after (entered, finished): the numbers stay right when a recording is replayed. */
+ * stream before and after (entered, finished): the numbers stay right when a recording is replayed. NCCL's calls use
+ * the handle within the lock, for the watchdog may abort, and NCCL then frees it, at any time. */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,9 +31,8 @@ dpt_status dpt_nccl_failed(dpt_nccl_comm *m, dpt_nccl_result result, const char 
     return status;
 }
 
-dpt_status dpt_nccl_usable(dpt_nccl_comm *m, dpt_nccl_handle **handle) {
+dpt_status dpt_nccl_usable(dpt_nccl_comm *m) {
     pthread_mutex_lock(&m->lock);
-    *handle = m->handle;
     dpt_status status = m->status == DPT_OK ? DPT_OK : dpt_error(m->status, "%s", m->message);
     pthread_mutex_unlock(&m->lock);
     return status;
@@ -87,8 +87,8 @@ static dpt_status type_of(dpt_dtype dtype, dpt_nccl_type *type) {
 }
 
 /* In place, as comm.h has it: NCCL takes a slice's own place as such. */
-static dpt_nccl_result call(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, void *data,
-                            size_t count, dpt_nccl_type type, size_t slice_bytes, int rank) {
+static dpt_nccl_result call_with(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, void *data,
+                                 size_t count, dpt_nccl_type type, size_t slice_bytes, int rank) {
     const dpt_nccl *n = m->nccl;
     cudaStream_t stream = m->stream->cuda;
     char *slice = (char *)data + (size_t)rank * slice_bytes;
@@ -101,16 +101,25 @@ static dpt_nccl_result call(const dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt
     return DPT_NCCL_INTERNAL_ERROR;
 }
 
+static dpt_nccl_result call(dpt_nccl_comm *m, dpt_collective what, void *data, size_t count, dpt_nccl_type type,
+                            size_t slice_bytes, int rank) {
+    dpt_nccl_result result = DPT_NCCL_INTERNAL_ERROR; /* of a communicator that has been aborted */
+    pthread_mutex_lock(&m->lock);
+    if (m->handle != NULL) result = call_with(m, m->handle, what, data, count, type, slice_bytes, rank);
+    pthread_mutex_unlock(&m->lock);
+    return result;
+}
+
 /* f32 sums in bf16: of the first elements, rounded into a buffer of their own; what is left of an all-reduce as it is.
  */
-static dpt_nccl_result call_rounded(dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_collective what, float *data,
-                                    size_t count, const dpt_comm_grouped *one, int rank) {
+static dpt_nccl_result call_rounded(dpt_nccl_comm *m, dpt_collective what, float *data, size_t count,
+                                    const dpt_comm_grouped *one, int rank) {
     const bool sliced = what == DPT_REDUCE_SCATTER;
-    dpt_nccl_result result = call(m, handle, what, one->half, sliced ? count : one->count, DPT_NCCL_BFLOAT16,
-                                  count * sizeof(uint16_t), rank);
+    dpt_nccl_result result =
+        call(m, what, one->half, sliced ? count : one->count, DPT_NCCL_BFLOAT16, count * sizeof(uint16_t), rank);
     if (!m->grouping) result = dpt_nccl_settle(m, result);
     if (sliced || one->count == count || (result != DPT_NCCL_SUCCESS && result != DPT_NCCL_IN_PROGRESS)) return result;
-    return call(m, handle, what, data + one->count, count - one->count, DPT_NCCL_FLOAT32, 0, rank);
+    return call(m, what, data + one->count, count - one->count, DPT_NCCL_FLOAT32, 0, rank);
 }
 
 /* What follows a collective on the stream. */
@@ -124,38 +133,53 @@ static dpt_status finish(dpt_nccl_comm *m, const dpt_comm_grouped *list, int n) 
 }
 
 static dpt_status group_begin(dpt_nccl_comm *m) {
-    dpt_nccl_result result = m->nccl->GroupStart();
+    dpt_nccl_result result = DPT_NCCL_INTERNAL_ERROR;
+    pthread_mutex_lock(&m->lock);
+    if (m->handle != NULL) result = m->nccl->GroupStart();
     m->grouping = result == DPT_NCCL_SUCCESS;
+    pthread_mutex_unlock(&m->lock);
     m->n_grouped = 0;
     return m->grouping ? DPT_OK : dpt_nccl_failed(m, result, "the beginning of a group");
 }
 
-static dpt_status group_end(dpt_nccl_comm *m) {
+dpt_nccl_result dpt_nccl_end_group(dpt_nccl_comm *m) {
+    pthread_mutex_lock(&m->lock);
+    dpt_nccl_result result = m->nccl->GroupEnd();
     m->grouping = false;
-    dpt_nccl_result result = dpt_nccl_settle(m, m->nccl->GroupEnd());
+    pthread_mutex_unlock(&m->lock);
+    return result;
+}
+
+static dpt_status group_end(dpt_nccl_comm *m) {
+    dpt_nccl_result result = dpt_nccl_settle(m, dpt_nccl_end_group(m));
     if (result != DPT_NCCL_SUCCESS) return dpt_nccl_failed(m, result, "a group of collectives");
     return m->n_grouped > 0 ? finish(m, m->grouped, m->n_grouped) : DPT_OK;
 }
 
 static dpt_status nccl_group(dpt_comm *comm, bool begin) {
     dpt_nccl_comm *m = comm->state;
-    dpt_nccl_handle *handle;
     if (!begin) return m->grouping ? group_end(m) : DPT_OK;
-    DPT_TRY(dpt_nccl_usable(m, &handle));
+    DPT_TRY(dpt_nccl_usable(m));
     return group_begin(m);
 }
 
-static dpt_status nccl_start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
-                             dpt_stream *stream, uint64_t *ticket) {
+/* What is converted back after the collective: of a reduce-scatter, the slice of this rank alone. */
+static void narrow(dpt_comm_grouped *one, size_t count, int rank) {
+    one->full += (size_t)rank * count;
+    one->half = (uint16_t *)one->half + (size_t)rank * count;
+    one->count = count;
+}
+
+static dpt_status start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
+                        dpt_stream *stream, uint64_t *ticket) {
     dpt_nccl_comm *m = comm->state;
     const dpt_device_ops *ops = m->device->ops;
     const bool sums = what == DPT_ALL_REDUCE || what == DPT_REDUCE_SCATTER;
     size_t bytes = dpt_collective_bytes(what, count, dtype, comm->world);
-    dpt_nccl_handle *handle;
     dpt_nccl_type type = DPT_NCCL_FLOAT32;
     char during[96];
     *ticket = 0;
-    DPT_TRY(dpt_nccl_usable(m, &handle));
+    DPT_TRY(dpt_nccl_usable(m));
     DPT_TRY(type_of(dtype, &type));
     if (!m->first_known) m->first = comm->sequence - 1;
     m->first_known = true;
@@ -170,21 +194,30 @@ static dpt_status nccl_start(dpt_comm *comm, dpt_collective what, void *data, si
         DPT_TRY(dpt_comm_to_bf16(data, one.half, one.count, m->stream));
     }
     DPT_TRY(dpt_comm_count(&m->counters[0], 1, m->stream));
-    dpt_nccl_result result = one.count
-                                 ? call_rounded(m, handle, what, data, count, &one, comm->rank)
-                                 : call(m, handle, what, data, count, type, count * dpt_dtype_size(dtype), comm->rank);
+    dpt_nccl_result result = one.count ? call_rounded(m, what, data, count, &one, comm->rank)
+                                       : call(m, what, data, count, type, count * dpt_dtype_size(dtype), comm->rank);
     if (!m->grouping) result = dpt_nccl_settle(m, result);
     if (result != DPT_NCCL_SUCCESS && result != DPT_NCCL_IN_PROGRESS) {
         snprintf(during, sizeof during, "collective %llu (%s of %zu bytes)", (unsigned long long)comm->sequence,
                  dpt_collective_text(what), bytes);
         return dpt_nccl_failed(m, result, during);
     }
+    if (one.count && what == DPT_REDUCE_SCATTER) narrow(&one, count, comm->rank);
     *ticket = ++m->tickets;
     if (!m->grouping) return finish(m, &one, 1);
     m->grouped[m->n_grouped++] = one;
     if (m->n_grouped < DPT_COMM_GROUPED) return DPT_OK;
     DPT_TRY(group_end(m));
     return group_begin(m);
+}
+
+/* A failure ends the group that is open: an abort waits for that. */
+static dpt_status nccl_start(dpt_comm *comm, dpt_collective what, void *data, size_t count, dpt_dtype dtype,
+                             dpt_stream *stream, uint64_t *ticket) {
+    dpt_nccl_comm *m = comm->state;
+    dpt_status status = start(comm, what, data, count, dtype, stream, ticket);
+    if (status != DPT_OK && m->grouping) (void)dpt_nccl_end_group(m);
+    return status;
 }
 
 static dpt_status nccl_wait(dpt_comm *comm, uint64_t ticket, dpt_stream *stream) {

@@ -3,17 +3,23 @@
  *
  * A window (from 2.27) also lets ranks linked by NVLink add in each other's memory; it needs memory of NCCL's own
  * allocator, at the same offsets on all ranks, and is a collective call: all ranks make it or none. Where no window
- * comes of it, memory is registered, each rank for itself. Sums stay right without either, so none is an error. */
+ * comes of it, memory is registered, each rank for itself. Sums stay right without either, so that is no error. A
+ * window that fails half-way is one: NCCL keeps the error and refuses every further call on the communicator. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cuda/comm_nccl.h"
 
 static void forget(dpt_nccl_comm *m, dpt_comm_memory *at) {
-    dpt_nccl_handle *handle;
-    if (dpt_nccl_usable(m, &handle) == DPT_OK && handle != NULL) {
-        if (at->window) (void)dpt_nccl_settle(m, m->nccl->CommWindowDeregister(handle, at->window));
-        if (at->registration) (void)dpt_nccl_settle(m, m->nccl->CommDeregister(handle, at->registration));
+    for (int turn = 0; turn < 2; turn++) {
+        dpt_nccl_result result = DPT_NCCL_SUCCESS;
+        pthread_mutex_lock(&m->lock);
+        const bool usable = m->status == DPT_OK && m->handle != NULL;
+        if (usable && turn == 0 && at->window) result = m->nccl->CommWindowDeregister(m->handle, at->window);
+        if (usable && turn == 1 && at->registration) result = m->nccl->CommDeregister(m->handle, at->registration);
+        pthread_mutex_unlock(&m->lock);
+        (void)dpt_nccl_settle(m, result);
     }
     at->window = at->registration = NULL;
 }
@@ -23,30 +29,59 @@ static bool has_windows(const dpt_nccl_comm *m) {
     return !m->deterministic && m->nccl->CommWindowRegister && m->nccl->CommWindowDeregister;
 }
 
-static dpt_status open_window(dpt_nccl_comm *m, dpt_nccl_handle *handle, dpt_comm_memory *at) {
+/* After a failed registration: whether the communicator can still be used, on all ranks; else it has failed on all. */
+static dpt_status check_unbroken(dpt_nccl_comm *m) {
+    dpt_nccl_result result = dpt_nccl_settle(m, DPT_NCCL_IN_PROGRESS);
+    dpt_status status = DPT_OK;
+    if (result != DPT_NCCL_SUCCESS)
+        status = dpt_nccl_failed(m, result, "registering a window (NCCL_WIN_ENABLE=0 does without windows)");
+    status = dpt_cuda_host->agree(&m->control, status);
+    pthread_mutex_lock(&m->lock);
+    if (status != DPT_OK && m->status == DPT_OK) { /* no rank waits for it to end together */
+        m->status = status;
+        snprintf(m->message, sizeof m->message, "%s", dpt_last_error());
+    }
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+/* DPT_ERR_UNSUPPORTED: none, and the communicator is as it was. */
+static dpt_status open_window(dpt_nccl_comm *m, dpt_comm_memory *at) {
+    char said[400];
     const bool mine = dpt_cuda_is_nccl_memory(m->device, at->memory);
     DPT_TRY(dpt_cuda_host->agree(&m->control,
                                  mine ? DPT_OK : dpt_error(DPT_ERR_UNSUPPORTED, "memory of another allocator")));
-    dpt_nccl_result result = dpt_nccl_settle(
-        m, m->nccl->CommWindowRegister(handle, at->memory, at->bytes, &at->window, DPT_NCCL_WINDOW_SYMMETRIC));
+    dpt_nccl_result result = DPT_NCCL_INTERNAL_ERROR;
+    pthread_mutex_lock(&m->lock);
+    if (m->handle != NULL)
+        result = m->nccl->CommWindowRegister(m->handle, at->memory, at->bytes, &at->window, DPT_NCCL_WINDOW_SYMMETRIC);
+    pthread_mutex_unlock(&m->lock);
+    /* NCCL gives success while its thread still registers, and writes the window later */
+    if (result == DPT_NCCL_SUCCESS) result = DPT_NCCL_IN_PROGRESS;
+    result = dpt_nccl_settle(m, result);
     if (result != DPT_NCCL_SUCCESS) at->window = NULL;
-    return dpt_cuda_host->agree(&m->control, result == DPT_NCCL_SUCCESS
-                                                 ? DPT_OK
-                                                 : dpt_error(DPT_ERR_UNSUPPORTED, "%s", m->nccl->GetLastError(handle)));
+    dpt_status status = DPT_OK;
+    if (result != DPT_NCCL_SUCCESS)
+        status = dpt_error(DPT_ERR_UNSUPPORTED, "%s", dpt_nccl_said(m->nccl, NULL, result, said, sizeof said));
+    status = dpt_cuda_host->agree(&m->control, status);
+    if (status == DPT_ERR_UNSUPPORTED) DPT_TRY(check_unbroken(m));
+    return status;
 }
 
 static dpt_status tell(dpt_nccl_comm *m, dpt_comm_memory *at) {
-    dpt_nccl_handle *handle;
-    DPT_TRY(dpt_nccl_usable(m, &handle));
+    DPT_TRY(dpt_nccl_usable(m));
     if (has_windows(m)) {
-        dpt_status status = open_window(m, handle, at);
+        dpt_status status = open_window(m, at);
         if (status == DPT_OK && at->window != NULL) return DPT_OK;
         if (status != DPT_OK && status != DPT_ERR_UNSUPPORTED) return status;
         forget(m, at);
         dpt_log(DPT_LOG_DEBUG, "no NCCL window: %s", status == DPT_OK ? "none on this host" : dpt_last_error());
     }
-    dpt_nccl_result result =
-        dpt_nccl_settle(m, m->nccl->CommRegister(handle, at->memory, at->bytes, &at->registration));
+    dpt_nccl_result result = DPT_NCCL_INTERNAL_ERROR;
+    pthread_mutex_lock(&m->lock);
+    if (m->handle != NULL) result = m->nccl->CommRegister(m->handle, at->memory, at->bytes, &at->registration);
+    pthread_mutex_unlock(&m->lock);
+    result = dpt_nccl_settle(m, result);
     if (result != DPT_NCCL_SUCCESS) {
         at->registration = NULL;
         dpt_log(DPT_LOG_DEBUG, "NCCL does not register %zu bytes: %s", at->bytes, m->nccl->GetErrorString(result));

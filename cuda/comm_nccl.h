@@ -48,7 +48,7 @@ typedef struct dpt_nccl_comm {
     uint64_t tickets;
     uint64_t *counters; /* [2] entered, finished: host memory that the device counts in */
     uint64_t first;     /* number of the first collective, less 1; counters count from there */
-    bool sum_bf16, deterministic, grouping, first_known;
+    bool sum_bf16, deterministic, first_known;
     dpt_comm_grouped grouped[DPT_COMM_GROUPED];
     int n_grouped;
     dpt_comm_region region[DPT_COMM_REGIONS];
@@ -57,7 +57,8 @@ typedef struct dpt_nccl_comm {
     int n_setting;
     dpt_comm_abortion *abortion; /* made when opened: nothing is allocated after a failure */
     pthread_mutex_t lock;        /* of what follows: the watchdog asks and aborts from its own thread */
-    dpt_nccl_handle *handle;     /* NULL: not open, or aborted */
+    dpt_nccl_handle *handle;     /* NULL: not open, or aborted. Used within the lock, where no call waits for a rank */
+    bool grouping;               /* a group of NCCL's is open, which may hold the handle */
     dpt_status status;           /* the first failure */
     char message[640];
 } dpt_nccl_comm;
@@ -73,8 +74,10 @@ const char *dpt_nccl_said(const dpt_nccl *nccl, dpt_nccl_handle *handle, dpt_ncc
 extern const dpt_comm_ops dpt_nccl_comm_ops;
 /* The result of a call on this communicator, once NCCL has done it; returns early where the communicator is aborted. */
 dpt_nccl_result dpt_nccl_settle(dpt_nccl_comm *m, dpt_nccl_result result);
-/* The handle; NULL, and a failure: the communicator has failed before. */
-dpt_status dpt_nccl_usable(dpt_nccl_comm *m, dpt_nccl_handle **handle);
+/* A failure: the communicator has failed before. */
+dpt_status dpt_nccl_usable(dpt_nccl_comm *m);
+/* Ends the group that is open, whatever has become of the communicator. */
+dpt_nccl_result dpt_nccl_end_group(dpt_nccl_comm *m);
 /* Keeps the first failure: the communicator is not used again. Returns the status that stands. */
 dpt_status dpt_nccl_failed(dpt_nccl_comm *m, dpt_nccl_result result, const char *during);
 

@@ -40,20 +40,21 @@ typedef struct dpt_nccl_id {
     char bytes[128];
 } dpt_nccl_id;
 
-/* NCCL's configuration as 2.18 had it. Later versions added fields behind; they read `size` bytes and take the defaults
- * for the rest. */
+/* NCCL's configuration as 2.18 had it. Later versions read `size` bytes and take the defaults for what they added
+ * behind; but their first addition, trafficClass, lies where 2.18's struct ended in padding. `reserved` stands there,
+ * so that NCCL reads "not set" and never padding. */
 typedef struct dpt_nccl_config {
     size_t size;
     unsigned magic, version;
     int blocking, cluster_size, min_ctas, max_ctas;
     const char *network;
-    int split_share;
+    int split_share, reserved;
 } dpt_nccl_config;
 #define DPT_NCCL_CONFIG                                                                                       \
     {                                                                                                         \
         .size = sizeof(dpt_nccl_config), .magic = 0xcafebeefU, .version = 21800, .blocking = DPT_NCCL_UNSET,  \
         .cluster_size = DPT_NCCL_UNSET, .min_ctas = DPT_NCCL_UNSET, .max_ctas = DPT_NCCL_UNSET, .network = 0, \
-        .split_share = DPT_NCCL_UNSET                                                                         \
+        .split_share = DPT_NCCL_UNSET, .reserved = DPT_NCCL_UNSET                                             \
     }
 
 /* X(name, needed, parameters): name in the library is "nccl" + name. All give a dpt_nccl_result, but the texts. */

@@ -38,6 +38,9 @@ PLACE(min_ctas, minCTAs);
 PLACE(max_ctas, maxCTAs);
 PLACE(network, netName);
 PLACE(split_share, splitShare);
+#ifdef NCCL_WIN_COLL_SYMMETRIC
+PLACE(reserved, trafficClass);
+#endif
 _Static_assert(sizeof(dpt_nccl_config) <= sizeof(ncclConfig_t), "newer versions only add fields");
 
 /* As many parameters, each as large: a call through ours passes what theirs takes. */

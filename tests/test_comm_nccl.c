@@ -44,6 +44,15 @@ static void end(void) {
     dpt_context_destroy(&ctx);
 }
 
+/* What the device on the host counts; -1: it is a GPU. */
+static long long count(const char *what) {
+    long long (*counter)(const char *) = NULL;
+    void *module = dlopen("libdptrain_cuda.so", RTLD_NOW | RTLD_NOLOAD);
+    void *symbol = module ? dlsym(module, "hostcuda_count") : NULL;
+    memcpy(&counter, &symbol, sizeof symbol);
+    return counter ? counter(what) : -1;
+}
+
 /* ---- values ---- */
 
 static int value_at(int rank, int64_t i) { return (int)((i + rank) % 7); }
@@ -289,6 +298,7 @@ static float coarse(int64_t i) { return dpt_f32_of_bf16(dpt_bf16_of_f32(fine(i))
 /* rounded: of the first elements. */
 static bool check_fine(field *f, dpt_collective what, int64_t count, int64_t rounded) {
     const bool sliced = what == DPT_REDUCE_SCATTER;
+    const bool kept = strncmp(comm.name, "nccl", 4) == 0; /* slices of other ranks are left as they are */
     int64_t wrong = 0;
     float *host = f->host;
     for (int64_t i = 0; i < f->with; i++) host[i] = fine(i);
@@ -302,6 +312,8 @@ static bool check_fine(field *f, dpt_collective what, int64_t count, int64_t rou
         } else if (!sliced || k / count == check_rank()) {
             const float sum = (k < rounded ? coarse(i) : fine(i)) * (float)check_world();
             wrong += host[i] != sum; /* of equal numbers, over a power of 2 of ranks: exact */
+        } else if (kept) {
+            wrong += host[i] != fine(i);
         }
     }
     return CHECK_EQ_I64(wrong, 0);
@@ -345,8 +357,10 @@ static void attached(void) {
         o.deterministic = turn == 2;
         setenv("HOSTNCCL_WINDOWS", windows[turn], 1);
         if (!begin(&o) || !field_open(&f, LARGE, DPT_F32) || !field_open(&other, SMALL, DPT_F32)) return;
+        const long long before = count("registered");
         CHECK_OK(comm.ops->attach(&comm, f.memory, f.bytes));
         CHECK_OK(comm.ops->attach(&comm, other.memory, other.bytes));
+        CHECK_EQ_I64(count("registered") - before, before < 0 ? 0 : 2);
         field_set(&f, 0);
         CHECK_OK(dpt_comm_run(&comm, DPT_ALL_REDUCE, field_data(&f), LARGE, DPT_F32, stream));
         field_get(&f);
@@ -354,11 +368,28 @@ static void attached(void) {
         comm.ops->detach(&comm, f.memory);
         comm.ops->detach(&comm, NULL);
         comm.ops->detach(&comm, other.memory);
+        CHECK_EQ_I64(count("registered"), before);
         field_close(&f);
         field_close(&other);
         end();
         unsetenv("HOSTNCCL_WINDOWS");
     }
+}
+
+/* NCCL keeps the error of a window that failed: all ranks say so, with the way around it, and end without a wait. */
+static void window_fails(void) {
+    dpt_comm_options o = plain();
+    field f;
+    uint64_t ticket;
+    setenv("HOSTNCCL_WINDOW_FAILS", "0", 1);
+    if (!begin(&o) || !field_open(&f, SMALL, DPT_F32)) return;
+    CHECK_FAILS(comm.ops->attach(&comm, f.memory, f.bytes), DPT_ERR_DEVICE, "rank 0");
+    CHECK(strstr(dpt_last_error(), "made to fail") != NULL && strstr(dpt_last_error(), "NCCL_WIN_ENABLE=0") != NULL);
+    CHECK_FAILS(dpt_comm_start(&comm, DPT_ALL_REDUCE, field_data(&f), SMALL, DPT_F32, stream, &ticket), DPT_ERR_DEVICE,
+                "NCCL_WIN_ENABLE=0");
+    field_close(&f);
+    end();
+    unsetenv("HOSTNCCL_WINDOW_FAILS");
 }
 
 /* ---- scopes, settings ---- */
@@ -437,14 +468,6 @@ static void like_mpi(void) {
 
 /* ---- failures ---- */
 
-static long long count(const char *what) {
-    long long (*counter)(const char *) = NULL;
-    void *module = dlopen("libdptrain_cuda.so", RTLD_NOW | RTLD_NOLOAD);
-    void *symbol = module ? dlsym(module, "hostcuda_count") : NULL;
-    memcpy(&counter, &symbol, sizeof symbol);
-    return counter ? counter(what) : -1;
-}
-
 /* Plans what happens at a collective of this process, counted from now on. */
 static void plan(const char *variable_name, long long number, const char *code) {
     char text[64];
@@ -510,6 +533,27 @@ static void hangs_and(bool abort_hangs) {
     unsetenv("HOSTNCCL_HANG");
 }
 
+/* A recording holds the communicator, so that its abort takes until the recording is destroyed; close waits for it. An
+ * open group of this thread's is ended either way. */
+static void aborted_while_recorded(void) {
+    dpt_comm_options o = plain();
+    dpt_recording *recording = NULL;
+    field f;
+    if (!begin(&o) || !field_open(&f, SMALL, DPT_F32)) return;
+    field_set(&f, 0);
+    CHECK_OK(device->ops->record_begin(device, stream));
+    CHECK_OK(dpt_comm_run(&comm, DPT_ALL_REDUCE, field_data(&f), SMALL, DPT_F32, stream));
+    CHECK_OK(device->ops->record_end(device, stream, &recording));
+    CHECK_OK(comm.ops->group(&comm, true));
+    MPI_Barrier(MPI_COMM_WORLD);
+    comm.ops->abort(&comm, 0.2);
+    CHECK_FAILS(comm.ops->check(&comm), DPT_ERR_PEER, "aborted");
+    device->ops->recording_destroy(device, recording);
+    field_close(&f);
+    end();
+    values(); /* a new communicator, on a thread without a group */
+}
+
 static void hangs(void) { hangs_and(false); }
 static void hangs_twice(void) { hangs_and(true); }
 
@@ -517,7 +561,8 @@ int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "comm_nccl", {"values", values}, {"by_mpi", by_mpi},
                       {"without_stream", without_stream}, {"groups", groups}, {"groups_in_bf16", groups_in_bf16},
                       {"many_in_flight", many_in_flight}, {"recorded", recorded}, {"in_bf16", in_bf16},
-                      {"in_bf16_staged", in_bf16_staged}, {"attached", attached}, {"scopes", scopes},
-                      {"deterministic", deterministic}, {"like_mpi", like_mpi}, {"error_in_flight", error_in_flight},
+                      {"in_bf16_staged", in_bf16_staged}, {"attached", attached}, {"window_fails", window_fails},
+                      {"scopes", scopes}, {"deterministic", deterministic}, {"like_mpi", like_mpi},
+                      {"error_in_flight", error_in_flight}, {"aborted_while_recorded", aborted_while_recorded},
                       {"hangs", hangs}, {"hangs_twice", hangs_twice});
 }

@@ -10,8 +10,6 @@ static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t-
 static bool attaches(const dpt_trainer *t) {
     return t->ctx->comm.exchanges && t->ctx->comm.ops->attach && t->plan.loss.offset > 0;
 }
-/* Sharded, parameters are gathered in every step. */
-static dpt_purpose param_purpose(const dpt_trainer *t) { return t->plan.sharded ? DPT_FOR_COMM : DPT_FOR_COMPUTE; }
 static bool has_inbox(const dpt_trainer *t) { return !t->ctx->device.host_memory; }
 
 /* Bytes of a slot of the inbox: the inputs of the program that has most. */
@@ -76,7 +74,7 @@ static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char
 }
 
 static dpt_status take_arenas(dpt_trainer *t) {
-    DPT_TRY(alloc(t, t->plan.param_bytes, param_purpose(t), &t->arenas.param));
+    DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.param));
     DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMM, &t->arenas.grad));
     if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
     if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
@@ -116,7 +114,7 @@ void dpt_trainer_release_memory(dpt_trainer *t) {
     if (t->stream) d->ops->stream_destroy(d, t->stream);
     size_t state = (size_t)t->plan.state_bytes, moment = (size_t)t->plan.moment_bytes;
     if (t->merged_state != t->arenas.state) d->ops->release(d, t->merged_state, state, DPT_FOR_COMPUTE);
-    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, param_purpose(t));
+    d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.grad, (size_t)t->plan.grad_bytes, DPT_FOR_COMM);
     d->ops->release(d, t->arenas.moment1, moment, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.moment2, moment, DPT_FOR_COMPUTE);

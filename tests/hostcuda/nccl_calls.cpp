@@ -2,7 +2,8 @@
  * rank that calls otherwise than the others makes them wait.
  *
  * A call outside of a group is a group of one. Invariant: a communicator that does not block gives ncclInProgress after
- * every call that does something, and refuses the next one until ncclCommGetAsyncError has said ncclSuccess. */
+ * every call that does something, but for a window's registration, and refuses the next one until ncclCommGetAsyncError
+ * has said ncclSuccess. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -183,7 +184,8 @@ ncclResult_t optional_deregister(const ncclComm_t comm, void *handle) {
     return handle == NULL ? ncclSuccess : remove_registered(comm, handle);
 }
 
-/* Collective: ready when all ranks have called, with as many bytes. NULL where HOSTNCCL_WINDOWS is 0. */
+/* Collective: ready when all ranks have called, with as many bytes. NULL where HOSTNCCL_WINDOWS is 0. As NCCL's, it
+ * gives ncclSuccess while it is under way, and writes the window at its end. */
 ncclResult_t optional_window_register(ncclComm_t comm, void *memory, size_t bytes, ncclWindow_t *window, int) {
     const char *windows = getenv("HOSTNCCL_WINDOWS");
     hold held(guard());
@@ -197,9 +199,11 @@ ncclResult_t optional_window_register(ncclComm_t comm, void *memory, size_t byte
     std::vector<int> all;
     for (size_t r = 0; r < comm->on->processes.size(); r++) all.push_back((int)r);
     uint64_t key = key_of(key_of(comm->on->key, 'w'), comm->windows++);
-    return submit(comm,
+    code = submit(comm,
                   make_exchange(comm->on, all, key, &bytes, sizeof bytes,
                                 [=](const char *told) {
+                                    if (planned_rank("HOSTNCCL_WINDOW_FAILS"))
+                                        return failed(ncclSystemError, "ncclCommWindowRegister: made to fail");
                                     const size_t *sizes = reinterpret_cast<const size_t *>(told);
                                     for (size_t r = 0; r < all.size(); r++)
                                         if (sizes[r] != bytes)
@@ -210,6 +214,7 @@ ncclResult_t optional_window_register(ncclComm_t comm, void *memory, size_t byte
                                     return ncclSuccess;
                                 }),
                   &held);
+    return code == ncclInProgress ? ncclSuccess : code;
 }
 
 ncclResult_t optional_window_deregister(ncclComm_t comm, ncclWindow_t window) {
