@@ -42,6 +42,7 @@ if(TARGET dptrain_cuda_host)
 endif()
 dpt_add_test(cuda_product CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_conv CUDA_ONLY CUDA 1)
+dpt_add_cuda_case(cuda_pool_cuda test_cuda_conv RANKS 1 WORDS pooling refused) # what coverage has time for
 dpt_add_test(record SOURCES test_record.c trainer_pair.c CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_step SOURCES test_cuda_step.c trainer_pair.c CUDA_ONLY CUDA 1)
 if(TARGET dptrain_cuda_host)
