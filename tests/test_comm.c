@@ -5,7 +5,7 @@
 #include "backend/comm_mpi.h"
 #include "backend/device_cpu.h"
 #include "base/memory.h"
-#include "check.h"
+#include "comm_values.h"
 
 enum { SMALL = 1000, LARGE = 40000 }; /* 4 KB go inline, 160 KB and more to the thread */
 
@@ -14,44 +14,12 @@ static bool open_comm(int thread, dpt_device *device, dpt_comm *comm) {
     return CHECK_OK(dpt_mpi_comm_open(MPI_COMM_WORLD, device, thread, comm));
 }
 
-/* Every dtype, small integers: sums are exact. */
-static void put(void *data, dpt_dtype dtype, int64_t i, int value) {
-    switch (dtype) {
-        case DPT_F32: ((float *)data)[i] = (float)value; break;
-        case DPT_F64: ((double *)data)[i] = value; break;
-        case DPT_U8: ((uint8_t *)data)[i] = (uint8_t)value; break;
-        case DPT_I32: ((int32_t *)data)[i] = value; break;
-        case DPT_I64: ((int64_t *)data)[i] = value; break;
-        default: break;
-    }
-}
-
-static double get(const void *data, dpt_dtype dtype, int64_t i) {
-    switch (dtype) {
-        case DPT_F32: return (double)((const float *)data)[i];
-        case DPT_F64: return ((const double *)data)[i];
-        case DPT_U8: return ((const uint8_t *)data)[i];
-        case DPT_I32: return ((const int32_t *)data)[i];
-        case DPT_I64: return (double)((const int64_t *)data)[i];
-        default: break;
-    }
-    return NAN;
-}
-
-static int value_at(int rank, int64_t i) { return (int)((i + rank) % 7); }
-
-static int sum_at(int64_t i) {
-    int sum = 0;
-    for (int r = 0; r < check_world(); r++) sum += value_at(r, i);
-    return sum;
-}
-
 static void check_all_reduce(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     void *data = dpt_alloc((size_t)n * dpt_dtype_size(dtype));
     int64_t wrong = 0;
-    for (int64_t i = 0; i < n; i++) put(data, dtype, i, value_at(check_rank(), i));
+    for (int64_t i = 0; i < n; i++) comm_put(data, dtype, i, comm_value(check_rank(), i));
     CHECK_OK(dpt_comm_run(comm, DPT_ALL_REDUCE, data, (size_t)n, dtype, NULL));
-    for (int64_t i = 0; i < n; i++) wrong += get(data, dtype, i) != sum_at(i);
+    for (int64_t i = 0; i < n; i++) wrong += comm_get(data, dtype, i) != comm_sum(i);
     CHECK_EQ_I64(wrong, 0);
     dpt_free(data);
 }
@@ -61,16 +29,16 @@ static void check_slices(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     const int64_t all = n * check_world(), begin = n * check_rank();
     void *data = dpt_alloc((size_t)all * dpt_dtype_size(dtype));
     int64_t wrong = 0;
-    for (int64_t i = 0; i < all; i++) put(data, dtype, i, value_at(check_rank(), i));
+    for (int64_t i = 0; i < all; i++) comm_put(data, dtype, i, comm_value(check_rank(), i));
     CHECK_OK(dpt_comm_run(comm, DPT_REDUCE_SCATTER, data, (size_t)n, dtype, NULL));
-    for (int64_t i = begin; i < begin + n; i++) wrong += get(data, dtype, i) != sum_at(i);
+    for (int64_t i = begin; i < begin + n; i++) wrong += comm_get(data, dtype, i) != comm_sum(i);
     for (int64_t i = 0; i < all; i++)
         if (i < begin || i >= begin + n)
-            wrong += get(data, dtype, i) != 0 && get(data, dtype, i) != value_at(check_rank(), i);
+            wrong += comm_get(data, dtype, i) != 0 && comm_get(data, dtype, i) != comm_value(check_rank(), i);
     for (int64_t i = 0; i < all; i++)
-        if (i < begin || i >= begin + n) put(data, dtype, i, 99);
+        if (i < begin || i >= begin + n) comm_put(data, dtype, i, 99);
     CHECK_OK(dpt_comm_run(comm, DPT_ALL_GATHER, data, (size_t)n, dtype, NULL));
-    for (int64_t i = 0; i < all; i++) wrong += get(data, dtype, i) != sum_at(i);
+    for (int64_t i = 0; i < all; i++) wrong += comm_get(data, dtype, i) != comm_sum(i);
     CHECK_EQ_I64(wrong, 0);
     dpt_free(data);
 }
@@ -78,9 +46,9 @@ static void check_slices(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
 static void check_broadcast(dpt_comm *comm, dpt_dtype dtype, int64_t n) {
     void *data = dpt_alloc((size_t)n * dpt_dtype_size(dtype));
     int64_t wrong = 0;
-    for (int64_t i = 0; i < n; i++) put(data, dtype, i, value_at(check_rank(), i));
+    for (int64_t i = 0; i < n; i++) comm_put(data, dtype, i, comm_value(check_rank(), i));
     CHECK_OK(dpt_comm_run(comm, DPT_BROADCAST, data, (size_t)n, dtype, NULL));
-    for (int64_t i = 0; i < n; i++) wrong += get(data, dtype, i) != value_at(0, i);
+    for (int64_t i = 0; i < n; i++) wrong += comm_get(data, dtype, i) != comm_value(0, i);
     CHECK_EQ_I64(wrong, 0);
     dpt_free(data);
 }
@@ -122,14 +90,14 @@ static void many_in_flight(void) {
     for (int k = 0; k < MANY; k++) {
         const int64_t n = count_of(k);
         data[k] = dpt_alloc((size_t)n * sizeof(float));
-        for (int64_t i = 0; i < n; i++) data[k][i] = (float)(value_at(check_rank(), i) + k);
+        for (int64_t i = 0; i < n; i++) data[k][i] = (float)(comm_value(check_rank(), i) + k);
         CHECK_OK(dpt_comm_start(&comm, DPT_ALL_REDUCE, data[k], (size_t)n, DPT_F32, NULL, &ticket[k]));
     }
     for (int k = 0; k < MANY; k++) {
         const int one = (k * 7) % MANY;
         const int64_t n = count_of(one);
         CHECK_OK(comm.ops->wait(&comm, ticket[one], NULL));
-        for (int64_t i = 0; i < n; i += 37) wrong += data[one][i] != (float)(sum_at(i) + check_world() * one);
+        for (int64_t i = 0; i < n; i += 37) wrong += data[one][i] != (float)(comm_sum(i) + check_world() * one);
         dpt_free(data[one]);
     }
     CHECK_EQ_I64(wrong, 0);
@@ -152,7 +120,7 @@ static void grouped_sums(void) {
         CHECK_OK(comm.ops->group(&comm, true));
         for (int k = 0; k < SUMS; k++) {
             const int64_t n = k % 7 == 0 ? 300 : 1 + k % 3;
-            for (int64_t i = 0; i < n; i++) put(data[k], types[k % 4], i, value_at(check_rank(), i + k));
+            for (int64_t i = 0; i < n; i++) comm_put(data[k], types[k % 4], i, comm_value(check_rank(), i + k));
             const dpt_collective what = k % 20 == 9 ? DPT_BROADCAST : DPT_ALL_REDUCE;
             CHECK_OK(dpt_comm_start(&comm, what, data[k], (size_t)n, types[k % 4], NULL, &ticket[k]));
         }
@@ -161,7 +129,7 @@ static void grouped_sums(void) {
             const int64_t n = k % 7 == 0 ? 300 : 1 + k % 3;
             CHECK_OK(comm.ops->wait(&comm, ticket[k], NULL));
             for (int64_t i = 0; i < n; i++)
-                wrong += get(data[k], types[k % 4], i) != (k % 20 == 9 ? value_at(0, i + k) : sum_at(i + k));
+                wrong += comm_get(data[k], types[k % 4], i) != (k % 20 == 9 ? comm_value(0, i + k) : comm_sum(i + k));
         }
     }
     CHECK_EQ_I64(wrong, 0);

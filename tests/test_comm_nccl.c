@@ -8,8 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/clock.h"
-#include "base/numbers.h"
-#include "check.h"
+#include "comm_values.h"
 
 enum { SMALL = 1000, LARGE = 300000, BESIDE = 64 };
 
@@ -53,51 +52,6 @@ static long long count(const char *what) {
     return counter ? counter(what) : -1;
 }
 
-/* ---- values ---- */
-
-static int value_at(int rank, int64_t i) { return (int)((i + rank) % 7); }
-static int sum_at(int64_t i) {
-    int sum = 0;
-    for (int r = 0; r < check_world(); r++) sum += value_at(r, i);
-    return sum;
-}
-
-static void put(void *data, dpt_dtype dtype, int64_t i, int value) {
-    switch (dtype) {
-        case DPT_F32: ((float *)data)[i] = (float)value; break;
-        case DPT_F64: ((double *)data)[i] = value; break;
-        case DPT_U8: ((uint8_t *)data)[i] = (uint8_t)value; break;
-        case DPT_I32: ((int32_t *)data)[i] = value; break;
-        case DPT_I64: ((int64_t *)data)[i] = value; break;
-        case DPT_BF16: ((uint16_t *)data)[i] = dpt_bf16_of_f32((float)value); break;
-        case DPT_F16: ((uint16_t *)data)[i] = dpt_f16_of_f32((float)value); break;
-    }
-}
-
-static double get(const void *data, dpt_dtype dtype, int64_t i) {
-    switch (dtype) {
-        case DPT_F32: return (double)((const float *)data)[i];
-        case DPT_F64: return ((const double *)data)[i];
-        case DPT_U8: return ((const uint8_t *)data)[i];
-        case DPT_I32: return ((const int32_t *)data)[i];
-        case DPT_I64: return (double)((const int64_t *)data)[i];
-        case DPT_BF16: return (double)dpt_f32_of_bf16(((const uint16_t *)data)[i]);
-        case DPT_F16: return (double)dpt_f32_of_f16(((const uint16_t *)data)[i]);
-    }
-    return NAN;
-}
-
-/* What element i of `all`, seen by this rank, must be; NAN: it may be anything. */
-static double expected(dpt_collective what, int64_t count, int64_t i) {
-    switch (what) {
-        case DPT_ALL_REDUCE: return sum_at(i);
-        case DPT_BROADCAST: return value_at(0, i);
-        case DPT_ALL_GATHER: return value_at((int)(i / count), i);
-        case DPT_REDUCE_SCATTER: return i / count == check_rank() ? (double)sum_at(i) : (double)NAN;
-    }
-    return (double)NAN;
-}
-
 /* Memory on the device with `count` elements, BESIDE ones on both sides, and its copy on the host. */
 typedef struct field {
     void *memory, *host;
@@ -121,8 +75,9 @@ static void field_close(field *f) {
 static void *field_data(const field *f) { return (char *)f->memory + BESIDE * dpt_dtype_size(f->dtype); }
 
 static void field_set(field *f, int offset) {
-    for (int64_t i = 0; i < f->with; i++) put(f->host, f->dtype, i, 9);
-    for (int64_t i = 0; i < f->count; i++) put(f->host, f->dtype, BESIDE + i, value_at(check_rank(), i) + offset);
+    for (int64_t i = 0; i < f->with; i++) comm_put(f->host, f->dtype, i, 9);
+    for (int64_t i = 0; i < f->count; i++)
+        comm_put(f->host, f->dtype, BESIDE + i, comm_value(check_rank(), i) + offset);
     CHECK_OK(device->ops->copy_in(device, f->memory, f->host, f->bytes, stream));
 }
 
@@ -135,11 +90,11 @@ static void field_get(field *f) {
 static int64_t field_wrong(const field *f, dpt_collective what, int64_t count, double scale) {
     int64_t wrong = 0;
     for (int64_t i = 0; i < f->count; i++) {
-        double e = scale * expected(what, count, i);
-        wrong += !isnan(e) && get(f->host, f->dtype, BESIDE + i) != e;
+        double e = scale * comm_expected(what, count, i);
+        wrong += !isnan(e) && comm_get(f->host, f->dtype, BESIDE + i) != e;
     }
     for (int64_t i = 0; i < BESIDE; i++)
-        wrong += (get(f->host, f->dtype, i) != 9) + (get(f->host, f->dtype, BESIDE + f->count + i) != 9);
+        wrong += (comm_get(f->host, f->dtype, i) != 9) + (comm_get(f->host, f->dtype, BESIDE + f->count + i) != 9);
     return wrong;
 }
 
@@ -409,7 +364,8 @@ static void scopes(void) {
             field_get(&f);
             int64_t wrong = 0;
             for (int64_t i = 0; i < SMALL; i++)
-                wrong += ((float *)f.host)[BESIDE + i] != (float)(world > 1 ? sum_at(i) : value_at(check_rank(), i));
+                wrong +=
+                    ((float *)f.host)[BESIDE + i] != (float)(world > 1 ? comm_sum(i) : comm_value(check_rank(), i));
             CHECK_EQ_I64(wrong, 0);
             field_close(&f);
             end();

@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 #include "backend/comm_staged.h"
 #include "base/memory.h"
-#include "check.h"
+#include "comm_values.h"
 
 enum { BESIDE = 64, SMALL = 1000, LARGE = 5000000 }; /* 20 MB of f32: more than the 16 MiB of the buffer */
 
@@ -14,24 +14,6 @@ static dpt_context *ctx;
 static dpt_device *device;
 static dpt_comm comm;
 static dpt_stream *stream;
-
-static float value_at(int rank, int64_t i) { return (float)((i + rank) % 7); }
-static float sum_at(int64_t i) {
-    float sum = 0;
-    for (int r = 0; r < check_world(); r++) sum += value_at(r, i);
-    return sum;
-}
-
-/* What element i of `all`, seen by this rank, must be; NAN: it may be anything. */
-static float expected(dpt_collective what, int64_t count, int64_t i) {
-    switch (what) {
-        case DPT_ALL_REDUCE: return sum_at(i);
-        case DPT_BROADCAST: return value_at(0, i);
-        case DPT_ALL_GATHER: return value_at((int)(i / count), i);
-        case DPT_REDUCE_SCATTER: return i / count == check_rank() ? sum_at(i) : NAN;
-    }
-    return NAN;
-}
 
 /* The operand gets its values on the stream, right before the collective; BESIDE elements on both sides stay -1. */
 static void check(dpt_collective what, int64_t count) {
@@ -46,15 +28,15 @@ static void check(dpt_collective what, int64_t count) {
     if (!ok) return;
     float *v = host, *operand = (float *)memory + BESIDE;
     for (int64_t i = 0; i < with; i++) v[i] = -1;
-    for (int64_t i = 0; i < all; i++) v[BESIDE + i] = value_at(check_rank(), i);
+    for (int64_t i = 0; i < all; i++) v[BESIDE + i] = (float)comm_value(check_rank(), i);
     CHECK_OK(device->ops->copy_in(device, memory, v, bytes, stream));
     CHECK_OK(dpt_comm_start(&comm, what, operand, (size_t)count, DPT_F32, stream, &ticket));
     CHECK_OK(comm.ops->wait(&comm, ticket, stream));
     CHECK_OK(device->ops->copy_out(device, v, memory, bytes, stream));
     CHECK_OK(device->ops->stream_sync(device, stream));
     for (int64_t i = 0; i < all; i++) {
-        float e = expected(what, count, i);
-        wrong += !isnan(e) && v[BESIDE + i] != e;
+        double e = comm_expected(what, count, i);
+        wrong += !isnan(e) && (double)v[BESIDE + i] != e;
     }
     for (int64_t i = 0; i < BESIDE; i++) wrong += (v[i] != -1) + (v[BESIDE + all + i] != -1);
     check_that(wrong == 0, __FILE__, __LINE__, "collective %d of %lld elements: %lld are wrong", (int)what,

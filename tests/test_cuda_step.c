@@ -27,11 +27,8 @@ typedef struct batch {
 
 /* Rows change from step to step, down to one; the loss of every step is its own. */
 static void fill(batch *b, int step) {
-    char name[16];
     const int64_t rows = step % 4 == 3 ? 1 : ROWS - step % 5;
-    snprintf(name, sizeof name, "x%d", step);
-    fill_f32(name, b->x, ROWS * IN);
-    for (int i = 0; i < ROWS * OUT; i++) b->t[i] = b->x[i / OUT * IN] * b->x[i / OUT * IN + i % OUT];
+    fill_products(step, ROWS, IN, OUT, b->x, b->t);
     b->array[0] = array_f32("x", b->x, rows);
     b->array[1] = array_f32("t", b->t, rows);
 }

@@ -38,10 +38,7 @@ typedef struct batch {
 } batch;
 
 static void fill(batch *b, int step) {
-    char name[16];
-    snprintf(name, sizeof name, "x%d", step);
-    fill_f32(name, b->x, ROWS * IN);
-    for (int i = 0; i < ROWS * OUT; i++) b->t[i] = b->x[i / OUT * IN] * b->x[i / OUT * IN + i % OUT];
+    fill_products(step, ROWS, IN, OUT, b->x, b->t);
     b->array[0] = array_f32("x", b->x, ROWS);
     b->array[1] = array_f32("t", b->t, ROWS);
 }

@@ -5,6 +5,7 @@
 
 #include "backend/comm.h"
 #include "backend/watchdog_message.h"
+#include "base/text.h"
 #include "check.h"
 
 enum { WORLD = 4 };
@@ -258,9 +259,9 @@ static void hearing(void) {
 static void rank_lists(void) {
     char text[64];
     const bool some[] = {true, true, true, false, true, false, true, true};
-    dpt_watch_ranks_text(text, sizeof text, 0, some, 8);
+    dpt_append_ranks(text, sizeof text, 0, some, 8);
     CHECK_EQ_TEXT(text, "ranks 0-2, 4, 6-7");
-    dpt_watch_ranks_text(text, sizeof text, 0, some + 3, 3);
+    dpt_append_ranks(text, sizeof text, 0, some + 3, 3);
     CHECK_EQ_TEXT(text, "rank 1");
 }
 

@@ -135,6 +135,13 @@ void fill_f32(const char *name, float *values, int64_t n) {
     for (int64_t i = 0; i < n; i++) values[i] = (float)number(key, i);
 }
 
+void fill_products(int step, int64_t rows, int in, int out, float *x, float *t) {
+    char name[16];
+    snprintf(name, sizeof name, "x%d", step);
+    fill_f32(name, x, rows * in);
+    for (int64_t i = 0; i < rows * out; i++) t[i] = x[i / out * in] * x[i / out * in + i % out];
+}
+
 void fill_f64(const char *name, double *values, int64_t n) {
     const uint64_t key = dpt_random_key(name, 1);
     for (int64_t i = 0; i < n; i++) values[i] = number(key, i);

@@ -53,6 +53,8 @@ double trainer_distance(const trainer_side *a, const trainer_side *b, dpt_what w
 /* Numbers in [-1, 1) that depend on name and index alone. */
 void fill_f32(const char *name, float *values, int64_t n);
 void fill_f64(const char *name, double *values, int64_t n);
+/* A batch of its own for each step: x [rows, in] as above, t [rows, out] the products of x's first column with each. */
+void fill_products(int step, int64_t rows, int in, int out, float *x, float *t);
 
 /* Host arrays of a batch. */
 static inline dpt_array array_f32(const char *name, const float *data, int64_t rows) {

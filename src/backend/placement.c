@@ -155,23 +155,6 @@ static void finding_text(dpt_finding_kind kind, const dpt_finding *f, char *text
     }
 }
 
-/* "ranks 0-3, 8" */
-static size_t append_ranks(char *text, size_t bytes, size_t used, const bool *in, int world) {
-    int n = 0;
-    for (int r = 0; r < world; r++) n += in[r];
-    used = dpt_append(text, bytes, used, n == 1 ? "rank " : "ranks ");
-    const char *comma = "";
-    for (int r = 0; r < world; r++) {
-        int last = r;
-        if (!in[r]) continue;
-        while (last + 1 < world && in[last + 1]) last++;
-        used = dpt_append(text, bytes, used, last > r ? "%s%d-%d" : "%s%d", comma, r, last);
-        comma = ", ";
-        r = last;
-    }
-    return used;
-}
-
 static void report_kind(dpt_finding_kind kind, const dpt_finding *found, int world, bool *said, bool *now) {
     char text[600], other[600], line[900];
     memset(said, 0, (size_t)world);
@@ -184,7 +167,7 @@ static void report_kind(dpt_finding_kind kind, const dpt_finding *found, int wor
             finding_text(kind, &found[r], other, sizeof other);
             now[r] = said[r] = strcmp(text, other) == 0;
         }
-        size_t used = append_ranks(line, sizeof line, 0, now, world);
+        size_t used = dpt_append_ranks(line, sizeof line, 0, now, world);
         dpt_append(line, sizeof line, used, ": %s", text);
         dpt_log(kind == DPT_FOUND_UNKNOWN ? DPT_LOG_DEBUG : DPT_LOG_WARNING, "%s", line);
     }
@@ -202,7 +185,7 @@ static void report_models(const dpt_rank_place *all, int world, bool *said, bool
         for (int r = first; r < world; r++)
             if (strcmp(all[r].model, all[first].model) == 0) now[r] = said[r] = true;
         used = dpt_append(line, sizeof line, used, "%s%s (", models++ ? ", " : "", all[first].model);
-        used = append_ranks(line, sizeof line, used, now, world);
+        used = dpt_append_ranks(line, sizeof line, used, now, world);
         used = dpt_append(line, sizeof line, used, ")");
     }
     if (models > 1)

@@ -30,7 +30,7 @@ typedef struct table {
 #define SAY(t, ...) ((t)->n = dpt_append((t)->v->message, sizeof(t)->v->message, (t)->n, __VA_ARGS__))
 
 static void say_ranks(table *t) {
-    t->n = dpt_watch_ranks_text(t->v->message, sizeof t->v->message, t->n, t->chosen, t->world);
+    t->n = dpt_append_ranks(t->v->message, sizeof t->v->message, t->n, t->chosen, t->world);
 }
 static void say_record(table *t, int rank, dpt_lane lane, uint64_t sequence) {
     t->n = dpt_watch_record_text(t->v->message, sizeof t->v->message, t->n, &t->rank[rank].view, lane, sequence);

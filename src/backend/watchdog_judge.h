@@ -61,8 +61,6 @@ dpt_judgement dpt_watchdog_judge(const dpt_watched *ranks, int world, const dpt_
 
 /* ---- watchdog_text.c ---- */
 
-/* Appends "ranks 0-2, 5", those for which it holds; returns the new length. */
-size_t dpt_watch_ranks_text(char *text, size_t bytes, size_t at, const bool *chosen, int world);
 /* Appends "collective 731: all_reduce of 4.0 MiB" or "exchange 12: agreement". */
 size_t dpt_watch_record_text(char *text, size_t bytes, size_t at, const dpt_position_view *view, dpt_lane lane,
                              uint64_t sequence);

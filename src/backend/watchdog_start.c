@@ -84,7 +84,7 @@ static dpt_status name_missing(const dpt_watchdog *w, const dpt_watch_invitation
     bool *missing = dpt_alloc((size_t)w->world * sizeof *missing);
     DPT_CHECK_ALLOC(missing);
     for (int r = 0; r < w->world; r++) missing[r] = r > 0 && w->links[r].fd < 0;
-    dpt_watch_ranks_text(who, sizeof who, 0, missing, w->world);
+    dpt_append_ranks(who, sizeof who, 0, missing, w->world);
     dpt_free(missing);
     snprintf(where, sizeof where, "loopback alone");
     for (int i = 0; i < invitation->n_address; i++) {

@@ -3,22 +3,6 @@
 #include "backend/watchdog_judge.h"
 #include "base/text.h"
 
-size_t dpt_watch_ranks_text(char *text, size_t bytes, size_t at, const bool *chosen, int world) {
-    int count = 0;
-    for (int r = 0; r < world; r++) count += chosen[r];
-    at = dpt_append(text, bytes, at, count == 1 ? "rank " : "ranks ");
-    const char *between = "";
-    for (int r = 0; r < world; r++) {
-        if (!chosen[r]) continue;
-        int end = r;
-        while (end + 1 < world && chosen[end + 1]) end++;
-        at = dpt_append(text, bytes, at, end > r ? "%s%d-%d" : "%s%d", between, r, end);
-        between = ", ";
-        r = end;
-    }
-    return at;
-}
-
 static size_t bytes_text(char *text, size_t bytes, size_t at, uint64_t n) {
     static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};
     double value = (double)n / 1024;

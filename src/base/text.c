@@ -63,3 +63,19 @@ void dpt_dims_text(char *text, size_t bytes, int ndim, const int64_t *dim) {
     }
     dpt_append(text, bytes, n, "]");
 }
+
+size_t dpt_append_ranks(char *text, size_t bytes, size_t length, const bool *chosen, int world) {
+    int count = 0;
+    for (int r = 0; r < world; r++) count += chosen[r];
+    length = dpt_append(text, bytes, length, count == 1 ? "rank " : "ranks ");
+    const char *between = "";
+    for (int r = 0; r < world; r++) {
+        if (!chosen[r]) continue;
+        int end = r;
+        while (end + 1 < world && chosen[end + 1]) end++;
+        length = dpt_append(text, bytes, length, end > r ? "%s%d-%d" : "%s%d", between, r, end);
+        between = ", ";
+        r = end;
+    }
+    return length;
+}

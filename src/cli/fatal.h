@@ -2,7 +2,7 @@
  * watchdog's thread writes the report, prints the message and ends the process.
  *
  * Between arm and disarm SIGTERM waits half a second before it ends the process: mpirun sends it as soon as a rank is
- * gone, and what is known at that time is reported first, with code 72. */
+ * gone, and what is found in the first 0.2 s of it is reported first, with code 72. */
 #ifndef DPT_CLI_FATAL_H
 #define DPT_CLI_FATAL_H
 

@@ -1,6 +1,7 @@
 /* session.h: the executor. A session runs one program on memory of its own (activations, workspace, constants) and on
  * arenas that programs share; one thread at a time. A run is a walk over a list of calls whose addresses are fixed;
- * where the device can record, the walk is recorded after its first runs and from then on queued as a whole. Invariant:
+ * where the device can record, the walk is recorded after its first runs and from then on replayed, whole or in
+ * segments (session_record.c). Invariant:
  * running allocates nothing and, on a device with memory of its own, waits for nothing but the slot that it fills. */
 #ifndef DPT_PROGRAM_SESSION_H
 #define DPT_PROGRAM_SESSION_H

@@ -89,9 +89,8 @@ refused 64 '"fast" is no latency' "${run[@]}" comm.emulate=fast,1GB/s
 
 # on the host device: sums of NCCL, in steps that are recorded from the third on, but for those that are checked; an
 # emulated exchange inside the recording
-host=$BUILD/tests/hostcuda
-if [ -e "$host/libdptrain_cuda.so" ]; then
-    export LD_LIBRARY_PATH=$host${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_DEVICES=2
+if [ -e "$BUILD/tests/hostcuda/libdptrain_cuda.so" ]; then
+    use_host_device 2
     cuda=("${run[@]}" device=cuda cuda.graph=whole eval_every=0 log.level=debug)
     on 2 "${cuda[@]}" comm.check=4
     expect 0

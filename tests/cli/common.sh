@@ -39,6 +39,13 @@ leave() {
 trap leave EXIT
 cd "$scratch" || exit 70
 
+# use_host_device DEVICES: device=cuda is CUDA on the host (tests/hostcuda/), with so many devices; skips without it.
+use_host_device() {
+    local module=$BUILD/tests/hostcuda
+    [ -e "$module/libdptrain_cuda.so" ] || { echo "no $module/libdptrain_cuda.so" && exit 77; }
+    export LD_LIBRARY_PATH=$module${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_DEVICES=$1
+}
+
 # failed EXPECTED GOT
 failed() {
     failures=$((failures + 1))

@@ -9,9 +9,8 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module=$BUILD/tests/hostcuda
-[ -e "$module/libdptrain_cuda.so" ] || { echo "no $module/libdptrain_cuda.so" && exit 77; }
-export LD_LIBRARY_PATH=$module${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} XDG_CACHE_HOME=$scratch/cache
+use_host_device 1
+export XDG_CACHE_HOME=$scratch/cache
 limit_s=240
 
 source_folder=/usr/share/datasets/fashion-mnist

@@ -4,9 +4,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module=$BUILD/tests/hostcuda
-[ -e "$module/libdptrain_cuda.so" ] || { echo "no $module/libdptrain_cuda.so" && exit 77; }
-export LD_LIBRARY_PATH=$module${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_DEVICES=3
+use_host_device 3
 rank_counts=${RANK_COUNTS:-1 2}
 limit_s=10
 

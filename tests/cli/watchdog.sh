@@ -8,11 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 device=${1:-cpu} comm=${2:-auto}
-if [ "$device" = cuda ]; then
-    module=$BUILD/tests/hostcuda
-    [ -e "$module/libdptrain_cuda.so" ] || { echo "no $module/libdptrain_cuda.so" && exit 77; }
-    export LD_LIBRARY_PATH=$module${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOSTCUDA_DEVICES=3
-fi
+if [ "$device" = cuda ]; then use_host_device 3; fi
 
 "$make_data" good.h5
 words=(data.files=good.h5 model=mlp model.hidden=16 batch=60 eval_every=0 steps=100000000 log.every=5
