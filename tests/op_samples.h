@@ -50,8 +50,14 @@ typedef struct op_sample {
     unsigned flags;
 } op_sample;
 
-extern const op_sample op_samples[];
-extern const int op_sample_count;
+/* The samples of one family: tests/samples/<family>.c. */
+typedef struct op_samples {
+    const op_sample *row;
+    int count;
+} op_samples;
+
+/* Sample i of all families; NULL where there is none. */
+const op_sample *op_sample_at(int i);
 
 /* A line for every op: covered by samples (by NULL), or by what. */
 typedef struct op_cover {

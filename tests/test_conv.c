@@ -363,15 +363,15 @@ static void shapes(void) {
 }
 
 static const dpt_conv_options plain = {0};
-static void wrong_channels(dpt_graph *g) { dpt_conv2d_with(image(g), weight(g, 6, 3, 3), NULL, plain); }
+static void wrong_channels(dpt_graph *g) { dpt_conv_with(image(g), weight(g, 6, 3, 3), NULL, plain); }
 static void wrong_groups(dpt_graph *g) {
-    dpt_conv2d_with(image(g), weight(g, 5, 2, 3), NULL, ((dpt_conv_options){.groups = 2}));
+    dpt_conv_with(image(g), weight(g, 5, 2, 3), NULL, ((dpt_conv_options){.groups = 2}));
 }
 static void wrong_rank(dpt_graph *g) { dpt_conv2d(dpt_flatten(image(g)), 6, 3, 1, plain, "conv1"); }
 static void wrong_kernel(dpt_graph *g) { dpt_conv2d(image(g), 6, 10, 1, plain, "conv1"); }
 static void wrong_bias(dpt_graph *g) {
     dpt_tensor *b = dpt_input(g, "b", DPT_F32, 1, ((int64_t[]){4}));
-    dpt_conv2d_with(image(g), weight(g, 6, 4, 3), b, plain);
+    dpt_conv_with(image(g), weight(g, 6, 4, 3), b, plain);
 }
 static void wrong_stride(dpt_graph *g) { dpt_conv2d(image(g), 6, 3, 1, ((dpt_conv_options){.stride = -1}), "conv1"); }
 static void pool_pad(dpt_graph *g) { dpt_max_pool2d(image(g), 3, 2, 2); }

@@ -50,11 +50,11 @@ static dpt_tensor *mse(dpt_tensor *const *in) { return dpt_mse(in[0], in[1]); }
 static dpt_tensor *linear(dpt_tensor *const *in) { return dpt_linear_with(in[0], in[1], in[2]); }
 static dpt_tensor *conv(dpt_tensor *const *in) {
     const dpt_conv_options options = {.pad = 1};
-    return dpt_conv2d_with(in[0], in[1], in[2], options);
+    return dpt_conv_with(in[0], in[1], in[2], options);
 }
 static dpt_tensor *strided(dpt_tensor *const *in) {
     const dpt_conv_options options = {.stride = 2, .pad = 2, .dilation = 2, .groups = 2};
-    return dpt_conv2d_with(in[0], in[1], in[2], options);
+    return dpt_conv_with(in[0], in[1], in[2], options);
 }
 static dpt_tensor *pool(dpt_tensor *const *in) { return dpt_max_pool2d(in[0], 3, 2, 1); }
 

@@ -11,11 +11,11 @@ extern "C" {
 #endif
 
 /* X(name, value, text, bytes). Values are part of the ABI and of file formats: append only. */
-#define DPT_DTYPE_LIST(X)   \
-    X(DPT_F32, 0, "f32", 4) \
-    X(DPT_F64, 1, "f64", 8) \
-    X(DPT_U8, 2, "u8", 1)   \
-    X(DPT_I32, 3, "i32", 4) \
+#define DPT_DTYPE_LIST(X)     \
+    X(DPT_F32, 0, "f32", 4)   \
+    X(DPT_F64, 1, "f64", 8)   \
+    X(DPT_U8, 2, "u8", 1)     \
+    X(DPT_I32, 3, "i32", 4)   \
     X(DPT_I64, 4, "i64", 8)   \
     X(DPT_BF16, 5, "bf16", 2) \
     X(DPT_F16, 6, "f16", 2)

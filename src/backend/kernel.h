@@ -86,6 +86,9 @@ typedef union dpt_attr {
         bool bias;
     } matmul;
     struct {
+        double slope; /* of relu and relu_grad where x < 0 */
+    } relu;
+    struct {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
     dpt_conv_attr conv;

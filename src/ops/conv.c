@@ -47,12 +47,13 @@ static dpt_tensor *conv_layer(DPT_PLACE_ARGS, const char *name, dpt_tensor *x, d
     return dpt_add_at(file, line, y, b);
 }
 
-dpt_tensor *dpt_conv2d_with_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_tensor *w, dpt_tensor *b, dpt_conv_options options) {
+dpt_tensor *dpt_conv_with_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_tensor *w, dpt_tensor *b, dpt_conv_options options) {
     return conv_layer(file, line, NULL, x, w, b, &options);
 }
 
-dpt_tensor *dpt_conv2d_at(DPT_PLACE_ARGS, dpt_tensor *x, int64_t out, int64_t kernel, int bias,
-                          dpt_conv_options options, const char *name) {
+dpt_tensor *dpt_conv_at(DPT_PLACE_ARGS, int spatial, dpt_tensor *x, int64_t out, int64_t kernel, int bias,
+                        dpt_conv_options options, const char *name) {
+    (void)spatial;
     dpt_graph *g = x->graph;
     if (dpt_is_poison(x)) return &g->poison;
     int64_t groups = or_one(options.groups), in = x->ndim == 4 && groups > 0 ? x->dim[1] / groups : 0;
