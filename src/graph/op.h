@@ -20,6 +20,16 @@ typedef enum dpt_linearity {
     DPT_LINEAR_FIRST /* linear in input 0 with the others fixed: div */
 } dpt_linearity;
 
+/* In which type the precision pass has an op compute, where a policy asks for 16 bits (program/pass_precision.c). */
+typedef enum dpt_treatment {
+    DPT_WIDE,        /* all floats in f32 (or what they are, f64) */
+    DPT_PRODUCT,     /* all operands in 16 bits */
+    DPT_ALONG,       /* all float operands in one type */
+    DPT_ARITHMETIC,  /* the same; f32 where only a loss follows */
+    DPT_AS_IT_COMES, /* operand 0 in whatever type it has, the others wide */
+    DPT_LIKE_SECOND  /* operands 0 and 1 in the type that 1 has, the others wide */
+} dpt_treatment;
+
 enum {
     DPT_IS_TERMINAL = 1,    /* no gradient rule: differentiating it is an error that names it */
     DPT_IS_CONSTANT = 2,    /* its output does not depend on inputs differentiably (one_hot, rows): gradient is zero */
@@ -43,6 +53,7 @@ typedef struct dpt_op {
     unsigned flags;
     dpt_batch_rule rule;
     dpt_linearity linear;
+    dpt_treatment precision;
     int n_out;
     /* Checks the inputs, sets dtype and shape of the outputs (dpt_set_out). */
     dpt_status (*shape)(dpt_node *node);

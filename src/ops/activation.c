@@ -58,6 +58,7 @@ static dpt_status relu_grad_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_relu = {.name = "relu",
                             .flags = DPT_IS_INPLACE,
                             .rule = DPT_ROWWISE,
+                            .precision = DPT_ALONG,
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = relu_gradient};
@@ -67,6 +68,7 @@ const dpt_op dpt_op_relu_grad = {.name = "relu_grad",
                                  .flags = DPT_IS_INPLACE,
                                  .rule = DPT_ROWWISE,
                                  .linear = DPT_LINEAR_FIRST,
+                                 .precision = DPT_ALONG,
                                  .n_out = 1,
                                  .shape = relu_grad_shape,
                                  .gradient = relu_grad_gradient};
@@ -96,6 +98,7 @@ static dpt_status tanh_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_tanh = {.name = "tanh",
                             .flags = DPT_IS_INPLACE,
                             .rule = DPT_ROWWISE,
+                            .precision = DPT_ALONG,
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = tanh_gradient};
@@ -151,6 +154,7 @@ static dpt_status gelu_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_gelu = {.name = "gelu",
                             .flags = DPT_IS_INPLACE,
                             .rule = DPT_ROWWISE,
+                            .precision = DPT_ALONG,
                             .n_out = 1,
                             .shape = float_shape,
                             .gradient = gelu_gradient};

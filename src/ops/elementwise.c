@@ -231,6 +231,7 @@ static dpt_status binary_layouts(const dpt_call *call, dpt_layout_choice *choice
 
 #define BINARY_OP(name_, linear_)                                 \
     const dpt_op dpt_op_##name_ = {.name = #name_,                \
+                                   .precision = DPT_ARITHMETIC,   \
                                    .flags = DPT_IS_INPLACE,       \
                                    .rule = DPT_ROWWISE,           \
                                    .linear = (linear_),           \
@@ -305,6 +306,7 @@ static dpt_status sqrt_run(dpt_call *call, dpt_stream *stream) {
 
 #define UNARY_OP(name_, linear_)                                  \
     const dpt_op dpt_op_##name_ = {.name = #name_,                \
+                                   .precision = DPT_ARITHMETIC,   \
                                    .flags = DPT_IS_INPLACE,       \
                                    .rule = DPT_ROWWISE,           \
                                    .linear = (linear_),           \
@@ -387,6 +389,7 @@ static dpt_status cast_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_cast = {.name = "cast",
                             .rule = DPT_ROWWISE,
                             .linear = DPT_ADDITIVE,
+                            .precision = DPT_AS_IT_COMES,
                             .n_out = 1,
                             .shape = cast_shape,
                             .gradient = cast_gradient};

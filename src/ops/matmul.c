@@ -114,6 +114,7 @@ static dpt_status matmul_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_matmul = {.name = "matmul",
                               .rule = DPT_REDUCES,
                               .linear = DPT_MULTILINEAR,
+                              .precision = DPT_PRODUCT,
                               .n_out = 1,
                               .shape = matmul_shape,
                               .gradient = matmul_gradient,

@@ -113,7 +113,8 @@ static dpt_status expect_vector(const dpt_node *node, int i, dpt_dtype dtype, in
 
 static dpt_status expect_planes(const dpt_node *node, int i) {
     const dpt_tensor *t = node->in[i];
-    bool fits = dpt_wide_dtype(t->dtype) == DPT_F32 && t->dtype == node->in[0]->dtype && t->ndim >= 2 && dpt_has_batch(t) && t->dim[1] == node->attr.norm.channels;
+    bool fits = dpt_wide_dtype(t->dtype) == DPT_F32 && t->dtype == node->in[0]->dtype && t->ndim >= 2 &&
+                dpt_has_batch(t) && t->dim[1] == node->attr.norm.channels;
     if (fits && dpt_same_shape(t, node->in[0])) return DPT_OK;
     return dpt_shape_error(node, "operand %d is %s %s, not f32 [B,%lld,...]", i, dpt_dtype_text(t->dtype),
                            dpt_shape_text(t), (long long)node->attr.norm.channels);
@@ -336,11 +337,13 @@ static double flop_5(const dpt_call *call) { return 5 * (double)call->in[0].coun
 const dpt_op dpt_op_bn_moments = {.name = "bn_moments",
                                   .flags = DPT_IS_TERMINAL | DPT_IS_LOCAL,
                                   .rule = DPT_MIXES,
+                                  .precision = DPT_AS_IT_COMES,
                                   .n_out = 1,
                                   .shape = moments_shape,
                                   .flop = flop_3};
 const dpt_op dpt_op_bn_apply = {.name = "bn_apply",
                                 .rule = DPT_MIXES,
+                                .precision = DPT_AS_IT_COMES,
                                 .n_out = 1,
                                 .shape = apply_shape,
                                 .gradient = apply_gradient,
@@ -349,20 +352,26 @@ const dpt_op dpt_op_bn_apply = {.name = "bn_apply",
 const dpt_op dpt_op_bn_grad_sums = {.name = "bn_grad_sums",
                                     .flags = DPT_IS_TERMINAL | DPT_IS_LOCAL,
                                     .rule = DPT_MIXES,
+                                    .precision = DPT_LIKE_SECOND,
                                     .n_out = 1,
                                     .shape = grad_sums_shape,
                                     .flop = flop_5};
 const dpt_op dpt_op_bn_grad_apply = {.name = "bn_grad_apply",
                                      .flags = DPT_IS_TERMINAL,
                                      .rule = DPT_MIXES,
+                                     .precision = DPT_LIKE_SECOND,
                                      .n_out = 1,
                                      .shape = grad_apply_shape,
                                      .flop = flop_5};
 const dpt_op dpt_op_bn_param_grad = {
     .name = "bn_param_grad", .flags = DPT_IS_TERMINAL | DPT_IS_PARTIAL, .n_out = 2, .shape = param_grad_shape};
 const dpt_op dpt_op_bn_running = {.name = "bn_running", .flags = DPT_IS_TERMINAL, .n_out = 3, .shape = running_shape};
-const dpt_op dpt_op_bn_infer = {
-    .name = "bn_infer", .flags = DPT_IS_TERMINAL, .n_out = 1, .shape = infer_shape, .flop = flop_3};
+const dpt_op dpt_op_bn_infer = {.name = "bn_infer",
+                                .flags = DPT_IS_TERMINAL,
+                                .precision = DPT_AS_IT_COMES,
+                                .n_out = 1,
+                                .shape = infer_shape,
+                                .flop = flop_3};
 
 const dpt_kernel dpt_cpu_bn_moments = {.prepare = moments_prepare, .run = moments_run, .layouts = planes_layouts};
 const dpt_kernel dpt_cpu_bn_apply = {.prepare = coefficients_prepare, .run = apply_run, .layouts = planes_layouts};

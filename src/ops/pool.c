@@ -108,6 +108,7 @@ static double max_pool_flop(const dpt_call *call) {
 
 const dpt_op dpt_op_max_pool = {.name = "max_pool",
                                 .rule = DPT_ROWWISE,
+                                .precision = DPT_ALONG,
                                 .n_out = 2,
                                 .shape = max_pool_shape,
                                 .gradient = max_pool_gradient,
@@ -116,6 +117,7 @@ const dpt_op dpt_op_max_pool = {.name = "max_pool",
 const dpt_op dpt_op_pool_scatter = {.name = "pool_scatter",
                                     .rule = DPT_ROWWISE,
                                     .linear = DPT_LINEAR_FIRST,
+                                    .precision = DPT_ALONG,
                                     .n_out = 1,
                                     .shape = pool_scatter_shape,
                                     .gradient = pool_scatter_gradient};
@@ -123,6 +125,7 @@ const dpt_op dpt_op_pool_scatter = {.name = "pool_scatter",
 const dpt_op dpt_op_pool_gather = {.name = "pool_gather",
                                    .rule = DPT_ROWWISE,
                                    .linear = DPT_LINEAR_FIRST,
+                                   .precision = DPT_ALONG,
                                    .n_out = 1,
                                    .shape = pool_gather_shape,
                                    .gradient = pool_gather_gradient};

@@ -109,6 +109,7 @@ static dpt_status softmax_run(dpt_call *call, dpt_stream *stream) {
 const dpt_op dpt_op_softmax = {.name = "softmax",
                                .flags = DPT_IS_INPLACE,
                                .rule = DPT_ROWWISE,
+                               .precision = DPT_ALONG,
                                .n_out = 1,
                                .shape = softmax_shape,
                                .gradient = softmax_gradient,
@@ -171,6 +172,7 @@ static dpt_status cross_entropy_run(dpt_call *call, dpt_stream *stream) {
 
 const dpt_op dpt_op_cross_entropy = {.name = "cross_entropy",
                                      .rule = DPT_ROWWISE,
+                                     .precision = DPT_AS_IT_COMES,
                                      .n_out = 1,
                                      .shape = per_row_shape,
                                      .gradient = cross_entropy_gradient,
@@ -214,6 +216,10 @@ static dpt_status accuracy_run(dpt_call *call, dpt_stream *stream) {
     return run_rows(call, &call->in[0], run, accuracy_f32, accuracy_f64);
 }
 
-const dpt_op dpt_op_accuracy = {
-    .name = "accuracy", .flags = DPT_IS_CONSTANT, .rule = DPT_ROWWISE, .n_out = 1, .shape = per_row_shape};
+const dpt_op dpt_op_accuracy = {.name = "accuracy",
+                                .flags = DPT_IS_CONSTANT,
+                                .rule = DPT_ROWWISE,
+                                .precision = DPT_AS_IT_COMES,
+                                .n_out = 1,
+                                .shape = per_row_shape};
 const dpt_kernel dpt_cpu_accuracy = {.run = accuracy_run};

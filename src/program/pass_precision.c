@@ -33,52 +33,7 @@ dpt_status dpt_precision_declare(dpt_graph *g, dpt_precision precision) {
 
 /* ---- operations ---- */
 
-typedef enum treatment {
-    WIDE,        /* all floats in f32 (or what they are, f64) */
-    PRODUCT,     /* all operands in 16 bits */
-    ALONG,       /* all float operands in one type */
-    ARITHMETIC,  /* the same; f32 where only a loss follows */
-    AS_IT_COMES, /* operand 0 in whatever type it has, the others wide */
-    LIKE_SECOND  /* operands 0 and 1 in the type that 1 has, the others wide */
-} treatment;
-
-static treatment treatment_of(const dpt_node *n) {
-    switch (n->op) {
-        case DPT_OP_MATMUL:
-        case DPT_OP_CONV:
-        case DPT_OP_CONV_DGRAD:
-        case DPT_OP_CONV_WGRAD: return PRODUCT;
-        case DPT_OP_ADD:
-        case DPT_OP_SUB:
-        case DPT_OP_MUL:
-        case DPT_OP_DIV:
-        case DPT_OP_SCALE:
-        case DPT_OP_OFFSET:
-        case DPT_OP_SQRT:
-        case DPT_OP_BROADCAST:
-        case DPT_OP_RESHAPE: return ARITHMETIC;
-        case DPT_OP_RELU:
-        case DPT_OP_RELU_GRAD:
-        case DPT_OP_TANH:
-        case DPT_OP_GELU:
-        case DPT_OP_COPY:
-        case DPT_OP_MAX_POOL:
-        case DPT_OP_POOL_SCATTER:
-        case DPT_OP_POOL_GATHER:
-        case DPT_OP_DROPOUT:
-        case DPT_OP_SOFTMAX: return ALONG;
-        case DPT_OP_SUM:
-        case DPT_OP_CAST:
-        case DPT_OP_CROSS_ENTROPY:
-        case DPT_OP_ACCURACY:
-        case DPT_OP_BN_MOMENTS:
-        case DPT_OP_BN_APPLY:
-        case DPT_OP_BN_INFER: return AS_IT_COMES;
-        case DPT_OP_BN_GRAD_SUMS:
-        case DPT_OP_BN_GRAD_APPLY: return LIKE_SECOND;
-        default: return WIDE;
-    }
-}
+static dpt_treatment treatment_of(const dpt_node *n) { return dpt_op_of(n)->precision; }
 
 /* A leaf of this kind, or a view of one. */
 static bool shows(const dpt_tensor *t, int leaf) {
@@ -90,14 +45,14 @@ static bool shows(const dpt_tensor *t, int leaf) {
 /* Sums over the batch, and what takes f32 only. */
 static bool takes_wide(const dpt_node *n) {
     bool sums_batch = n->op == DPT_OP_SUM && dpt_has_batch(n->in[0]) && (n->attr.reduce.axes & 1U);
-    return sums_batch || treatment_of(n) == WIDE;
+    return sums_batch || treatment_of(n) == DPT_WIDE;
 }
 
 /* What takes a parameter belongs to a layer: a bias. */
 static bool may_be_loss(const dpt_node *n) {
     for (int k = 0; k < n->n_in; k++)
         if (shows(n->in[k], DPT_OP_PARAM)) return false;
-    return treatment_of(n) == ARITHMETIC || n->op == DPT_OP_SUM;
+    return treatment_of(n) == DPT_ARITHMETIC || n->op == DPT_OP_SUM;
 }
 
 /* Walks back: arithmetic, and sums over other dimensions, whose every use takes f32 or is such arithmetic. */
@@ -147,22 +102,22 @@ static bool all_narrow(const narrowing *p, const dpt_node *n) {
     return any;
 }
 
-static bool operand_is_narrow(const narrowing *p, const dpt_node *n, treatment how, int k) {
+static bool operand_is_narrow(const narrowing *p, const dpt_node *n, dpt_treatment how, int k) {
     switch (how) {
-        case PRODUCT: return true;
-        case ARITHMETIC: return !p->losses[n->id] && all_narrow(p, n);
-        case ALONG: return all_narrow(p, n);
-        case AS_IT_COMES: return k == 0 && dpt_is_half(now(p, n->in[0])->dtype);
-        case LIKE_SECOND: return k < 2 && dpt_is_half(now(p, n->in[1])->dtype);
+        case DPT_PRODUCT: return true;
+        case DPT_ARITHMETIC: return !p->losses[n->id] && all_narrow(p, n);
+        case DPT_ALONG: return all_narrow(p, n);
+        case DPT_AS_IT_COMES: return k == 0 && dpt_is_half(now(p, n->in[0])->dtype);
+        case DPT_LIKE_SECOND: return k < 2 && dpt_is_half(now(p, n->in[1])->dtype);
         default: return false;
     }
 }
 
 static bool fill_operands(narrowing *p, const dpt_node *n, dpt_tensor **in) {
-    treatment how = treatment_of(n);
+    dpt_treatment how = treatment_of(n);
     for (int k = 0; k < n->n_in; k++) {
         const dpt_tensor *old = n->in[k];
-        if (how == PRODUCT && old->dtype == DPT_F64) {
+        if (how == DPT_PRODUCT && old->dtype == DPT_F64) {
             dpt_graph_fail(p->rw.to, DPT_AT(n), DPT_ERR_UNSUPPORTED,
                            "precision %s: %s \"%s\" multiplies f64 values: only f32 is computed in 16 bits", p->policy,
                            dpt_op_of(n)->name, n->name);
