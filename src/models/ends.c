@@ -2,9 +2,11 @@
 #include "models/ends.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "dptrain/ops.h"
+#include "graph/graph.h"
 
 dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->in_ndim >= 1 && o->in_ndim < DPT_MAX_NDIM, DPT_ERR_CONFIG, "model %s: samples of %d dimensions", model,
@@ -31,12 +33,19 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
     return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
 }
 
+/* Targets of classes: value's shape without its channels; else value's shape. */
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
     bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
-    int64_t dim[] = {DPT_BATCH, o->classes};
-    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, classifies ? 1 : 2, dim);
+    int64_t dim[DPT_MAX_NDIM] = {DPT_BATCH};
+    int ndim = dpt_tensor_dims(value, dim);
+    DPT_TRY(dpt_graph_status(g));
+    DPT_CHECK(ndim >= 2 && dim[1] == o->classes, DPT_ERR_SHAPE,
+              "the model's output is %s: wanted [B,%lld], or that many channels", dpt_shape_text(value),
+              (long long)o->classes);
+    if (classifies) memmove(dim + 1, dim + 2, (size_t)(ndim-- - 2) * sizeof *dim);
+    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
     dpt_output(g, classifies ? "logits" : "y", value);
-    if (classifies) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    if (classifies && ndim == 1) dpt_output(g, "accuracy", dpt_accuracy(value, target));
     dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
     return dpt_graph_status(g);
 }
