@@ -61,11 +61,11 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_
 
 static dpt_status open_part(dpt_job *job, char *const *files, int count, const char *x, const char *y, bool like_train,
                             dpt_dataset **part) {
-    bool classes = job->config->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY, of_input = job->target == DPT_MODEL_OF_INPUT;
-    bool one = classes && job->target == DPT_MODEL_OF_SAMPLE;
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY,
+         of_input = job->target == DPT_MODEL_OF_INPUT;
     dpt_field_spec fields[] = {
         {.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
-        {.name = "y", .path = of_input ? x : y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = one ? 0 : DPT_ANY_NDIM}};
+        {.name = "y", .path = of_input ? x : y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = DPT_ANY_NDIM}};
     for (int i = 0; like_train && i < 2; i++) {
         const dpt_field *f = dpt_dataset_field(job->train, i);
         fields[i].ndim = f->ndim;
@@ -223,7 +223,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
               (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
-        {.classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
+        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
     if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
     if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
     dpt_loader_options o;

@@ -16,7 +16,7 @@ void dpt_job_choose_model(dpt_job *job) {
 static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
     const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
-    bool classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
               DPT_MAX_NDIM - 1);
     o->in_ndim = x->ndim;
@@ -24,6 +24,7 @@ static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     bool positions = job->target != DPT_MODEL_OF_SAMPLE && y->ndim > 1;
     o->classes = classes ? c->data.classes : positions ? y->dim[0] : y->elements;
     o->target_dtype = y->dtype;
+    o->target_elements = y->elements;
     o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
     return DPT_OK;
 }

@@ -103,7 +103,7 @@ static dpt_tensor *offset(const dpt_layer_call *c) { return dpt_offset_at(PLACE,
 #define UNARY(name) \
     static dpt_tensor *name##_layer(const dpt_layer_call *c) { return dpt_##name##_at(PLACE, c->from[0]); }
 #define FOLD(name)                                                                     \
-    static dpt_tensor *name##_layer(const dpt_layer_call *c) {                                 \
+    static dpt_tensor *name##_layer(const dpt_layer_call *c) {                         \
         dpt_tensor *x = c->from[0];                                                    \
         for (int i = 1; i < c->n_from; i++) x = dpt_##name##_at(PLACE, x, c->from[i]); \
         return x;                                                                      \
