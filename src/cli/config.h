@@ -22,6 +22,10 @@
 #include "models/zoo.h"
 
 /* X(name, text). The texts are what a config says. */
+#define DPT_CONFIG_STEM_LIST(X)       \
+    X(DPT_CONFIG_STEM_AUTO, "auto")   \
+    X(DPT_CONFIG_STEM_SMALL, "small") \
+    X(DPT_CONFIG_STEM_LARGE, "large")
 #define DPT_CONFIG_ACTIVATION_LIST(X)     \
     X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
     X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
@@ -79,6 +83,7 @@
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
@@ -117,6 +122,7 @@ typedef struct dpt_config {
         double dropout;
         dpt_config_batch_norm batch_norm;
         int64_t width, depth;
+        dpt_config_stem stem;
     } model;
     struct {
         dpt_config_texts files; /* empty: the built-in job's data */

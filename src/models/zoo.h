@@ -18,7 +18,8 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(DROPOUT, "dropout")       \
     X(BATCH_NORM, "batch_norm") \
     X(WIDTH, "width")           \
-    X(DEPTH, "depth")
+    X(DEPTH, "depth")           \
+    X(STEM, "stem")
 
 #define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
 enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
@@ -50,6 +51,9 @@ typedef struct dpt_model_loss_options {
 
 typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC } dpt_model_norm;
 
+/* How a residual net begins: auto takes small for images of up to 64 x 64. */
+typedef enum dpt_model_stem { DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE } dpt_model_stem;
+
 /* Start from the model's defaults (dpt_model.defaults). */
 typedef struct dpt_model_options {
     int in_ndim; /* shape of one sample of x, f32 */
@@ -65,6 +69,7 @@ typedef struct dpt_model_options {
     double dropout;            /* probability, after hidden layers that are fully connected; 0: none */
     dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
     int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
+    dpt_model_stem stem;       /* residual nets */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -86,8 +91,10 @@ dpt_status dpt_model_find(const char *name, const dpt_model **model);
 bool dpt_model_takes(const dpt_model *model, const char *key);
 
 /* Each adds its model to an empty graph. DPT_ERR_CONFIG: options that it cannot follow. Local. */
-dpt_status dpt_model_mlp(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_cnn(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_surrogate(dpt_graph *g, const dpt_model_options *options);
+#define DPT_MODEL_BUILDERS(X) \
+    X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19)
+#define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
+DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)
+#undef DPT_MODEL_DECLARE
 
 #endif
