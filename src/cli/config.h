@@ -21,9 +21,16 @@
 #include "dptrain/types.h"
 
 /* X(name, text). The texts are what a config says. */
-#define DPT_CONFIG_MODEL_LIST(X)   \
-    X(DPT_CONFIG_MODEL_MLP, "mlp") \
-    X(DPT_CONFIG_MODEL_CNN, "cnn")
+#define DPT_CONFIG_MODEL_LIST(X)             \
+    X(DPT_CONFIG_MODEL_MLP, "mlp")           \
+    X(DPT_CONFIG_MODEL_CNN, "cnn")           \
+    X(DPT_CONFIG_MODEL_RESNET18, "resnet18") \
+    X(DPT_CONFIG_MODEL_RESNET34, "resnet34") \
+    X(DPT_CONFIG_MODEL_RESNET50, "resnet50")
+#define DPT_CONFIG_STEM_LIST(X)       \
+    X(DPT_CONFIG_STEM_AUTO, "auto")   \
+    X(DPT_CONFIG_STEM_SMALL, "small") \
+    X(DPT_CONFIG_STEM_LARGE, "large")
 #define DPT_CONFIG_ACTIVATION_LIST(X)     \
     X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
     X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
@@ -82,6 +89,7 @@
 typedef enum dpt_config_model { DPT_CONFIG_MODEL_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_model;
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
@@ -118,6 +126,7 @@ typedef struct dpt_config {
         dpt_config_activation activation;
         double dropout;
         dpt_config_batch_norm batch_norm;
+        dpt_config_stem stem;
     } model;
     struct {
         dpt_config_texts files; /* empty: the built-in job's data */

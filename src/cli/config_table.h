@@ -33,7 +33,10 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name=mlp", "between layers") \
     X(model.dropout, "0", "[0, 1)", NULL, "share of activations dropped in training") \
     X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), NULL, \
-      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync)") \
+      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync); resnet: not none, " \
+      "local if not set") \
+    X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), NULL, "resnet: begins with a 3x3 convolution " \
+      "(small) or with 7x7, stride 2, and max-pool (large); auto: small up to 64 x 64 pixels") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \

@@ -93,6 +93,7 @@ fail:
 
 static const dpt_activation activations[] = {DPT_ACT_RELU, DPT_ACT_GELU, DPT_ACT_TANH};
 static const dpt_model_norm norms[] = {DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC};
+static const dpt_model_stem stems[] = {DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE};
 
 static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
@@ -114,7 +115,8 @@ static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
         o->activation = activations[c->model.activation];
     }
     o->dropout = c->model.dropout;
-    o->batch_norm = norms[c->model.batch_norm];
+    if (c->model.batch_norm != DPT_CONFIG_BATCH_NORM_NONE) o->batch_norm = norms[c->model.batch_norm];
+    o->stem = stems[c->model.stem];
     return DPT_OK;
 }
 

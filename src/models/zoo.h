@@ -16,6 +16,9 @@ typedef enum dpt_model_loss {
 
 typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC } dpt_model_norm;
 
+/* How a residual net begins: auto takes small for images of up to 64 x 64. */
+typedef enum dpt_model_stem { DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE } dpt_model_stem;
+
 /* Start from the model's defaults (dpt_model.defaults). */
 typedef struct dpt_model_options {
     int in_ndim; /* shape of one sample of x, f32 */
@@ -26,8 +29,9 @@ typedef struct dpt_model_options {
     int n_hidden; /* mlp: widths of the hidden layers */
     int64_t hidden[DPT_MODEL_MAX_HIDDEN];
     dpt_activation activation; /* mlp: after each hidden layer */
-    double dropout;            /* probability: mlp after each hidden layer, cnn before the last; 0: none */
-    dpt_model_norm batch_norm; /* before each activation; cnn: after its convolutions only */
+    double dropout;            /* probability: mlp after each hidden layer, others before the last; 0: none */
+    dpt_model_norm batch_norm; /* before each activation; cnn: after its convolutions only; resnet: not none */
+    dpt_model_stem stem;       /* resnet */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -47,5 +51,8 @@ dpt_status dpt_model_find(const char *name, const dpt_model **model);
 dpt_status dpt_model_mlp(dpt_graph *g, const dpt_model_options *options);
 dpt_status dpt_model_cnn(dpt_graph *g, const dpt_model_options *options);
 dpt_status dpt_model_surrogate(dpt_graph *g, const dpt_model_options *options);
+dpt_status dpt_model_resnet18(dpt_graph *g, const dpt_model_options *options);
+dpt_status dpt_model_resnet34(dpt_graph *g, const dpt_model_options *options);
+dpt_status dpt_model_resnet50(dpt_graph *g, const dpt_model_options *options);
 
 #endif
