@@ -15,6 +15,8 @@ enum {
     MLP_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     CNN_KEYS = DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     RESNET_KEYS = CNN_KEYS | DPT_MODEL_STEM,
+    RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
+    AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
     VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
 };
 
@@ -49,6 +51,11 @@ const dpt_model dpt_models[] = {
     VGG(vgg13, "10 convolutions, 3 fully connected layers"),
     VGG(vgg16, "13 convolutions, 3 fully connected layers"),
     VGG(vgg19, "16 convolutions, 3 fully connected layers"),
+    {"resmlp", "fully connected residual blocks, for tables of numbers", dpt_model_resmlp, 256,
+     {SAMPLE(64), VALUES(1), .width = 256, .depth = 4}, RESMLP_KEYS, DPT_MODEL_OF_SAMPLE},
+    {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
+     dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
+     DPT_MODEL_OF_INPUT},
 };
 // clang-format on
 
