@@ -40,14 +40,19 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families ---- */
 
-extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_pool,
-    op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
-                                             &op_samples_of_pool, &op_samples_of_loss};
-extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
-    op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
-                                             &op_samples_of_layers, &op_samples_of_loss};
+/* clang-format off: a line each */
+#define FAMILY_LIST(X) \
+    X(math) \
+    X(arrange) \
+    X(products) \
+    X(conv) \
+    X(pool) \
+    X(loss)
+/* clang-format on */
+#define DECLARE_FAMILY(name) extern const op_samples op_samples_of_##name;
+#define NAME_FAMILY(name) &op_samples_of_##name,
+FAMILY_LIST(DECLARE_FAMILY)
+static const op_samples *const families[] = {FAMILY_LIST(NAME_FAMILY)};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {
