@@ -6,9 +6,11 @@ set(CUDA_SOURCES
   matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
 list(APPEND CUDA_SOURCES gather.cu)
 list(APPEND CUDA_SOURCES pool_move.cu resample.cu)
+list(APPEND CUDA_SOURCES fft.cu mix.cu)
 set(CUDA_C_SOURCES
   device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c
   nccl.c comm_open.c comm.c comm_memory.c comm_end.c)
+list(APPEND CUDA_C_SOURCES cufft.c)
 # of the library's own, compiled in again: the plug-in links nothing of it
 set(CUDA_SHARED_SOURCES types.c clock.c text.c)
 list(TRANSFORM CUDA_SHARED_SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/../src/base/)

@@ -47,6 +47,7 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
     X(products) \
     X(conv) \
     X(pool) \
+    X(spectral) \
     X(loss)
 /* clang-format on */
 #define DECLARE_FAMILY(name) extern const op_samples op_samples_of_##name;
@@ -105,6 +106,11 @@ static const op_cover covers[] = {
     BY_SAMPLES(POOL_GATHER),
     BY_SAMPLES(AVG_POOL),
     BY_SAMPLES(RESAMPLE),
+    BY_SAMPLES(RFFT),
+    BY_SAMPLES(IRFFT),
+    BY_SAMPLES(MIX),
+    BY_SAMPLES(MIX_DGRAD),
+    BY_SAMPLES(MIX_WGRAD),
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),

@@ -81,6 +81,21 @@ typedef struct dpt_pool_attr {
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
 
+/* rfft and irfft; missing leading dimensions are 1. */
+typedef struct dpt_fft_attr {
+    int dims;                   /* 1, 2 or 3 */
+    int64_t n[DPT_MAX_SPATIAL]; /* sizes of the real side */
+    bool doubled;               /* frequencies that stand for two count twice */
+    double scale;
+} dpt_fft_attr;
+
+/* Products of spectra; missing leading dimensions are 1. */
+typedef struct dpt_mix_attr {
+    int dims;                                              /* 1, 2 or 3 */
+    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
+    int corner; /* bit i: the negative frequencies of dimension i; of the first weight, or the one computed */
+} dpt_mix_attr;
+
 typedef union dpt_attr {
     struct {
         double value;
@@ -107,6 +122,8 @@ typedef union dpt_attr {
     } derivative;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
+    dpt_fft_attr fft;
+    dpt_mix_attr mix;
     struct {
         double eps, momentum;
         bool sync;
