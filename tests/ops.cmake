@@ -15,7 +15,7 @@ dpt_add_test(linear CUDA 1)
 dpt_add_test(conv CUDA 1)
 # Kernels in layouts other than the canonical one.
 dpt_add_test(layout_kernels)
-dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders)
+dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders windows)
 # Batch norm, updates and losses, initialisers, schedules, the zoo.
 dpt_add_test(norm CUDA 1)
 dpt_add_test(update CUDA 1)
