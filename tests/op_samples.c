@@ -40,6 +40,10 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families ---- */
 
+extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_pool,
+    op_samples_of_loss;
+static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
+                                             &op_samples_of_pool, &op_samples_of_loss};
 extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
     op_samples_of_loss;
 static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
@@ -94,6 +98,8 @@ static const op_cover covers[] = {
     BY_SAMPLES(MAX_POOL),
     BY_SAMPLES(POOL_SCATTER),
     BY_SAMPLES(POOL_GATHER),
+    BY_SAMPLES(AVG_POOL),
+    BY_SAMPLES(RESAMPLE),
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),
