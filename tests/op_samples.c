@@ -48,6 +48,11 @@ extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of
     op_samples_of_loss;
 static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
                                              &op_samples_of_layers, &op_samples_of_loss};
+#define FAMILY_LIST(X) X(math) X(products) X(pool) X(loss) X(conv)
+#define DECLARE(name) extern const op_samples op_samples_of_##name;
+#define ADDRESS(name) &op_samples_of_##name,
+FAMILY_LIST(DECLARE)
+static const op_samples *const families[] = {FAMILY_LIST(ADDRESS)};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {

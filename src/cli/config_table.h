@@ -10,7 +10,7 @@
 
 #include "cli/config.h"
 
-/* "|mlp|cnn": the texts of a list of choices, in the order of its enum. */
+/* "|auto|cpu": the texts of a list of choices, in the order of its enum. */
 #define DPT_CONFIG_CHOICE_TEXT(name, text) "|" text
 #define DPT_CONFIG_CHOICES(LIST) LIST(DPT_CONFIG_CHOICE_TEXT)
 
@@ -25,15 +25,22 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(member, default, range, condition, help)
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
- * condition: "key=value" or "key!=value", without which the key would do nothing and is refused; NULL: none. */
+ * condition: "key=value", "key!=value" or "model.name:setting" (the model follows it), without which the key would do
+ * nothing and is refused; "key=": not set; NULL: none. Settings of models start as the zoo has them. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
-    X(model.name, "cnn", DPT_CONFIG_CHOICES(DPT_CONFIG_MODEL_LIST), NULL, "model of the zoo") \
-    X(model.hidden, "[512, 512]", "[1, 1048576]", "model.name=mlp", "widths of the hidden layers") \
-    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name=mlp", "between layers") \
-    X(model.dropout, "0", "[0, 1)", NULL, "share of activations dropped in training") \
-    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), NULL, \
-      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.name, "cnn", NULL, "model.file=", "model of the zoo") \
+    X(model.file, NULL, NULL, NULL, "a list of layers (docs/layers.md) instead of a model of the zoo") \
+    X(model.hidden, NULL, "[1, 1048576]", "model.name:hidden", "widths of the hidden layers") \
+    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name:activation", \
+      "between layers") \
+    X(model.dropout, NULL, "[0, 1)", "model.name:dropout", "share of activations dropped in training") \
+    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), "model.name:batch_norm", \
+      "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
+    X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
+    X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
+      "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
@@ -43,7 +50,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs: one value, or one a channel") \
     X(data.std, NULL, "(0, inf)", NULL, "the scaled inputs less the mean are divided by it: one value, or one a channel") \
     X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
-    X(data.classes, "10", "[2, 1048576]", "loss=cross_entropy", "labels are 0 to classes-1") \
+    X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
@@ -70,7 +77,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
     X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
-    X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
     X(cuda.graph, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_GRAPH_LIST), "device!=cpu", \
@@ -136,6 +143,7 @@ typedef enum dpt_config_kind {
     DPT_CONFIG_BOOL,
     DPT_CONFIG_TEXT,
     DPT_CONFIG_CHOICE,
+    DPT_CONFIG_MODEL,
     DPT_CONFIG_INTS,
     DPT_CONFIG_FLOATS,
     DPT_CONFIG_TEXTS
