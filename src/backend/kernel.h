@@ -100,6 +100,12 @@ typedef union dpt_attr {
         int64_t channels;
     } norm;
     struct {
+        int axis;        /* of x: what the indices count */
+        int64_t size;    /* of that axis */
+        bool over_batch; /* x has no batch dimension, the index has one */
+        double missing;  /* gather: the value where an index is out of range */
+    } gather;            /* and scatter_add, its gradient */
+    struct {
         double probability;
     } random;
     struct {
