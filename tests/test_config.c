@@ -43,7 +43,7 @@ static void defaults(void) {
     CHECK_EQ_I64(c->optimizer.no_decay.count, 2);
     CHECK_EQ_TEXT(c->optimizer.no_decay.item[0], "*.bias");
     CHECK_EQ_I64(c->schedule.name, DPT_CONFIG_SCHEDULE_COSINE);
-    CHECK_EQ_I64(c->loss, DPT_CONFIG_LOSS_CROSS_ENTROPY);
+    CHECK_EQ_I64(c->loss.name, DPT_CONFIG_LOSS_CROSS_ENTROPY);
     CHECK(c->run.dir == NULL && !c->run.overwrite);
     CHECK_EQ_I64(c->log.level, DPT_LOG_INFO);
     CHECK_EQ_TEXT(dpt_config_model_text(c->model.name), "cnn");

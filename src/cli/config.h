@@ -148,7 +148,9 @@ typedef struct dpt_config {
         int64_t warmup_steps;
         double min_lr;
     } schedule;
-    dpt_config_loss loss;
+    struct {
+        dpt_config_loss name;
+    } loss;
     int64_t seed;
     dpt_config_device device;
     struct {

@@ -43,7 +43,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs: one value, or one a channel") \
     X(data.std, NULL, "(0, inf)", NULL, "the scaled inputs less the mean are divided by it: one value, or one a channel") \
     X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
-    X(data.classes, "10", "[2, 1048576]", "loss=cross_entropy", "labels are 0 to classes-1") \
+    X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
@@ -70,7 +70,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
     X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
-    X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
     X(cuda.graph, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_GRAPH_LIST), "device!=cpu", \

@@ -61,10 +61,9 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_
 
 static dpt_status open_part(dpt_job *job, char *const *files, int count, const char *x, const char *y, bool like_train,
                             dpt_dataset **part) {
-    bool classes = job->config->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    dpt_field_spec fields[] = {
-        {.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
-        {.name = "y", .path = y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = classes ? 0 : DPT_ANY_NDIM}};
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    dpt_field_spec fields[] = {{.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
+                               {.name = "y", .path = y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = DPT_ANY_NDIM}};
     for (int i = 0; like_train && i < 2; i++) {
         const dpt_field *f = dpt_dataset_field(job->train, i);
         fields[i].ndim = f->ndim;
@@ -97,7 +96,7 @@ static const dpt_model_norm norms[] = {DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL
 static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
     const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
-    bool classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
               DPT_MAX_NDIM - 1);
     *o = job->model->defaults;
@@ -105,6 +104,7 @@ static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
     memcpy(o->in_dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
     o->classes = classes ? c->data.classes : y->elements;
     o->target_dtype = y->dtype;
+    o->target_elements = y->elements;
     o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
     DPT_CHECK(c->model.hidden.count <= DPT_MODEL_MAX_HIDDEN, DPT_ERR_CONFIG, "model.hidden: %lld layers, at most %d",
               (long long)c->model.hidden.count, DPT_MODEL_MAX_HIDDEN);
@@ -251,7 +251,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
               (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
-        {.classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
+        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
     if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
     dpt_loader_options o;
     dpt_loader_options_init(&o);

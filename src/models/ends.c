@@ -2,6 +2,7 @@
 #include "models/ends.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "dptrain/ops.h"
@@ -31,10 +32,27 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
     return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
 }
 
+/* Input "y": of the value's shape, without its classes where it classifies. */
+static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor **target) {
+    int64_t dim[DPT_MAX_NDIM], elements = 1;
+    int ndim = dpt_tensor_dims(value, dim);
+    if (o->loss == DPT_MODEL_CROSS_ENTROPY) {
+        ndim--;
+        memmove(dim + 1, dim + 2, (size_t)(ndim - 1) * sizeof *dim);
+    }
+    for (int i = 1; i < ndim; i++) elements *= dim[i];
+    DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
+              "a sample's target has %lld values, the model's output wants %lld", (long long)o->target_elements,
+              (long long)elements);
+    *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
+    return DPT_OK;
+}
+
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
+    DPT_TRY(dpt_graph_status(g));
+    dpt_tensor *target = NULL;
+    DPT_TRY(make_target(g, o, value, &target));
     bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
-    int64_t dim[] = {DPT_BATCH, o->classes};
-    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, classifies ? 1 : 2, dim);
     dpt_output(g, classifies ? "logits" : "y", value);
     if (classifies) dpt_output(g, "accuracy", dpt_accuracy(value, target));
     dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);

@@ -10,9 +10,18 @@
 enum { DPT_MODEL_MAX_HIDDEN = 16 };
 
 typedef enum dpt_model_loss {
-    DPT_MODEL_CROSS_ENTROPY, /* target [B] of u8, i32 or i64 */
-    DPT_MODEL_MSE            /* target [B, classes] of f32 */
+    DPT_MODEL_CROSS_ENTROPY, /* value [B, classes, positions], target [B, positions] of u8, i32 or i64 */
+    DPT_MODEL_MSE            /* from here on: target of f32, of the value's shape */
 } dpt_model_loss;
+
+/* What a loss takes besides; all 0: nothing. */
+typedef struct dpt_model_loss_options {
+    double smoothing;            /* cross-entropy: as dpt_cross_entropy_options */
+    const double *class_weights; /* cross-entropy: of each class; NULL: 1. Borrowed while the model is built */
+    int ignores;                 /* cross-entropy: 1: targets equal to `ignore` count for nothing */
+    int64_t ignore;
+    double delta; /* huber */
+} dpt_model_loss_options;
 
 typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC } dpt_model_norm;
 
@@ -20,9 +29,11 @@ typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MOD
 typedef struct dpt_model_options {
     int in_ndim; /* shape of one sample of x, f32 */
     int64_t in_dim[DPT_MAX_NDIM - 1];
-    int64_t classes; /* width of the last layer */
+    int64_t classes; /* width (channels) of the last layer */
     dpt_dtype target_dtype;
+    int64_t target_elements; /* values in the target of a sample; 0: what fits the model */
     dpt_model_loss loss;
+    dpt_model_loss_options of_loss;
     int n_hidden; /* mlp: widths of the hidden layers */
     int64_t hidden[DPT_MODEL_MAX_HIDDEN];
     dpt_activation activation; /* mlp: after each hidden layer */
