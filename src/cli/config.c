@@ -138,11 +138,16 @@ static const dpt_config_key *condition_key(const char *condition) {
 bool dpt_config_holds(const dpt_config *config, const char *condition) {
     const dpt_config_key *key = condition_key(condition);
     const char *wanted = strchr(condition, '=') + 1;
-    if (wanted[0] == '\0') return !dpt_config_is_set(config, key);
+    if (wanted[0] == '\0') return dpt_config_is_set(config, key) == (strchr(condition, '!') != NULL);
     size_t bytes;
     const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
     bool is = strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
     return is == (strchr(condition, '!') == NULL);
+}
+
+int dpt_config_condition_bytes(const char *condition) {
+    size_t bytes = strlen(condition);
+    return (int)(bytes > 2 && strcmp(condition + bytes - 2, "!=") == 0 ? bytes - 2 : bytes);
 }
 
 /* "file:line: " for a key from the file, "override: " for one from a word. */
@@ -175,7 +180,8 @@ static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *
         if (dpt_config_holds(config, key->condition)) continue;
         if (origin->layer[k] >= origin->layer[condition_key(key->condition) - dpt_config_keys])
             return blame(origin, k, file,
-                         dpt_error(DPT_ERR_CONFIG, "%s does nothing without %s", key->name, key->condition));
+                         dpt_error(DPT_ERR_CONFIG, "%s does nothing without %.*s", key->name,
+                                   dpt_config_condition_bytes(key->condition), key->condition));
         if (key->initial == NULL)
             dpt_config_unset(config, key);
         else
@@ -192,6 +198,8 @@ static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_COSINE || config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
               config->optimizer.lr);
+    DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
+              "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
     DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,

@@ -223,7 +223,8 @@ void dpt_config_reference(FILE *out) {
         fputs(" | ", out);
         write_default(out, key);
         fprintf(out, " | %s", key->help);
-        if (key->condition != NULL) fprintf(out, " (with `%s`)", key->condition);
+        if (key->condition != NULL)
+            fprintf(out, " (with `%.*s`)", dpt_config_condition_bytes(key->condition), key->condition);
         fputs(" |\n", out);
     }
 }

@@ -7,6 +7,7 @@
 #include "data/loader.h"
 #include "dptrain/dptrain.h"
 #include "models/zoo.h"
+#include "train/measures.h"
 #include "train/trainer.h"
 
 typedef struct dpt_job {
@@ -17,9 +18,12 @@ typedef struct dpt_job {
     dpt_graph *graph;
     dpt_trainer *trainer;
     const dpt_model *model;
-    char data_name[256]; /* for the header */
-    int64_t share;       /* rows of a rank in a global batch at most */
-    int64_t steps;       /* of the whole training */
+    char data_name[256];    /* for the header */
+    int64_t share;          /* rows of a rank in a global batch at most */
+    int64_t steps;          /* of the whole training */
+    dpt_measures *measures; /* with the trainer */
+    float *prediction;      /* a rank's share of a batch */
+    float *lambda;          /* as many ones: evaluation mixes nothing; NULL without mixup */
 } dpt_job;
 
 /* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
@@ -31,7 +35,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
 /* The trainer's options as the config says. */
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 
-/* Evaluates the test part: every rank its share of each batch. Collective. */
+/* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);
 
 #endif
