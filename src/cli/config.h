@@ -19,11 +19,13 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "dptrain/types.h"
+#include "models/zoo.h"
 
 /* X(name, text). The texts are what a config says. */
-#define DPT_CONFIG_MODEL_LIST(X)   \
-    X(DPT_CONFIG_MODEL_MLP, "mlp") \
-    X(DPT_CONFIG_MODEL_CNN, "cnn")
+#define DPT_CONFIG_STEM_LIST(X)       \
+    X(DPT_CONFIG_STEM_AUTO, "auto")   \
+    X(DPT_CONFIG_STEM_SMALL, "small") \
+    X(DPT_CONFIG_STEM_LARGE, "large")
 #define DPT_CONFIG_ACTIVATION_LIST(X)     \
     X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
     X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
@@ -87,9 +89,9 @@
     X(DPT_CONFIG_CUDA_SYNC_OP, "op")
 
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
-typedef enum dpt_config_model { DPT_CONFIG_MODEL_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_model;
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
@@ -123,11 +125,14 @@ typedef struct dpt_config_texts {
 /* What each member means stands in config_table.h and docs/config.md. A member that is not set is 0, NULL or empty. */
 typedef struct dpt_config {
     struct {
-        dpt_config_model name;
+        const dpt_model *name;
+        char *file; /* of a layer list; NULL: name counts */
         dpt_config_ints hidden;
         dpt_config_activation activation;
         double dropout;
         dpt_config_batch_norm batch_norm;
+        int64_t width, depth;
+        dpt_config_stem stem;
     } model;
     struct {
         dpt_config_texts files; /* empty: the built-in job's data */
@@ -243,8 +248,8 @@ dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest);
 /* Every key with type, default, range and meaning: the text of docs/config.md. */
 void dpt_config_reference(FILE *out);
 
-/* "mlp", "cnn". */
-const char *dpt_config_model_text(dpt_config_model model);
+/* "mlp"; of a layer list the name of its file without folder and ending, in `text`. */
+const char *dpt_config_model_text(const dpt_config *config, char *text, size_t bytes);
 
 /* data.files with its patterns (glob(3)) replaced by the files that match, those sorted bytewise; release with
  * dpt_config_files_free. DPT_ERR_CONFIG: nothing matches a pattern or name. DPT_ERR_IO: a folder cannot be read. */

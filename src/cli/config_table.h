@@ -10,7 +10,7 @@
 
 #include "cli/config.h"
 
-/* "|mlp|cnn": the texts of a list of choices, in the order of its enum. */
+/* "|auto|cpu": the texts of a list of choices, in the order of its enum. */
 #define DPT_CONFIG_CHOICE_TEXT(name, text) "|" text
 #define DPT_CONFIG_CHOICES(LIST) LIST(DPT_CONFIG_CHOICE_TEXT)
 
@@ -25,16 +25,22 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(member, default, range, condition, help)
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
- * condition: "key=value", "key!=value", or "key!=" (is set), without which the key would do nothing and is refused;
- * NULL: none. */
+ * condition: "key=value", "key!=value" or "model.name:setting" (the model follows it), without which the key would do
+ * nothing and is refused; "key=": not set; "key!=": set; NULL: none. Settings of models start as the zoo has them. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
-    X(model.name, "cnn", DPT_CONFIG_CHOICES(DPT_CONFIG_MODEL_LIST), NULL, "model of the zoo") \
-    X(model.hidden, "[512, 512]", "[1, 1048576]", "model.name=mlp", "widths of the hidden layers") \
-    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name=mlp", "between layers") \
-    X(model.dropout, "0", "[0, 1)", NULL, "share of activations dropped in training") \
-    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), NULL, \
-      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.name, "cnn", NULL, "model.file=", "model of the zoo") \
+    X(model.file, NULL, NULL, NULL, "a list of layers (docs/layers.md) instead of a model of the zoo") \
+    X(model.hidden, NULL, "[1, 1048576]", "model.name:hidden", "widths of the hidden layers") \
+    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name:activation", \
+      "between layers") \
+    X(model.dropout, NULL, "[0, 1)", "model.name:dropout", "share of activations dropped in training") \
+    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), "model.name:batch_norm", \
+      "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
+    X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
+    X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
+      "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
@@ -159,6 +165,7 @@ typedef enum dpt_config_kind {
     DPT_CONFIG_BOOL,
     DPT_CONFIG_TEXT,
     DPT_CONFIG_CHOICE,
+    DPT_CONFIG_MODEL,
     DPT_CONFIG_INTS,
     DPT_CONFIG_FLOATS,
     DPT_CONFIG_TEXTS

@@ -61,9 +61,11 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_
 
 static dpt_status open_part(dpt_job *job, char *const *files, int count, const char *x, const char *y, bool like_train,
                             dpt_dataset **part) {
-    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    dpt_field_spec fields[] = {{.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
-                               {.name = "y", .path = y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = DPT_ANY_NDIM}};
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY,
+         of_input = job->target == DPT_MODEL_OF_INPUT;
+    dpt_field_spec fields[] = {
+        {.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
+        {.name = "y", .path = of_input ? x : y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = DPT_ANY_NDIM}};
     for (int i = 0; like_train && i < 2; i++) {
         const dpt_field *f = dpt_dataset_field(job->train, i);
         fields[i].ndim = f->ndim;
@@ -90,34 +92,6 @@ fail:
     return status;
 }
 
-static const dpt_activation activations[] = {DPT_ACT_RELU, DPT_ACT_GELU, DPT_ACT_TANH};
-static const dpt_model_norm norms[] = {DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC};
-
-static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
-    const dpt_config *c = job->config;
-    const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
-    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
-              DPT_MAX_NDIM - 1);
-    *o = job->model->defaults;
-    o->in_ndim = x->ndim;
-    memcpy(o->in_dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
-    o->classes = classes ? c->data.classes : y->elements;
-    o->target_dtype = y->dtype;
-    o->target_elements = y->elements;
-    o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
-    DPT_CHECK(c->model.hidden.count <= DPT_MODEL_MAX_HIDDEN, DPT_ERR_CONFIG, "model.hidden: %lld layers, at most %d",
-              (long long)c->model.hidden.count, DPT_MODEL_MAX_HIDDEN);
-    if (c->model.name == DPT_CONFIG_MODEL_MLP) {
-        o->n_hidden = (int)c->model.hidden.count;
-        for (int i = 0; i < o->n_hidden; i++) o->hidden[i] = c->model.hidden.item[i];
-        o->activation = activations[c->model.activation];
-    }
-    o->dropout = c->model.dropout;
-    o->batch_norm = norms[c->model.batch_norm];
-    return DPT_OK;
-}
-
 static bool matches(const dpt_config_texts *patterns, const char *name) {
     for (int64_t i = 0; i < patterns->count; i++)
         if (fnmatch(patterns->item[i], name, 0) == 0) return true;
@@ -136,11 +110,7 @@ static void make_groups(const dpt_job *job) {
 }
 
 static dpt_status build_model(dpt_job *job) {
-    DPT_TRY(dpt_model_find(dpt_config_model_text(job->config->model.name), &job->model));
-    dpt_model_options options;
-    DPT_TRY(model_options(job, &options));
-    job->graph = dpt_graph_create(job->ctx);
-    DPT_TRY(job->model->build(job->graph, &options));
+    DPT_TRY(dpt_job_model(job));
     make_groups(job);
     return dpt_graph_status(job->graph);
 }
@@ -240,6 +210,7 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(dpt_control_same(&cli->control, "the configuration", digest.value));
     DPT_TRY(check_batch(job));
     DPT_TRY(open_context(job));
+    dpt_job_choose_model(job);
     DPT_TRY(open_data(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
     int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), config->batch);
@@ -257,6 +228,7 @@ void dpt_job_close(dpt_job *job) {
     dpt_free(job->lambda);
     dpt_trainer_destroy(&job->trainer);
     dpt_graph_destroy(&job->graph);
+    dpt_layers_destroy(&job->layers);
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
     if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
@@ -289,6 +261,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
         {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
     if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
+    if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
     dpt_loader_options o;
     dpt_loader_options_init(&o);
     o.seed = (uint64_t)c->seed;

@@ -50,7 +50,9 @@ static void enter(training *t, dpt_phase phase) {
 static dpt_status open_run(training *t) {
     if (!is_root(t)) return DPT_OK;
     const dpt_config *c = t->config;
-    DPT_TRY(dpt_run_dir_open(c->run.dir, dpt_config_model_text(c->model.name), c->run.overwrite, &t->cli->run));
+    char model[64];
+    DPT_TRY(
+        dpt_run_dir_open(c->run.dir, dpt_config_model_text(c, model, sizeof model), c->run.overwrite, &t->cli->run));
     DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
     return dpt_results_open(t->cli->run, &t->results);
 }
@@ -70,7 +72,7 @@ static dpt_status show_header(training *t) {
     dpt_memory memory = dpt_trainer_memory(job->trainer);
     dpt_progress_about about = {.version = dpt_version(),
                                 .device = dpt_context_device(job->ctx),
-                                .model = job->model->name,
+                                .model = job->model_name,
                                 .data = job->data_name,
                                 .run_dir = dpt_run_dir_path(t->cli->run),
                                 .ranks = t->cli->control.world,
