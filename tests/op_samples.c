@@ -38,17 +38,9 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
     return in->tensor;
 }
 
-/* ---- families ---- */
+/* ---- families, a file each ---- */
 
-extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_pool,
-    op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
-                                             &op_samples_of_pool, &op_samples_of_loss};
-extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
-    op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
-                                             &op_samples_of_layers, &op_samples_of_loss};
-#define FAMILY_LIST(X) X(math) X(products) X(pool) X(loss) X(conv)
+#define FAMILY_LIST(X) X(arrange) X(conv) X(loss) X(math) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
