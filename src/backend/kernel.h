@@ -68,6 +68,15 @@ typedef struct dpt_conv_attr {
     bool bias;
 } dpt_conv_attr;
 
+/* Operations over classes. All 0: plain. */
+typedef struct dpt_classify_attr {
+    int after;        /* softmax, log_softmax: dimensions after that of the classes */
+    int64_t k;        /* top_k */
+    double smoothing; /* share of the target that is spread over all classes */
+    bool ignores;     /* targets equal to `ignore` count for nothing */
+    int64_t ignore;
+} dpt_classify_attr;
+
 typedef union dpt_attr {
     struct {
         double value;
@@ -92,6 +101,12 @@ typedef union dpt_attr {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
     dpt_conv_attr conv;
+    dpt_classify_attr classify;
+    struct {
+        double delta; /* huber */
+        int of;       /* slope: the loss, by op number */
+        int order;    /* slope: how often it is differentiated, from 1 */
+    } slope;
     struct {
         double eps, momentum;
         bool sync;
