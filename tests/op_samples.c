@@ -40,9 +40,10 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families ---- */
 
-extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_loss;
+extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_loss,
+    op_samples_of_conv;
 static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
-                                             &op_samples_of_loss};
+                                             &op_samples_of_loss, &op_samples_of_conv};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {

@@ -65,6 +65,7 @@ typedef struct dpt_conv_attr {
     int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
     int64_t weight_dim[2 + DPT_MAX_SPATIAL];
     dpt_activation act; /* fused forms */
+    double slope;       /* of act relu where its argument is negative */
     bool bias;
 } dpt_conv_attr;
 
@@ -92,6 +93,7 @@ typedef union dpt_attr {
     struct {
         bool transpose_a, transpose_b;
         dpt_activation act;
+        double slope; /* of act relu where its argument is negative */
         bool bias;
     } matmul;
     struct {

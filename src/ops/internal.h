@@ -18,6 +18,8 @@ dpt_tensor *dpt_wide_at(DPT_PLACE_ARGS, dpt_tensor *x);
 dpt_tensor *dpt_softmax_along_at(DPT_PLACE_ARGS, dpt_tensor *x, int after);
 /* activation.c: g where y > 0, else 0. */
 dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y);
+/* activation.c: g where y > 0, else slope * g (0 for slope 0). */
+dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y, double slope);
 /* loss.c: weight / count as a scalar of dtype, 0 where count is 0; count is an f64 scalar. */
 dpt_tensor *dpt_loss_scale_at(DPT_PLACE_ARGS, dpt_tensor *count, double weight, dpt_dtype dtype);
 /* collective.c: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks. */

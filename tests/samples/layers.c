@@ -1,17 +1,6 @@
-/* Samples of convolution and pooling: see op_samples.h. */
+/* Samples of pooling: see op_samples.h. */
 #include "samples/samples.h"
 
-/* ---- convolution and pooling ---- */
-
-static dpt_tensor *conv_plain(sample_build *b) {
-    dpt_tensor *x = any(b, DIMS(B, 2, 5, 4)), *w = any(b, DIMS(3, 2, 3, 3)), *bias = any(b, DIMS(3));
-    return dpt_conv_with(x, w, bias, (dpt_conv_options){.pad = 1});
-}
-static dpt_tensor *conv_strided(sample_build *b) {
-    dpt_tensor *x = any(b, DIMS(B, 4, 6, 5)), *w = any(b, DIMS(4, 2, 2, 2));
-    const dpt_conv_options options = {.stride = 2, .pad = 1, .dilation = 2, .groups = 2};
-    return dpt_conv_with(x, w, NULL, options);
-}
 static dpt_tensor *pool_plain(sample_build *b) { return dpt_max_pool2d(any(b, DIMS(B, 2, 4, 6)), 2, 0, 0); }
 static dpt_tensor *pool_overlapping(sample_build *b) { return dpt_max_pool2d(any(b, DIMS(B, 2, 5, 5)), 3, 2, 1); }
 /* a product, so that the gradient's gradient takes values from where the maxima stand */
@@ -21,9 +10,6 @@ static dpt_tensor *pool_square(sample_build *b) {
 }
 
 static const op_sample rows_of_table[] = {
-    CLOSED(CONV, "conv2d", conv_plain),
-    CLOSED(CONV_DGRAD, "conv2d, strided, dilated, grouped", conv_strided),
-    CLOSED(CONV_WGRAD, "conv2d, strided, dilated, grouped", conv_strided),
     CLOSED(MAX_POOL, "max_pool2d", pool_plain),
     CLOSED(POOL_SCATTER, "max_pool2d, overlapping", pool_overlapping),
     CLOSED(POOL_GATHER, "max_pool2d, squared", pool_square),
