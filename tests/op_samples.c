@@ -40,7 +40,8 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families, a file each ---- */
 
-#define FAMILY_LIST(X) X(arrange) X(conv) X(loss) X(math) X(pool) X(products)
+#define FAMILY_LIST(X) \
+    X(arrange) X(conv) X(loss) X(math) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
@@ -106,11 +107,18 @@ static const op_cover covers[] = {
     BY(BN_INFER, "test_norm, test_golden"),
     BY(DROPOUT, "test_op_kernels"),
     BY_SAMPLES(SOFTMAX),
+    BY_SAMPLES(LOG_SOFTMAX),
     BY_SAMPLES(ONE_HOT),
     BY_SAMPLES(CROSS_ENTROPY),
     BY_SAMPLES(CROSS_ENTROPY_GRAD),
+    BY_SAMPLES(TARGET_WEIGHT),
     BY_SAMPLES(ACCURACY),
+    BY_SAMPLES(TOP_K),
     BY_SAMPLES(MSE),
+    BY_SAMPLES(L1),
+    BY_SAMPLES(HUBER),
+    BY_SAMPLES(BCE),
+    BY_SAMPLES(LOSS_SLOPE),
     BY_SAMPLES(LOSS_SCALE),
     BY(GRAD_STORE, "test_update"),
     BY(GRAD_READ, "test_golden"),

@@ -80,6 +80,14 @@ typedef struct dpt_pool_attr {
     bool exclude_pad; /* averages count no padding */
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
+/* Operations over classes. All 0: plain. */
+typedef struct dpt_classify_attr {
+    int after;        /* softmax, log_softmax: dimensions after that of the classes */
+    int64_t k;        /* top_k */
+    double smoothing; /* share of the target that is spread over all classes */
+    bool ignores;     /* targets equal to `ignore` count for nothing */
+    int64_t ignore;
+} dpt_classify_attr;
 
 typedef union dpt_attr {
     struct {
@@ -107,6 +115,12 @@ typedef union dpt_attr {
     } derivative;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
+    dpt_classify_attr classify;
+    struct {
+        double delta; /* huber */
+        int of;       /* slope: the loss, by op number */
+        int order;    /* slope: how often it is differentiated, from 1 */
+    } slope;
     struct {
         double eps, momentum;
         bool sync;

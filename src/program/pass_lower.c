@@ -25,7 +25,7 @@ static dpt_status output(dpt_graph *g, dpt_tensor *t, const char *format, int64_
 static dpt_tensor *loss_sum(lower *l, const dpt_loss_info *loss) {
     dpt_tensor *value = dpt_rewrite_of(&l->rw, loss->value), *mask = dpt_rewrite_of(&l->rw, loss->mask);
     const dpt_node *at = loss->value->node;
-    if (mask) value = dpt_mul_at(DPT_AT(at), value, mask);
+    if (mask && !loss->weighed) value = dpt_mul_at(DPT_AT(at), value, mask);
     return dpt_sum_at(DPT_AT(at), value, DPT_ALL_AXES, 0);
 }
 
