@@ -3,7 +3,7 @@
 set(CUDA_SOURCES
   probe.cu
   elementwise.cu activation.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
-  matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
+  matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu row_norm.cu comm.cu occupy.cu)
 set(CUDA_C_SOURCES
   device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c
   nccl.c comm_open.c comm.c comm_memory.c comm_end.c)

@@ -98,6 +98,14 @@ typedef union dpt_attr {
         int64_t channels;
     } norm;
     struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
+    struct {
         double probability;
     } random;
     struct {
