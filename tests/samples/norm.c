@@ -43,8 +43,8 @@ static dpt_tensor *fixed_rows(sample_build *b) {
 }
 /* A residual stream: both sums become part of the norms, forward and backward. */
 static dpt_tensor *residual_norm(sample_build *b) {
-    dpt_tensor *x = any(b, DIMS(B, 2, 9)), *r = any(b, DIMS(B, 2, 9)), *w = wide(b, DIMS(9)), *bias = wide(b, DIMS(9));
-    dpt_tensor *s = dpt_add(x, r), *next = dpt_add(s, dpt_scale(norm_with(s, w, bias, 1, 0, true), 0.5));
+    dpt_tensor *x = any(b, DIMS(B, 2, 9)), *r = any(b, DIMS(B, 2, 9)), *w = wide(b, DIMS(9));
+    dpt_tensor *s = dpt_add(x, r), *next = dpt_add(s, dpt_scale(norm_with(s, w, NULL, 1, 0, true), 0.5));
     return dpt_add(norm_with(next, w, NULL, 1, 0, false), next);
 }
 static dpt_tensor *group_norm(sample_build *b) {
