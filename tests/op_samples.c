@@ -44,6 +44,10 @@ extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_o
 extern const op_samples op_samples_of_norm;
 static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
                                              &op_samples_of_loss, &op_samples_of_norm};
+extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
+    op_samples_of_loss;
+static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
+                                             &op_samples_of_layers, &op_samples_of_loss};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {
@@ -81,6 +85,8 @@ static const op_cover covers[] = {
     BY_SAMPLES(ROWS),
     BY_SAMPLES(RESHAPE),
     BY_SAMPLES(COPY),
+    BY_SAMPLES(GATHER),
+    BY_SAMPLES(SCATTER_ADD),
     BY_SAMPLES(REORDER),
     BY_SAMPLES(MATMUL),
     BY_SAMPLES(LINEAR),

@@ -65,6 +65,7 @@ typedef struct dpt_conv_attr {
     int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
     int64_t weight_dim[2 + DPT_MAX_SPATIAL];
     dpt_activation act; /* fused forms */
+    double slope;       /* of act relu where its argument is negative */
     bool bias;
 } dpt_conv_attr;
 
@@ -83,6 +84,7 @@ typedef union dpt_attr {
     struct {
         bool transpose_a, transpose_b;
         dpt_activation act;
+        double slope; /* of act relu where its argument is negative */
         bool bias;
     } matmul;
     struct {
@@ -105,6 +107,12 @@ typedef union dpt_attr {
         bool scale, shift; /* a weight, a bias is among the operands */
         bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
     } row_norm;
+    struct {
+        int axis;        /* of x: what the indices count */
+        int64_t size;    /* of that axis */
+        bool over_batch; /* x has no batch dimension, the index has one */
+        double missing;  /* gather: the value where an index is out of range */
+    } gather;            /* and scatter_add, its gradient */
     struct {
         double probability;
     } random;

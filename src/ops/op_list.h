@@ -33,7 +33,10 @@
     /* ops/shape.c */                              \
     PLAIN(RESHAPE, reshape)                        \
     KERNEL(COPY, copy)                             \
-    /* ops/reorder.c: made by the layout pass */    \
+    /* ops/gather.c */                             \
+    KERNEL(GATHER, gather)                         \
+    KERNEL(SCATTER_ADD, scatter_add)               \
+    /* ops/reorder.c: made by the layout pass */   \
     KERNEL(REORDER, reorder)                       \
     /* ops/matmul.c */                             \
     KERNEL(MATMUL, matmul)                         \

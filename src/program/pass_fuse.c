@@ -53,8 +53,13 @@ static bool match_linear(const fuse *f, const dpt_tensor *t, linear_parts *p) {
 /* The layer's name, where the caller gave one. */
 static const char *layer_name(const dpt_node *n) { return n->named ? n->name : NULL; }
 
+/* What a node that is an activation multiplies negative values by. */
+static double slope_of(const dpt_node *n) {
+    return n->op == DPT_OP_RELU || n->op == DPT_OP_RELU_GRAD ? n->attr.relu.slope : 0;
+}
+
 static dpt_node *emit_linear(fuse *f, const dpt_node *at, const linear_parts *p, dpt_activation act) {
-    dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .bias = p->b != NULL}};
+    dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .slope = slope_of(at), .bias = p->b != NULL}};
     dpt_tensor *in[3] = {now(f, p->x), now(f, p->w), p->b ? now(f, p->b) : NULL};
     return dpt_node_add(f->rw.to, DPT_AT(at), DPT_OP_LINEAR, layer_name(p->product), &attr, p->b ? 3 : 2, in);
 }
@@ -85,6 +90,7 @@ static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_act
     dpt_attr attr = conv->attr;
     attr.conv.bias = true;
     attr.conv.act = act;
+    attr.conv.slope = slope_of(n);
     dpt_tensor *in[3] = {now(f, conv->in[0]), now(f, conv->in[1]), now(f, b)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CONV, layer_name(conv), &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
@@ -95,7 +101,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
     const dpt_tensor *before = n->in[0];
     linear_parts p;
     if (act == DPT_ACT_GELU && n->attr.derivative.order != 0) return false;
-    if (act == DPT_ACT_RELU && once(f, before) && fuse_conv(f, n, before, act)) return true;
+    if (act == DPT_ACT_RELU && slope_of(n) == 0 && once(f, before) && fuse_conv(f, n, before, act)) return true;
     if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !once(f, before))) return false;
     dpt_node *fused = emit_linear(f, n, &p, act);
     if (fused == NULL) return true;
@@ -106,7 +112,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
 
 static bool emit_dgrad(fuse *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y, dpt_activation act) {
     if (!once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
-    dpt_attr attr = {.matmul = {.act = act}};
+    dpt_attr attr = {.matmul = {.act = act, .slope = slope_of(n)}};
     dpt_tensor *in[3] = {now(f, product->node->in[0]), now(f, product->node->in[1]), now(f, y)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_LINEAR_DGRAD, NULL, &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
@@ -229,13 +235,13 @@ static bool fuse_updates(fuse *f, const dpt_node *n) {
     return true;
 }
 
-/* A window's winner is positive where the pooled value is, and nothing else gets a gradient. */
+/* A window's winner has the sign of the pooled value, whatever the slope is, and nothing else gets a gradient. */
 static bool fuse_pooled_relu(fuse *f, const dpt_node *n) {
     const dpt_node *scatter = n->in[0]->node;
     if (scatter->op != DPT_OP_POOL_SCATTER || !once(f, n->in[0])) return false;
     const dpt_node *pool = scatter->in[1]->node;
     if (pool->op != DPT_OP_MAX_POOL || pool->in[0] != n->in[1]) return false;
-    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]));
+    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]), slope_of(n));
     dpt_tensor *in[2] = {g, now(f, scatter->in[1])};
     g->spread = DPT_SPREAD_SHARDED;
     dpt_node *moved = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_POOL_SCATTER, NULL, &scatter->attr, 2, in);
