@@ -2,6 +2,9 @@
 # PyTorch; 16-bit floats: formats, kernels, every op. A family of samples is a file; op_samples.c lists the families.
 set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/loss.c samples/math.c samples/pool.c
   samples/products.c)
+set(SAMPLES op_samples.c samples/math.c samples/products.c samples/layers.c samples/loss.c
+    samples/norm.c)
+set(SAMPLES op_samples.c samples/math.c samples/arrange.c samples/products.c samples/layers.c samples/loss.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
@@ -15,6 +18,7 @@ dpt_add_test(layout_kernels)
 dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders)
 # Batch norm, updates and losses, initialisers, schedules, the zoo.
 dpt_add_test(norm CUDA 1)
+dpt_add_test(norm_golden CUDA 1)
 dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)

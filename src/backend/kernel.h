@@ -127,6 +127,14 @@ typedef union dpt_attr {
         int64_t channels;
     } norm;
     struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
+    struct {
         int axis;        /* of x: what the indices count */
         int64_t size;    /* of that axis */
         bool over_batch; /* x has no batch dimension, the index has one */

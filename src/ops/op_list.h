@@ -63,6 +63,10 @@
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/row_norm.c, row_norm_cpu.c */           \
+    KERNEL(ROW_NORM, row_norm)                     \
+    KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
+    KERNEL(ROW_NORM_PARAMS, row_norm_params)       \
     /* ops/dropout.c */                            \
     KERNEL(DROPOUT, dropout)                       \
     /* ops/softmax.c */                            \
