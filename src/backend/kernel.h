@@ -81,6 +81,15 @@ typedef struct dpt_pool_attr {
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
 
+/* Operations over classes. All 0: plain. */
+typedef struct dpt_classify_attr {
+    int after;        /* softmax, log_softmax: dimensions after that of the classes */
+    int64_t k;        /* top_k */
+    double smoothing; /* share of the target that is spread over all classes */
+    bool ignores;     /* targets equal to `ignore` count for nothing */
+    int64_t ignore;
+} dpt_classify_attr;
+
 /* rfft and irfft; missing leading dimensions are 1. */
 typedef struct dpt_fft_attr {
     int dims;                   /* 1, 2 or 3 */
@@ -124,11 +133,25 @@ typedef union dpt_attr {
     dpt_pool_attr pool;
     dpt_fft_attr fft;
     dpt_mix_attr mix;
+    dpt_classify_attr classify;
+    struct {
+        double delta; /* huber */
+        int of;       /* slope: the loss, by op number */
+        int order;    /* slope: how often it is differentiated, from 1 */
+    } slope;
     struct {
         double eps, momentum;
         bool sync;
         int64_t channels;
     } norm;
+    struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
     struct {
         int axis;        /* of x: what the indices count */
         int64_t size;    /* of that axis */
