@@ -1,5 +1,6 @@
 /* ops_spectral.h: Fourier transforms, and the layer of Fourier neural operators. See ops.h for what all lines mean.
- * Complex values are a last dimension of 2: real and imaginary part. All rowwise; 16-bit floats are computed in f32. */
+ * Complex values are a last dimension of 2: real and imaginary part. All rowwise; in f32 under
+ * precision bf16 and fp16. */
 #ifndef DPTRAIN_OPS_SPECTRAL_H
 #define DPTRAIN_OPS_SPECTRAL_H
 

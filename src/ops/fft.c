@@ -46,9 +46,10 @@ dpt_tensor *dpt_irfft_at(DPT_PLACE_ARGS, dpt_tensor *x, int dims, int64_t n) {
 
 /* ---- shapes, gradients, cost ---- */
 
-/* Whether t ends in these sizes, of which the first may not be a batch dimension. */
+/* Whether t is f32 or f64 and ends in these sizes, of which the first may not be a batch dimension. */
 static bool ends_in(const dpt_tensor *t, int n, const int64_t *size) {
-    if (!dpt_is_float(t->dtype) || t->ndim < n || (dpt_has_batch(t) && t->ndim == n)) return false;
+    if (!dpt_is_float(t->dtype) || dpt_is_half(t->dtype) || t->ndim < n || (dpt_has_batch(t) && t->ndim == n))
+        return false;
     for (int i = 0; i < n; i++)
         if (t->dim[t->ndim - n + i] != size[i] || size[i] < 1) return false;
     return true;
@@ -76,7 +77,7 @@ static dpt_status rfft_shape(dpt_node *node) {
     DPT_TRY(check_dims(node));
     sides(a, real, frequencies);
     if (!ends_in(x, a->dims, real) || x->ndim == DPT_MAX_NDIM)
-        return dpt_shape_error(node, "x is %s %s: it must be floats whose last %d dimensions are of fixed size",
+        return dpt_shape_error(node, "x is %s %s: it must be f32 or f64 whose last %d dimensions are of fixed size",
                                dpt_dtype_text(x->dtype), dpt_shape_text(x), a->dims);
     memcpy(dim, x->dim, sizeof x->dim);
     memcpy(dim + x->ndim - a->dims, frequencies, (size_t)(a->dims + 1) * sizeof *dim);
@@ -92,7 +93,7 @@ static dpt_status irfft_shape(dpt_node *node) {
     sides(a, real, frequencies);
     if (real[a->dims - 1] < 1 || !ends_in(x, a->dims + 1, frequencies))
         return dpt_shape_error(
-            node, "x is %s %s, n is %lld: it must be floats [..., n/2 + 1, 2], %d dimensions of them",
+            node, "x is %s %s, n is %lld: it must be f32 or f64 [..., n/2 + 1, 2], %d dimensions of them",
             dpt_dtype_text(x->dtype), dpt_shape_text(x), (long long)a->n[DPT_MAX_SPATIAL - 1], a->dims);
     memcpy(dim, x->dim, sizeof x->dim);
     dim[x->ndim - 2] = real[a->dims - 1];

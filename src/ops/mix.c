@@ -31,10 +31,10 @@ static dpt_tensor *product(const dpt_node *at, int op, int corner, dpt_tensor *x
 
 /* ---- shapes ---- */
 
-/* Whether t is [B or any, channels, frequencies, 2] of this attribute's sizes. */
+/* Whether t is f32 or f64 [B or any, channels, frequencies, 2] of this attribute's sizes. */
 static bool is_spectrum(const dpt_tensor *t, const dpt_mix_attr *a) {
     const int64_t *size = a->size + DPT_MAX_SPATIAL - a->dims;
-    return dpt_is_float(t->dtype) && t->ndim == 3 + a->dims && t->dim[t->ndim - 1] == 2 &&
+    return dpt_is_float(t->dtype) && !dpt_is_half(t->dtype) && t->ndim == 3 + a->dims && t->dim[t->ndim - 1] == 2 &&
            memcmp(t->dim + 2, size, (size_t)a->dims * sizeof *size) == 0;
 }
 
@@ -54,7 +54,9 @@ static dpt_status product_shape(dpt_node *node, int input) {
         fits &= is_weight(node->in[i], a) && node->in[i]->dtype == x->dtype && dpt_same_shape(node->in[i], w) &&
                 node->in[i]->dim[input] == x->dim[1];
     if (!fits)
-        return dpt_shape_error(node, "x is %s %s, w is %s %s: they must be [B,C,frequencies,2], [C,out,modes,2]",
+        return dpt_shape_error(node,
+                               "x is %s %s, w is %s %s: they must be f32 or f64 [B,C,frequencies,2], "
+                               "[C,out,modes,2]",
                                dpt_dtype_text(x->dtype), dpt_shape_text(x), dpt_dtype_text(w->dtype),
                                dpt_shape_text(w));
     memcpy(dim, x->dim, sizeof dim);

@@ -138,13 +138,21 @@ PLANE(planes_f64, double, add_row_f64, take_columns_f64, dot_f64)
 
 /* ---- channels side by side ---- */
 
-/* Planes of n channels: position p of channel c is at p * lanes + c. Compiled with n known (16 or 8), or not. */
+/* Planes of n channels: position p of channel c is at p * lanes + c. Compiled with n known (16 or 8), or not. An
+ * element that takes one other (nearest, spread means) is a product. */
 #define LANES(name, T)                                                                                               \
     INLINE void name(const window_call *w, const T *x, T *y, const int n) {                                          \
         const dpt_taps *a = &w->taps[0], *b = &w->taps[1], *c = &w->taps[2];                                         \
         for (int64_t i0 = 0; i0 < a->out; i0++)                                                                      \
             for (int64_t i1 = 0; i1 < b->out; i1++)                                                                  \
                 for (int64_t i2 = 0; i2 < c->out; i2++, y += w->lanes) {                                             \
+                    if (a->count[i0] == 1 && b->count[i1] == 1 && c->count[i2] == 1) {                               \
+                        const T weight =                                                                             \
+                            ((const T *)a->weight)[i0] * ((const T *)b->weight)[i1] * ((const T *)c->weight)[i2];    \
+                        const int64_t at = (a->begin[i0] * b->in + b->begin[i1]) * c->in + c->begin[i2];             \
+                        _Pragma("omp simd") for (int l = 0; l < n; l++) y[l] = weight * x[at * w->lanes + l];        \
+                        continue;                                                                                    \
+                    }                                                                                                \
                     T sum[TILE] = {0};                                                                               \
                     for (int32_t k0 = 0; k0 < a->count[i0]; k0++)                                                    \
                         for (int32_t k1 = 0; k1 < b->count[i1]; k1++) {                                              \
