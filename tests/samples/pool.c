@@ -9,47 +9,47 @@ static dpt_tensor *pool_square(sample_build *b) {
     return dpt_mul(y, y);
 }
 static dpt_tensor *pool_line(sample_build *b) {
-    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 2, 7)), (dpt_pool_options){.kernel = 3, .stride = 2, .ceil = 1});
+    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 1, 7)), (dpt_pool_options){.kernel = 3, .stride = 2, .ceil = 1});
     return dpt_mul(y, y);
 }
 static dpt_tensor *pool_volume(sample_build *b) {
-    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 2, 4, 2, 4)), (dpt_pool_options){.kernel = 2});
+    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 1, 2, 2, 4)), (dpt_pool_options){.kernel = 2});
     return dpt_mul(y, y);
 }
 static dpt_tensor *pool_adaptive(sample_build *b) {
-    dpt_tensor *y = dpt_adaptive_max_pool(any(b, DIMS(B, 2, 5, 4)), (int64_t[]){3, 2});
+    dpt_tensor *y = dpt_adaptive_max_pool(any(b, DIMS(B, 1, 5, 3)), (int64_t[]){3, 2});
     return dpt_mul(y, y);
 }
 
 static dpt_tensor *average_padded(sample_build *b) {
     const dpt_pool_options o = {.kernel = 3, .stride = 2, .pad = 1, .ceil = 1, .exclude_pad = 1};
-    dpt_tensor *y = dpt_avg_pool(any(b, DIMS(B, 2, 5, 4)), o);
+    dpt_tensor *y = dpt_avg_pool(any(b, DIMS(B, 1, 5, 3)), o);
     return dpt_mul(y, y);
 }
 static dpt_tensor *average_line(sample_build *b) {
-    return dpt_avg_pool(any(b, DIMS(B, 2, 7)), (dpt_pool_options){.kernel = 2, .stride = 3, .pad = 1});
+    return dpt_avg_pool(any(b, DIMS(B, 1, 7)), (dpt_pool_options){.kernel = 2, .stride = 3, .pad = 1});
 }
 static dpt_tensor *average_volume(sample_build *b) {
-    return dpt_adaptive_avg_pool(any(b, DIMS(B, 2, 4, 3, 2)), (int64_t[]){2, 2, 1});
+    return dpt_adaptive_avg_pool(any(b, DIMS(B, 1, 3, 3, 2)), (int64_t[]){2, 2, 1});
 }
 static dpt_tensor *average_global(sample_build *b) {
-    dpt_tensor *y = dpt_global_avg_pool(any(b, DIMS(B, 3, 2, 3)));
+    dpt_tensor *y = dpt_global_avg_pool(any(b, DIMS(B, 2, 2, 2)));
     return dpt_mul(y, y);
 }
 static dpt_tensor *average_global_same(sample_build *b) {
-    dpt_tensor *y = dpt_mean(any(b, DIMS(B, 3, 2, 3)), 12, 0);
+    dpt_tensor *y = dpt_mean(any(b, DIMS(B, 2, 2, 2)), 12, 0);
     return dpt_mul(y, y);
 }
 
 static dpt_tensor *nearest(sample_build *b) {
-    return dpt_resample(any(b, DIMS(B, 2, 3, 5)), (int64_t[]){6, 3}, DPT_NEAREST);
+    return dpt_resample(any(b, DIMS(B, 1, 3, 5)), (int64_t[]){6, 3}, DPT_NEAREST);
 }
 static dpt_tensor *linear_up(sample_build *b) {
-    dpt_tensor *y = dpt_resample(any(b, DIMS(B, 2, 3, 4)), (int64_t[]){5, 8}, DPT_LINEAR);
+    dpt_tensor *y = dpt_resample(any(b, DIMS(B, 1, 3, 4)), (int64_t[]){5, 7}, DPT_LINEAR);
     return dpt_mul(y, y);
 }
 static dpt_tensor *linear_volume(sample_build *b) {
-    return dpt_resample(any(b, DIMS(B, 1, 2, 3, 4)), (int64_t[]){3, 3, 2}, DPT_LINEAR_CORNERS);
+    return dpt_resample(any(b, DIMS(B, 1, 2, 3, 2)), (int64_t[]){3, 2, 3}, DPT_LINEAR_CORNERS);
 }
 
 static const op_sample rows_of_table[] = {
