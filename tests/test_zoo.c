@@ -31,6 +31,9 @@ static void parameters(void) {
     check_parameters("mlp", 6, 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10);
     check_parameters("cnn", 8, 32 * 9 + 32 + 64 * 32 * 9 + 64 + 3136 * 128 + 128 + 128 * 10 + 10);
     check_parameters("surrogate", 8, 8 * 64 + 64 + 2 * (64 * 64 + 64) + 64 * 3 + 3);
+    /* the authors' counts, 287,425 and 1,188,353, with a complex weight as two */
+    check_parameters("fno1d", 18, 287425 + 4 * 64 * 64 * 16);
+    check_parameters("fno2d", 22, 1188353 + 4 * 2 * 32 * 32 * 12 * 12);
     check_parameters("mlp355m", 28, 2 * 4096 * 5120 + 12 * 5120 * 5120 + 13 * 5120 + 4096);
 }
 
