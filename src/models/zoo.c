@@ -17,6 +17,7 @@ enum {
     RESNET_KEYS = CNN_KEYS | DPT_MODEL_STEM,
     RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
+    FNO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_MODES,
     VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
 };
 
@@ -56,6 +57,10 @@ const dpt_model dpt_models[] = {
     {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
      dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
      DPT_MODEL_OF_INPUT},
+    {"fno1d", "Fourier neural operator on a line; modes of each dimension are kept", dpt_model_fno, 20,
+     {SAMPLE(1, 1024), VALUES(1), .width = 64, .depth = 4, .modes = 16}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
+    {"fno2d", "Fourier neural operator on a plane", dpt_model_fno, 20,
+     {SAMPLE(1, 64, 64), VALUES(1), .width = 32, .depth = 4, .modes = 12}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
 };
 // clang-format on
 

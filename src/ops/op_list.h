@@ -55,6 +55,13 @@
     /* ops/resample.c */                           \
     KERNEL(AVG_POOL, avg_pool)                     \
     KERNEL(RESAMPLE, resample)                     \
+    /* ops/fft.c */                                \
+    KERNEL(RFFT, rfft)                             \
+    KERNEL(IRFFT, irfft)                           \
+    /* ops/mix.c */                                \
+    KERNEL(MIX, mix)                               \
+    KERNEL(MIX_DGRAD, mix_dgrad)                   \
+    KERNEL(MIX_WGRAD, mix_wgrad)                   \
     /* ops/norm.c */                               \
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
