@@ -2,9 +2,12 @@
 #include "models/ends.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "data/loader.h"
 #include "dptrain/ops.h"
+#include "graph/graph.h"
 
 dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->in_ndim >= 1 && o->in_ndim < DPT_MAX_NDIM, DPT_ERR_CONFIG, "model %s: samples of %d dimensions", model,
@@ -31,13 +34,47 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
     return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
 }
 
+/* Input "y": of the value's shape, without its classes where it classifies. */
+static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor **target) {
+    int64_t dim[DPT_MAX_NDIM], elements = 1;
+    int ndim = dpt_tensor_dims(value, dim);
+    DPT_CHECK(ndim >= 2 && dim[1] == o->classes, DPT_ERR_SHAPE,
+              "the model's output is %s: wanted [B,%lld], or as many channels", dpt_shape_text(value),
+              (long long)o->classes);
+    if (o->loss == DPT_MODEL_CROSS_ENTROPY) {
+        ndim--;
+        memmove(dim + 1, dim + 2, (size_t)(ndim - 1) * sizeof *dim);
+    }
+    for (int i = 1; i < ndim; i++) elements *= dim[i];
+    DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
+              "a sample's target has %lld values, the model's output wants %lld", (long long)o->target_elements,
+              (long long)elements);
+    *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
+    return DPT_OK;
+}
+
+/* lambda l(y) + (1 - lambda) l(y of the partner), lambda [B]. */
+static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target) {
+    int64_t dim[DPT_MAX_NDIM];
+    int ndim = dpt_tensor_dims(target, dim);
+    dpt_tensor *partner = dpt_input(g, "y" DPT_PARTNER_SUFFIX, target->dtype, ndim, dim);
+    dpt_tensor *lambda = dpt_input(g, DPT_LAMBDA_NAME, DPT_F32, 1, dim);
+    for (int i = 1; i < ndim; i++) dim[i] = 1;
+    dpt_tensor *own = dpt_cross_entropy(value, target), *other = dpt_cross_entropy(value, partner);
+    return dpt_add(other, dpt_mul(dpt_reshape(lambda, ndim, dim), dpt_sub(own, other)));
+}
+
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
+    DPT_TRY(dpt_graph_status(g));
+    dpt_tensor *target = NULL;
+    DPT_TRY(make_target(g, o, value, &target));
     bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
-    int64_t dim[] = {DPT_BATCH, o->classes};
-    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, classifies ? 1 : 2, dim);
     dpt_output(g, classifies ? "logits" : "y", value);
-    if (classifies) dpt_output(g, "accuracy", dpt_accuracy(value, target));
-    dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
+    if (classifies && value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    if (classifies && o->mixup)
+        dpt_loss_add(g, mixed_cross_entropy(g, value, target), 1.0, NULL);
+    else
+        dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
     return dpt_graph_status(g);
 }
 
@@ -47,4 +84,14 @@ dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int 
     snprintf(name, sizeof name, "bn%d", number);
     dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
     return dpt_batch_norm(x, norm, name);
+}
+
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation) {
+    switch (activation) {
+        case DPT_ACT_NONE: return x;
+        case DPT_ACT_RELU: return dpt_relu(x);
+        case DPT_ACT_GELU: return dpt_gelu(x);
+        case DPT_ACT_TANH: return dpt_tanh(x);
+    }
+    return x;
 }

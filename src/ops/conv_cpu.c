@@ -2,13 +2,14 @@
  *
  * f32 goes through oneDNN. Its convolutions want blocked layouts, and reordering into and out of them costs a tenth of
  * what they save against the canonical one. The layout pass is told which ones (layouts); an operand that comes in
- * another one all the same, and the weight, which is always canonical, gets a copy in the workspace. Two exceptions,
- * measured: data gradients to few input channels are faster unblocked, and without AVX-512 so are weight gradients with
- * few input channels. The choice depends on shapes and processor alone, never on timing, so that runs repeat bit by
- * bit. */
+ * another one all the same, and the weight, which is always canonical, gets a copy in the workspace. Exceptions,
+ * measured: weight gradients with few input channels are our own where their shape allows it (conv_few.h); data
+ * gradients to few input channels are faster unblocked, and without AVX-512 so are the weight gradients that stay with
+ * oneDNN. The choice depends on shapes and processor alone, never on timing, so that runs repeat bit by bit. */
 #include "ops/conv_cpu.h"
 #include "backend/layout.h"
 #include "base/memory.h"
+#include "ops/conv_few.h"
 #include "ops/cpu_dnnl.h"
 #include "ops/declare.h"
 #include "ops/map.h"
@@ -35,10 +36,13 @@ static const role roles[][ROLES] = {[DPT_CONV_FORWARD] = {{ARRAY_X, DNNL_ARG_SRC
                                                         {ARRAY_W, DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md}}};
 
 typedef struct plan {
-    dpt_dnnl conv;
+    bool few;                         /* conv_few.h makes it, and not oneDNN */
+    dpt_dnnl conv;                    /* or this */
+    dnnl_memory_desc_t chosen[ROLES]; /* layouts that it works on */
+    size_t scratch_bytes;             /* its own workspace, which stands first */
     dpt_dnnl reorder[ROLES]; /* of inputs before, of the result after; primitive is NULL where none is needed */
     size_t copy[ROLES];      /* offset of the copy in the workspace */
-    size_t scratch[ROLES];   /* of the reorder's scratchpad; the convolution's stands first */
+    size_t scratch[ROLES];   /* of the reorder's scratchpad */
 } plan;
 
 static dpt_conv_kind kind_of(const dpt_call *call) {
@@ -142,14 +146,35 @@ static dpt_status describe(const dpt_call *call, const dnnl_memory_desc_t canoni
     DPT_TRY(dpt_dnnl_plain(&bias, 1, a->weight_dim));
     DPT_TRY(describe_forward(d, a, wanted, with_bias ? &bias : NULL));
     if (kind == DPT_CONV_FORWARD) return DPT_OK;
-    DPT_TRY(dpt_dnnl_describe(hint, call->device->threads, d, NULL));
+    DPT_TRY(dpt_dnnl_describe(hint, call->device->threads, d, NULL, 0));
     dpt_status status = describe_backward(d, kind, a, wanted);
     if (status != DPT_OK) dnnl_primitive_desc_destroy(*hint);
     return status;
 }
 
+/* Of the leaky ReLU that oneDNN makes behind the forward convolution; 0: none. */
+static double leaky_slope(const dpt_call *call) {
+    return call->op == DPT_OP_CONV && call->attr.conv.act == DPT_ACT_RELU ? call->attr.conv.slope : 0;
+}
+
 static const dnnl_memory_desc_t *chosen_layout(const_dnnl_primitive_desc_t desc, const role *r) {
     return dnnl_primitive_desc_query_md(desc, r->layout, 0);
+}
+
+static bool is_few(const dpt_call *call) {
+    const dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, call->in[0].dim[0]);
+    return call->op == DPT_OP_CONV_WGRAD && dpt_conv_few_takes(&s);
+}
+
+/* Our own weight gradient: x and w canonical, y in blocks. */
+static dpt_status open_few(const dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+    const dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, call->in[0].dim[0]);
+    dpt_call as = *call;
+    p->few = true;
+    p->scratch_bytes = dpt_conv_few_workspace(&s, call->device->threads);
+    as.in[0].layout = dpt_conv_few_layout();
+    for (int i = 1; i < ROLES; i++) p->chosen[i] = canonical[roles[DPT_CONV_WGRAD][i].is];
+    return given_layout(&as, 0, &canonical[ARRAY_Y], &p->chosen[0]);
 }
 
 /* The convolution itself, with operands in the layouts that it chose. */
@@ -158,13 +183,15 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t hint;
     DPT_TRY(describe(call, canonical, &d, &hint));
-    dpt_status status = dpt_dnnl_open(&p->conv, call->device->threads, &d, hint);
+    dpt_status status = dpt_dnnl_open(&p->conv, call->device->threads, &d, hint, leaky_slope(call));
     if (hint) dnnl_primitive_desc_destroy(hint);
     DPT_TRY(status);
     for (int i = 0; i < ROLES; i++) {
         const role *r = &roles[kind_of(call)][i];
-        DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, chosen_layout(p->conv.desc, r)));
+        p->chosen[i] = *chosen_layout(p->conv.desc, r);
+        DPT_TRY(dpt_dnnl_operand(&p->conv, r->argument, &p->chosen[i]));
     }
+    p->scratch_bytes = dpt_dnnl_scratch_bytes(&p->conv);
     if (!call->attr.conv.bias || call->op != DPT_OP_CONV) return DPT_OK;
     DPT_TRY(dpt_dnnl_plain(&bias, 1, call->attr.conv.weight_dim));
     return dpt_dnnl_operand(&p->conv, DNNL_ARG_BIAS, &bias);
@@ -188,12 +215,11 @@ static size_t take(dpt_call *call, size_t bytes) {
 static dpt_status open_reorders(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
     int threads = call->device->threads;
     dpt_conv_kind kind = kind_of(call);
-    take(call, dpt_dnnl_scratch_bytes(&p->conv));
+    take(call, p->scratch_bytes);
     for (int i = 0; i < ROLES; i++) {
-        const role *r = &roles[kind][i];
-        const dnnl_memory_desc_t *chosen = chosen_layout(p->conv.desc, r);
+        const dnnl_memory_desc_t *chosen = &p->chosen[i];
         dnnl_memory_desc_t given;
-        DPT_TRY(given_layout(call, i, &canonical[r->is], &given));
+        DPT_TRY(given_layout(call, i, &canonical[roles[kind][i].is], &given));
         if (same_bytes(i == RESULT ? &call->out[0] : &call->in[i], &given, chosen)) continue;
         if (i == RESULT)
             DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, chosen, &given));
@@ -222,7 +248,7 @@ static dpt_status prepare(dpt_call *call) {
     DPT_CHECK_ALLOC(p);
     call->workspace_bytes = 0;
     DPT_TRY_GOTO(canonical_layouts(call, canonical), fail);
-    DPT_TRY_GOTO(open_convolution(call, p, canonical), fail);
+    DPT_TRY_GOTO(is_few(call) ? open_few(call, p, canonical) : open_convolution(call, p, canonical), fail);
     DPT_TRY_GOTO(open_reorders(call, p, canonical), fail);
     return DPT_OK;
 fail:
@@ -252,9 +278,14 @@ static dpt_status layouts(const dpt_call *call, dpt_layout_choice *choice) {
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t hint = NULL, desc = NULL;
     if (call->in[0].dtype != DPT_F32) return DPT_OK;
+    if (is_few(call)) {
+        dpt_layouts_convert(choice->in[0], &call->in[0], dpt_conv_few_layout());
+        dpt_layouts_convert(choice->in[1], &call->in[1], DPT_LAYOUT_CANONICAL);
+        return DPT_OK;
+    }
     DPT_TRY(canonical_layouts(call, canonical));
     DPT_TRY(describe(call, canonical, &d, &hint));
-    dpt_status status = dpt_dnnl_describe(&desc, call->device->threads, &d, hint);
+    dpt_status status = dpt_dnnl_describe(&desc, call->device->threads, &d, hint, leaky_slope(call));
     for (int i = 0; i < ROLES && status == DPT_OK; i++) {
         const role *r = &roles[kind_of(call)][i];
         dpt_layout best;
@@ -275,8 +306,8 @@ static dpt_status bind_role(dpt_call *call, plan *p, int i) {
     void *data = i == RESULT ? call->out[0].data : call->in[i].data, *copy = workspace + p->copy[i];
     dpt_dnnl *reorder = &p->reorder[i];
     int argument = roles[kind_of(call)][i].argument;
-    if (reorder->primitive == NULL) return dpt_dnnl_bind(&p->conv, argument, data);
-    DPT_TRY(dpt_dnnl_bind(&p->conv, argument, copy));
+    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, argument, reorder->primitive ? copy : data));
+    if (reorder->primitive == NULL) return DPT_OK;
     DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_SCRATCHPAD, workspace + p->scratch[i]));
     DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_FROM, i == RESULT ? copy : data));
     return dpt_dnnl_bind(reorder, DNNL_ARG_TO, i == RESULT ? data : copy);
@@ -285,9 +316,21 @@ static dpt_status bind_role(dpt_call *call, plan *p, int i) {
 static dpt_status bind(dpt_call *call) {
     plan *p = call->plan;
     if (p == NULL) return DPT_OK;
-    DPT_TRY(dpt_dnnl_bind(&p->conv, DNNL_ARG_SCRATCHPAD, call->workspace));
+    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, DNNL_ARG_SCRATCHPAD, call->workspace));
     for (int i = 0; i < ROLES; i++) DPT_TRY(bind_role(call, p, i));
     return call->n_in > 2 ? dpt_dnnl_bind(&p->conv, DNNL_ARG_BIAS, call->in[2].data) : DPT_OK;
+}
+
+/* g and x as they are, or their copies; of the rows only the valid ones. */
+static void run_few(const dpt_call *call) {
+    const plan *p = call->plan;
+    const dpt_operand *g = &call->in[0];
+    const dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, g->dim[0]);
+    const void *in[RESULT];
+    for (int i = 0; i < RESULT; i++)
+        in[i] = p->reorder[i].primitive ? (char *)call->workspace + p->copy[i] : call->in[i].data;
+    dpt_conv_few_wgrad(&s, g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), call->device->threads, in[1], in[0],
+                       call->out[0].data, call->workspace);
 }
 
 static dpt_status run_f32(const dpt_call *call) {
@@ -295,7 +338,10 @@ static dpt_status run_f32(const dpt_call *call) {
     int threads = call->device->threads;
     for (int i = 0; i < RESULT; i++)
         if (p->reorder[i].primitive) DPT_TRY(dpt_dnnl_run(&p->reorder[i], threads));
-    DPT_TRY(dpt_dnnl_run(&p->conv, threads));
+    if (p->few)
+        run_few(call);
+    else
+        DPT_TRY(dpt_dnnl_run(&p->conv, threads));
     return p->reorder[RESULT].primitive ? dpt_dnnl_run(&p->reorder[RESULT], threads) : DPT_OK;
 }
 
@@ -374,6 +420,16 @@ static void run_f64(const dpt_call *call) {
 
 /* As the unfused kernel: NaN stays NaN, which oneDNN's own ReLU turns into 0. */
 DPT_MAP(relu, v < 0 ? 0 : v, v < 0 ? 0 : v)
+DPT_MAP_LOOP(leaky_f64, double, v < 0 ? value * v : v)
+
+static void run_activation(const dpt_call *call) {
+    const double slope = call->attr.conv.slope;
+    const dpt_range_fn f64 = slope > 0 ? leaky_f64 : relu_f64;
+    dpt_map map = {.x = call->out[0].data, .y = call->out[0].data, .value = slope};
+    if (call->plan && slope > 0) return; /* it is part of the convolution */
+    dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
+                 call->plan ? relu_f32 : f64, &map);
+}
 
 static dpt_status run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
@@ -388,10 +444,7 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
     else
         run_f64(call);
     if (call->op == DPT_OP_CONV_WGRAD && call->attr.conv.bias) run_bias_gradient(call);
-    if (call->attr.conv.act != DPT_ACT_RELU) return DPT_OK;
-    dpt_map map = {.x = call->out[0].data, .y = call->out[0].data};
-    dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
-                 call->plan ? relu_f32 : relu_f64, &map);
+    if (call->attr.conv.act == DPT_ACT_RELU) run_activation(call);
     return DPT_OK;
 }
 
