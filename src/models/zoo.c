@@ -17,7 +17,8 @@ enum {
     RESNET_KEYS = CNN_KEYS | DPT_MODEL_STEM,
     RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
-    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
+    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH,
+    COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT
 };
 
 /* name, help, builder, rows per rank when timed, defaults, settings, targets */
@@ -56,6 +57,11 @@ const dpt_model dpt_models[] = {
     {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
      dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
      DPT_MODEL_OF_INPUT},
+    {"cosmo", "CosmoFlow for small volumes: 3 stages of 3-D convolution, 4 channels of 32^3", dpt_model_cosmo, 8,
+     {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
+    {"cosmoflow128", "CosmoFlow of MLPerf HPC: 5 stages of 3-D convolution, 4 channels of 128^3", dpt_model_cosmoflow128,
+     4, {SAMPLE(4, 128, 128, 128), VALUES(4), .width = 32, .depth = 5, .dropout = 0.5}, COSMO_KEYS,
+     DPT_MODEL_OF_SAMPLE},
 };
 // clang-format on
 
