@@ -19,11 +19,10 @@ static dpt_status check(const char *model, const dpt_model_options *o) {
               (long long)o->depth, MOST_DEPTH);
     bool fits = o->in_ndim == 4;
     for (int i = 1; i < 4 && fits; i++) fits = o->in_dim[i] >> o->depth >= 1;
-    DPT_CHECK(
-        fits, DPT_ERR_CONFIG,
-        "model %s: samples have %d dimensions, the shortest way through is %lld: wanted [channels, depth, height, "
-        "width], each way 2^%lld or more, which %lld stages halve",
-        model, o->in_ndim, (long long)(o->in_ndim > 1 ? o->in_dim[1] : 0), (long long)o->depth, (long long)o->depth);
+    DPT_CHECK(fits, DPT_ERR_CONFIG,
+              "model %s: samples have %d dimensions: wanted [channels, depth, height, width], %lld or more each way, "
+              "which %lld stages halve",
+              model, o->in_ndim, 1LL << o->depth, (long long)o->depth);
     return DPT_OK;
 }
 
