@@ -22,3 +22,7 @@ dpt_add_test(zoo)
 dpt_add_test(cuda_map CUDA 1)
 dpt_add_test(cuda_update CUDA 1)
 dpt_add_test(cuda_rows CUDA 1)
+# The other side of launch/bench-conv.sh, built when it is asked for.
+add_executable(onednn_conv EXCLUDE_FROM_ALL peers/onednn_conv.c)
+target_compile_definitions(onednn_conv PRIVATE _POSIX_C_SOURCE=200809L)
+target_link_libraries(onednn_conv PRIVATE DNNL::dnnl)
