@@ -10,7 +10,6 @@
 #include "backend/layout.h"
 #include "base/memory.h"
 #include "ops/conv_few.h"
-#include "ops/conv_weights.h"
 #include "ops/cpu_dnnl.h"
 #include "ops/declare.h"
 #include "ops/map.h"
@@ -36,11 +35,9 @@ static const role roles[][ROLES] = {[DPT_CONV_FORWARD] = {{ARRAY_X, DNNL_ARG_SRC
                                                         {ARRAY_X, DNNL_ARG_SRC, dnnl_query_src_md},
                                                         {ARRAY_W, DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md}}};
 
-/* How an operand gets from where it lies to its copy, or the result from there; nothing where both are one. */
+/* How an operand gets from where it lies to its copy, or the result from there. */
 typedef struct turn {
-    bool own; /* by conv_weights.h */
-    dpt_conv_weights weights;
-    dpt_dnnl reorder;     /* or by this */
+    dpt_dnnl reorder;     /* primitive is NULL where both are one */
     size_t copy, scratch; /* offsets in the workspace: of the copy, of the reorder's scratchpad */
 } turn;
 
@@ -218,8 +215,6 @@ static size_t take(dpt_call *call, size_t bytes) {
     return offset;
 }
 
-static bool is_turned(const turn *t) { return t->own || t->reorder.primitive; }
-
 /* Copies of the operands that are not in the layout that was chosen. */
 static dpt_status open_turns(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
     const role *of = roles[kind_of(call)];
@@ -231,8 +226,7 @@ static dpt_status open_turns(dpt_call *call, plan *p, const dnnl_memory_desc_t c
         if (same_bytes(i == RESULT ? &call->out[0] : &call->in[i], &given, &p->chosen[i])) continue;
         const dnnl_memory_desc_t *from = i == RESULT ? &p->chosen[i] : &given;
         const dnnl_memory_desc_t *to = i == RESULT ? &given : &p->chosen[i];
-        t->own = of[i].is == ARRAY_W && dpt_conv_weights_open(&t->weights, from, to, &given);
-        if (!t->own) DPT_TRY(dpt_dnnl_open_reorder(&t->reorder, call->device->threads, from, to));
+        DPT_TRY(dpt_dnnl_open_reorder(&t->reorder, call->device->threads, from, to));
         t->copy = take(call, dnnl_memory_desc_get_size(&p->chosen[i]));
         t->scratch = take(call, dpt_dnnl_scratch_bytes(&t->reorder));
     }
@@ -315,9 +309,7 @@ static dpt_status bind_role(dpt_call *call, plan *p, int i) {
     void *data = i == RESULT ? call->out[0].data : call->in[i].data, *copy = workspace + t->copy;
     void *from = i == RESULT ? copy : data, *to = i == RESULT ? data : copy;
     int argument = roles[kind_of(call)][i].argument;
-    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, argument, is_turned(t) ? copy : data));
-    t->weights.from = from;
-    t->weights.to = to;
+    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, argument, t->reorder.primitive ? copy : data));
     if (t->reorder.primitive == NULL) return DPT_OK;
     DPT_TRY(dpt_dnnl_bind(&t->reorder, DNNL_ARG_SCRATCHPAD, workspace + t->scratch));
     DPT_TRY(dpt_dnnl_bind(&t->reorder, DNNL_ARG_FROM, from));
@@ -339,13 +331,12 @@ static void run_few(const dpt_call *call) {
     const dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, g->dim[0]);
     const void *in[RESULT];
     for (int i = 0; i < RESULT; i++)
-        in[i] = is_turned(&p->turn[i]) ? (char *)call->workspace + p->turn[i].copy : call->in[i].data;
+        in[i] = p->turn[i].reorder.primitive ? (char *)call->workspace + p->turn[i].copy : call->in[i].data;
     dpt_conv_few_wgrad(&s, g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), call->device->threads, in[1], in[0],
                        call->out[0].data, call->workspace);
 }
 
 static dpt_status run_turn(const turn *t, int threads) {
-    if (t->own) dpt_conv_weights_run(&t->weights, threads);
     return t->reorder.primitive ? dpt_dnnl_run(&t->reorder, threads) : DPT_OK;
 }
 
