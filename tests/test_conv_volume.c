@@ -8,26 +8,27 @@ enum { PADDING_ROWS = 1, MOST = 3 };
 
 typedef struct volume_case {
     int spatial;
-    int64_t rows, in, size[MOST], out, kernel[MOST], stride[MOST], pad[MOST], dilation, groups;
+    int64_t rows, in, size[MOST], out, kernel[MOST], stride[MOST], pad[MOST], dilation[MOST], groups;
 } volume_case;
 
 static const volume_case cases[] = {
-    {1, 3, 4, {11}, 6, {3}, {2}, {1}, 2, 2},
-    {1, 2, 3, {9}, 16, {5}, {1}, {2}, 1, 1},                          /* few channels, 5 wide */
-    {2, 3, 1, {6, 7}, 16, {3, 3}, {1, 1}, {1, 1}, 1, 1},              /* three filter lines */
-    {2, 2, 3, {9, 8}, 16, {7, 7}, {2, 2}, {3, 3}, 1, 1},              /* 7 wide, stride 2, padding as wide as it gets */
-    {2, 2, 2, {5, 6}, 32, {2, 3}, {1, 3}, {0, 1}, 1, 1},              /* four filter lines, two blocks of outputs */
-    {2, 2, 4, {7, 5}, 16, {3, 3}, {1, 1}, {2, 0}, 2, 1},              /* dilated along the line: not ours */
-    {3, 2, 2, {4, 3, 5}, 3, {3, 2, 3}, {1, 2, 1}, {1, 0, 1}, 1, 1},   /* a number a dimension */
-    {3, 2, 4, {10, 3, 4}, 16, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, 1, 1}, /* 36 filter lines; two parts a sample */
-    {3, 2, 1, {18, 2, 3}, 16, {3, 3, 3}, {2, 1, 1}, {1, 1, 1}, 1, 1}, /* the second part is shorter */
-    {3, 1, 16, {3, 3, 3}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, 1, 1},
-    {3, 2, 4, {3, 4, 3}, 6, {2, 2, 2}, {2, 2, 2}, {1, 1, 1}, 1, 2},
+    {1, 3, 4, {11}, 6, {3}, {2}, {1}, {2}, 2},
+    {1, 2, 3, {9}, 16, {5}, {1}, {2}, {1}, 1},                /* few channels, 5 wide */
+    {2, 3, 1, {6, 7}, 16, {3, 3}, {1, 1}, {1, 1}, {1, 1}, 1}, /* three filter lines */
+    {2, 2, 3, {9, 8}, 16, {7, 7}, {2, 2}, {3, 3}, {1, 1}, 1}, /* 7 wide, stride 2, padding as wide as it gets */
+    {2, 2, 2, {5, 6}, 32, {2, 3}, {1, 3}, {0, 1}, {1, 1}, 1}, /* four filter lines, two blocks of outputs */
+    {2, 2, 4, {7, 5}, 16, {3, 3}, {1, 1}, {2, 0}, {1, 2}, 1}, /* dilated along the line: not ours */
+    {3, 2, 2, {4, 3, 5}, 3, {3, 2, 3}, {1, 2, 1}, {1, 0, 1}, {1, 1, 1}, 1},   /* a number a dimension */
+    {3, 2, 4, {10, 3, 4}, 16, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, 1}, /* 36 filter lines; two parts a sample */
+    {3, 2, 1, {18, 2, 3}, 16, {3, 3, 3}, {2, 1, 1}, {1, 1, 1}, {1, 1, 1}, 1}, /* the second part is shorter */
+    {3, 2, 2, {7, 6, 4}, 16, {2, 3, 3}, {1, 1, 1}, {2, 1, 1}, {3, 2, 1}, 1},  /* dilated across the lines */
+    {3, 1, 16, {3, 3, 3}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, 1},
+    {3, 2, 4, {3, 4, 3}, 6, {2, 2, 2}, {2, 2, 2}, {1, 1, 1}, {1, 1, 1}, 2},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
 static int64_t out_size(const volume_case *c, int i) {
-    return (c->size[i] + 2 * c->pad[i] - c->dilation * (c->kernel[i] - 1) - 1) / c->stride[i] + 1;
+    return (c->size[i] + 2 * c->pad[i] - c->dilation[i] * (c->kernel[i] - 1) - 1) / c->stride[i] + 1;
 }
 
 static int64_t product(int n, const int64_t *v) {
@@ -57,7 +58,7 @@ static int64_t meet(const fixture *f, int64_t p, int64_t k) {
     int64_t at = 0;
     for (int i = 0; i < c->spatial; i++) {
         const int64_t v = coordinate(p, c->spatial, f->out, i) * c->stride[i] +
-                          coordinate(k, c->spatial, c->kernel, i) * c->dilation - c->pad[i];
+                          coordinate(k, c->spatial, c->kernel, i) * c->dilation[i] - c->pad[i];
         if (v < 0 || v >= c->size[i]) return -1;
         at = at * c->size[i] + v;
     }
@@ -96,7 +97,7 @@ static fixture open_case(const volume_case *c, dpt_dtype type, int64_t rows) {
         w[2 + i] = a->kernel[i] = c->kernel[i];
         a->stride[i] = c->stride[i];
         a->pad[i] = c->pad[i];
-        a->dilation[i] = c->dilation;
+        a->dilation[i] = c->dilation[i];
     }
     memcpy(a->in_dim, x, sizeof x);
     memcpy(a->weight_dim, w, sizeof w);
@@ -159,7 +160,7 @@ static void threads(void) {
         fixture f = open_case(&cases[i], DPT_F32, cases[i].rows), other = open_case(&cases[i], DPT_F32, cases[i].rows);
         run(&f, DPT_OP_CONV_WGRAD, &f.g, &f.x, &f.dw, 1);
         run(&other, DPT_OP_CONV_WGRAD, &other.g, &other.x, &other.dw, 3);
-        const bool few = cases[i].in <= 4 && cases[i].out % 16 == 0 && cases[i].dilation == 1;
+        const bool few = cases[i].in <= 4 && cases[i].out % 16 == 0 && cases[i].dilation[cases[i].spatial - 1] == 1;
         if (few) CHECK(memcmp(f.dw.operand.data, other.dw.operand.data, (size_t)f.dw.valid * sizeof(float)) == 0);
         kernel_array_check(&other.dw, other.expected_dw, "conv_wgrad by three threads");
         close_case(&f);
