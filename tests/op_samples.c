@@ -38,9 +38,10 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
     return in->tensor;
 }
 
-/* ---- families ---- */
+/* ---- families, a file each ---- */
 
-#define FAMILY_LIST(X) X(math) X(products) X(pool) X(loss) X(conv)
+#define FAMILY_LIST(X) \
+    X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
@@ -82,6 +83,8 @@ static const op_cover covers[] = {
     BY_SAMPLES(ROWS),
     BY_SAMPLES(RESHAPE),
     BY_SAMPLES(COPY),
+    BY_SAMPLES(GATHER),
+    BY_SAMPLES(SCATTER_ADD),
     BY_SAMPLES(REORDER),
     BY_SAMPLES(MATMUL),
     BY_SAMPLES(LINEAR),
@@ -102,13 +105,23 @@ static const op_cover covers[] = {
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),
     BY(BN_INFER, "test_norm, test_golden"),
+    BY_SAMPLES(ROW_NORM),
+    BY_SAMPLES(ROW_NORM_GRAD),
+    BY_SAMPLES(ROW_NORM_PARAMS),
     BY(DROPOUT, "test_op_kernels"),
     BY_SAMPLES(SOFTMAX),
+    BY_SAMPLES(LOG_SOFTMAX),
     BY_SAMPLES(ONE_HOT),
     BY_SAMPLES(CROSS_ENTROPY),
     BY_SAMPLES(CROSS_ENTROPY_GRAD),
+    BY_SAMPLES(TARGET_WEIGHT),
     BY_SAMPLES(ACCURACY),
+    BY_SAMPLES(TOP_K),
     BY_SAMPLES(MSE),
+    BY_SAMPLES(L1),
+    BY_SAMPLES(HUBER),
+    BY_SAMPLES(BCE),
+    BY_SAMPLES(LOSS_SLOPE),
     BY_SAMPLES(LOSS_SCALE),
     BY(GRAD_STORE, "test_update"),
     BY(GRAD_READ, "test_golden"),

@@ -25,7 +25,7 @@ static dpt_status output(dpt_graph *g, dpt_tensor *t, const char *format, int64_
 static dpt_tensor *loss_sum(lower *l, const dpt_loss_info *loss) {
     dpt_tensor *value = dpt_rewrite_of(&l->rw, loss->value), *mask = dpt_rewrite_of(&l->rw, loss->mask);
     const dpt_node *at = loss->value->node;
-    if (mask) value = dpt_mul_at(DPT_AT(at), value, mask);
+    if (mask && !loss->weighed) value = dpt_mul_at(DPT_AT(at), value, mask);
     return dpt_sum_at(DPT_AT(at), value, DPT_ALL_AXES, 0);
 }
 
@@ -101,7 +101,9 @@ static dpt_status lower_evaluation(lower *l) {
     }
     for (int64_t i = 0; i < from->n_output; i++) {
         const dpt_tensor *t = from->output[i].tensor;
-        if (t->ndim != 1 || !dpt_has_batch(t) || !dpt_is_float(t->dtype)) continue;
+        if (!dpt_has_batch(t) || !dpt_is_float(t->dtype)) continue;
+        if (t->ndim > 1) DPT_TRY(dpt_graph_add_output(g, from->output[i].name, dpt_rewrite_of(&l->rw, t)));
+        if (t->ndim > 1) continue; /* is read as it is: dpt_step_request.output */
         dpt_tensor *sum = dpt_sum_at(DPT_AT(t->node), dpt_rewrite_of(&l->rw, t), DPT_ALL_AXES, 0);
         char name[128];
         snprintf(name, sizeof name, "%s.sum", from->output[i].name);

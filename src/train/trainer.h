@@ -58,11 +58,13 @@ typedef struct dpt_step_request {
     int n_in;
     const int64_t *first_row; /* by batch axis: position in the global batch; NULL: the sum of the lower ranks' rows */
     bool stop;                /* in: this rank wants to stop; out: a rank does */
+    const char *output;       /* evaluation: a named output, f32 [B, ...], of which this rank's rows go to out */
+    float *out;
 } dpt_step_request;
 
 /* dpt_trainer_step with these. Collective. */
 dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *request, dpt_metrics *metrics);
-/* dpt_trainer_evaluate after a failure of the caller's, as above. Collective. */
+/* dpt_trainer_evaluate after a failure of the caller's, as above. DPT_ERR_ARG: no such output. Collective. */
 dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *request);
 /* Digest of the graph, the order of the arenas and the options: equal on all ranks. Local. */
 uint64_t dpt_trainer_digest(const dpt_trainer *t);
@@ -75,7 +77,12 @@ dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *
 
 /* All programs, ended by NULL. */
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
-/* trainer_memory.c: plans and takes; releases. Local. */
+/* trainer.c: the programs for t->o.max_rows rows a rank; releases them and their sessions. Local. */
+dpt_status dpt_trainer_compile(dpt_trainer *t);
+void dpt_trainer_drop_programs(dpt_trainer *t);
+/* trainer_memory.c: plans, and refuses what does not fit: DPT_ERR_MEMORY says what is needed, what is free, and how
+ * many rows would fit. Then takes; releases. Local. */
+dpt_status dpt_trainer_check_memory(dpt_trainer *t);
 dpt_status dpt_trainer_take_memory(dpt_trainer *t);
 /* Tells the communicator of the gradients. Collective. */
 dpt_status dpt_trainer_attach_memory(dpt_trainer *t);
