@@ -11,6 +11,7 @@ dpt_add_test(golden SOURCES test_golden.c graph_run.c CUDA 1)
 # Products, linear layers, convolutions and pooling.
 dpt_add_test(linear CUDA 1)
 dpt_add_test(conv CUDA 1)
+dpt_add_test(conv_volume CUDA 1)
 # Kernels in layouts other than the canonical one.
 dpt_add_test(layout_kernels)
 dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders windows)
@@ -30,3 +31,7 @@ dpt_add_test(cuda_rows CUDA 1)
 dpt_add_test(pool SOURCES test_pool.c graph_run.c CUDA 1)
 # Fourier transforms and the models made of them.
 dpt_add_test(spectral SOURCES test_spectral.c graph_run.c CUDA 1)
+# The other side of launch/bench-conv.sh, built when it is asked for.
+add_executable(onednn_conv EXCLUDE_FROM_ALL peers/onednn_conv.c)
+target_compile_definitions(onednn_conv PRIVATE _POSIX_C_SOURCE=200809L)
+target_link_libraries(onednn_conv PRIVATE DNNL::dnnl)

@@ -18,7 +18,8 @@ enum {
     RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
     FNO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_MODES,
-    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
+    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH,
+    COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT
 };
 
 /* name, help, builder, rows per rank when timed, defaults, settings, targets */
@@ -61,6 +62,11 @@ const dpt_model dpt_models[] = {
      {SAMPLE(1, 1024), VALUES(1), .width = 64, .depth = 4, .modes = 16}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
     {"fno2d", "Fourier neural operator on a plane", dpt_model_fno, 20,
      {SAMPLE(1, 64, 64), VALUES(1), .width = 32, .depth = 4, .modes = 12}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
+    {"cosmo", "CosmoFlow for small volumes: 3 stages of 3-D convolution, 4 channels of 32^3", dpt_model_cosmo, 8,
+     {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
+    {"cosmoflow128", "CosmoFlow of MLPerf HPC: 5 stages of 3-D convolution, 4 channels of 128^3", dpt_model_cosmoflow128,
+     4, {SAMPLE(4, 128, 128, 128), VALUES(4), .width = 32, .depth = 5, .dropout = 0.5}, COSMO_KEYS,
+     DPT_MODEL_OF_SAMPLE},
 };
 // clang-format on
 
