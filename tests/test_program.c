@@ -124,6 +124,13 @@ static void fuse(void) {
     none_left(&cnn, "cnn", 2, (int[]){DPT_OP_ADD, DPT_OP_RELU});
     CHECK(cnn.count[DPT_OP_CONV] == 2 && cnn.relu == 2 && cnn.count[DPT_OP_CONV_WGRAD] == 2);
     CHECK_EQ_I64(cnn.count[DPT_OP_SUM], 1);
+    const census residual = census_of("residual", "fuse", DPT_MODE_TRAIN, 1);
+    none_left(&residual, "residual", 2, (int[]){DPT_OP_RELU, DPT_OP_RELU_GRAD});
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_MASK_SUMS], 2); /* behind bn3 and bn4; bn1 and bn2 find their masks from x */
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_GRAD_SUMS], 4);
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_APPLY], 6);
+    const census inferred = census_of("residual", "fuse", DPT_MODE_PREDICT, 1);
+    none_left(&inferred, "residual, predict", 2, (int[]){DPT_OP_RELU, DPT_OP_ADD});
     const census predict = census_of("mlp", "fuse", DPT_MODE_PREDICT, 1);
     CHECK(predict.count[DPT_OP_LINEAR] == 4 && predict.count[DPT_OP_ADD] == 0 && predict.count[DPT_OP_RELU] == 0);
 }
