@@ -26,6 +26,7 @@ static const pass_entry passes[] = {
     {"distribute", dpt_pass_distribute, ALL_MODES},
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
     {"fuse", dpt_pass_fuse, ALL_MODES},
+    {"recompute", dpt_pass_recompute, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"layout", dpt_pass_layout, ALL_MODES},
     {"schedule", dpt_pass_schedule, ALL_MODES},
 };
