@@ -193,6 +193,7 @@ static bool compile(program_run *r, const program_choice *c) {
                              .update = {.kind = DPT_UPDATE_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
                              .precision = c->precision,
                              .unfused = c->unfused,
+                             .recompute = c->recompute,
                              .canonical = c->canonical,
                              .after_pass = c->after_pass,
                              .user = c->user};

@@ -219,6 +219,27 @@ static void compare(const program_model *m, dpt_mode mode) {
     program_close(&b);
 }
 
+/* What is made again has the same bits, and is not kept: of "residual" the outputs of bn1 and bn2 and, behind bn3,
+ * which reads bn1's, and bn4, none; "c" is put out in prediction alone. */
+static void recomputed(void) {
+    const program_model *m = program_model_find("residual");
+    census c = {.pass = "recompute"};
+    program_run a = {0}, b = {0};
+    const program_choice kept = {.mode = DPT_MODE_GRADIENT, .world = 1, .recompute = DPT_RECOMPUTE_NONE};
+    program_choice again = kept;
+    again.recompute = DPT_RECOMPUTE_NORM;
+    again.after_pass = take_census;
+    again.user = &c;
+    if (program_open(&a, m, &again) && program_open(&b, m, &kept) && program_run_once(&a) && program_run_once(&b)) {
+        CHECK(c.count[DPT_OP_BN_APPLY] > program_count(b.program->graph, DPT_OP_BN_APPLY));
+        CHECK_EQ_I64(c.count[DPT_OP_BN_MOMENTS], program_count(b.program->graph, DPT_OP_BN_MOMENTS));
+        CHECK(a.program->activation_bytes < b.program->activation_bytes);
+        CHECK(memcmp(a.arenas.grad, b.arenas.grad, (size_t)a.plan.grad_bytes) == 0);
+    }
+    program_close(&a);
+    program_close(&b);
+}
+
 /* Valid rows of every output in prediction. */
 static void compare_outputs(const program_model *m) {
     program_run a = {0}, b = {0};
@@ -310,5 +331,5 @@ static void explain(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "program", {"distribute", distribute}, {"gradient_and_update", gradient_and_update},
                       {"fuse", fuse}, {"schedule", schedule}, {"overlap", overlap}, {"fused_numbers", fused_numbers},
-                      {"digests", digests}, {"explain", explain});
+                      {"recomputed", recomputed}, {"digests", digests}, {"explain", explain});
 }
