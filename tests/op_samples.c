@@ -116,6 +116,7 @@ static const op_cover covers[] = {
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),
+    BY(BN_MASK_SUMS, "test_norm_fused, test_program"),
     BY(BN_GRAD_APPLY, "test_norm, test_golden"),
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),

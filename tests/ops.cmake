@@ -18,11 +18,13 @@ dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders
 # Batch norm, updates and losses, initialisers, schedules, the zoo.
 dpt_add_test(norm CUDA 1)
 dpt_add_test(norm_golden CUDA 1)
+dpt_add_test(norm_fused CUDA 1)
 dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)
 dpt_add_test(measures RANKS 1 2 CUDA 1)
 dpt_add_test(zoo)
+dpt_add_test(resnet SOURCES test_resnet.c trainer_pair.c LABELS long)
 # What the device's kernels treat differently by size, type and layout.
 dpt_add_test(cuda_map CUDA 1)
 dpt_add_test(cuda_update CUDA 1)

@@ -147,6 +147,7 @@ typedef union dpt_attr {
         double eps, momentum;
         bool sync;
         int64_t channels;
+        bool relu, adds; /* fused forms: with ReLU or its gradient; with one more operand added */
     } norm;
     struct {
         double eps;

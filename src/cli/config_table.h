@@ -114,6 +114,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "choose the algorithms of library calls by rule instead of by timing, so that runs repeat bit by bit") \
     X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
       "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
+    X(recompute, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_RECOMPUTE_LIST), NULL, \
+      "outputs of batch norm are made again in the backward pass instead of kept: less memory, a little more time; " \
+      "auto: norm where a rank's activations take more than 1 GiB") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(bind, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_BIND_LIST), NULL, \
       "keep a rank's threads and memory near its GPU; off, and where the launcher has bound it: as it is") \

@@ -119,6 +119,10 @@ _Static_assert((int)DPT_CONFIG_PRECISION_TF32 == DPT_PRECISION_TF32 &&
                    (int)DPT_CONFIG_PRECISION_FP16 == DPT_PRECISION_FP16,
                "the words of the config stand in the order of dpt_precision");
 
+_Static_assert((int)DPT_CONFIG_RECOMPUTE_NONE == DPT_RECOMPUTE_NONE &&
+                   (int)DPT_CONFIG_RECOMPUTE_NORM == DPT_RECOMPUTE_NORM,
+               "the words of the config stand in the order of dpt_recompute");
+
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     const dpt_config *c = job->config;
     dpt_trainer_options_init(o);
@@ -134,6 +138,7 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     o->accumulate = (int)c->accumulate;
     o->seed = (uint64_t)c->seed;
     o->precision = (dpt_precision)c->precision;
+    o->recompute = (dpt_recompute)c->recompute;
     o->zero = (int)c->optimizer.zero;
     o->update_by_bucket = c->optimizer.by_bucket;
     o->bucket_bytes = (int64_t)(c->comm.bucket_mb * 1048576);

@@ -77,6 +77,7 @@
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
     KERNEL(BN_GRAD_SUMS, bn_grad_sums)             \
+    KERNEL(BN_MASK_SUMS, bn_mask_sums)             \
     KERNEL(BN_GRAD_APPLY, bn_grad_apply)           \
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \

@@ -52,6 +52,7 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                              .seed = o->seed,
                              .length = o->length,
                              .precision = o->precision,
+                             .recompute = o->recompute,
                              .update = {.kind = o->optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
                                         .momentum = o->momentum,
                                         .nesterov = o->nesterov != 0,
@@ -226,6 +227,7 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, o->update_by_bucket);
     dpt_digest_i64(&d, o->length);
     dpt_digest_i64(&d, o->precision);
+    dpt_digest_i64(&d, o->recompute);
     dpt_digest_i64(&d, (int64_t)o->seed);
     const double numbers[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) dpt_digest_f64(&d, numbers[i]);
