@@ -2,6 +2,8 @@
 # tests (tests/hostcuda) both read this list. Paths are absolute.
 set(CUDA_SOURCES
   probe.cu
+  elementwise.cu activation.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
+  matmul.cu linear.cu conv.cu im2col.cu pool.cu pool_move.cu resample.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
   elementwise.cu activation.cu gather.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
   matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
 set(CUDA_C_SOURCES
@@ -10,7 +12,8 @@ set(CUDA_C_SOURCES
 # of the library's own, compiled in again: the plug-in links nothing of it
 set(CUDA_SHARED_SOURCES types.c clock.c text.c)
 list(TRANSFORM CUDA_SHARED_SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/../src/base/)
-list(APPEND CUDA_SHARED_SOURCES ${CMAKE_CURRENT_LIST_DIR}/../src/backend/collective.c)
+list(APPEND CUDA_SHARED_SOURCES ${CMAKE_CURRENT_LIST_DIR}/../src/backend/collective.c
+     ${CMAKE_CURRENT_LIST_DIR}/../src/backend/window.c)
 
 foreach(list CUDA_SOURCES CUDA_C_SOURCES)
   list(TRANSFORM ${list} PREPEND ${CMAKE_CURRENT_LIST_DIR}/)

@@ -40,14 +40,11 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families ---- */
 
-extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_loss,
-    op_samples_of_conv;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
-                                             &op_samples_of_loss, &op_samples_of_conv};
-extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
-    op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_arrange, &op_samples_of_products,
-                                             &op_samples_of_layers, &op_samples_of_loss};
+#define FAMILY_LIST(X) X(math) X(arrange) X(products) X(pool) X(loss) X(conv)
+#define DECLARE(name) extern const op_samples op_samples_of_##name;
+#define ADDRESS(name) &op_samples_of_##name,
+FAMILY_LIST(DECLARE)
+static const op_samples *const families[] = {FAMILY_LIST(ADDRESS)};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {
@@ -98,6 +95,8 @@ static const op_cover covers[] = {
     BY_SAMPLES(MAX_POOL),
     BY_SAMPLES(POOL_SCATTER),
     BY_SAMPLES(POOL_GATHER),
+    BY_SAMPLES(AVG_POOL),
+    BY_SAMPLES(RESAMPLE),
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),

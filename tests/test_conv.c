@@ -255,13 +255,12 @@ static pool_fixture pool_open(const pool_case *c, dpt_dtype type, int64_t rows, 
     pool_fixture f = {.c = c, .block = {.rows = {rows}}};
     int64_t capacity = c->rows + PADDING_ROWS, x_dim[4] = {capacity, c->channels, c->height, c->width};
     int64_t y_dim[4] = {capacity, c->channels, pooled(c, c->height), pooled(c, c->width)};
-    f.attr.conv = (dpt_conv_attr){.spatial = 2,
-                                  .kernel = {c->kernel, c->kernel},
-                                  .stride = {c->stride, c->stride},
-                                  .pad = {c->pad, c->pad},
-                                  .dilation = {1, 1},
-                                  .groups = 1,
-                                  .in_dim = {DPT_BATCH, c->channels, c->height, c->width}};
+    f.attr.pool = (dpt_pool_attr){.spatial = 2,
+                                  .in = {1, c->height, c->width},
+                                  .out = {1, y_dim[2], y_dim[3]},
+                                  .kernel = {1, c->kernel, c->kernel},
+                                  .stride = {1, c->stride, c->stride},
+                                  .pad = {0, c->pad, c->pad}};
     f.x = kernel_array_make(type, rows, 4, x_dim, 1);
     if (ties) make_ties(&f.x);
     f.y = kernel_array_out(type, rows, 4, y_dim);

@@ -62,12 +62,24 @@ typedef struct dpt_conv_attr {
     int spatial; /* 1, 2 or 3 */
     int64_t kernel[DPT_MAX_SPATIAL], stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL], dilation[DPT_MAX_SPATIAL];
     int64_t groups;
-    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
+    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's input, dim[0] symbolic */
     int64_t weight_dim[2 + DPT_MAX_SPATIAL];
     dpt_activation act; /* fused forms */
     double slope;       /* of act relu where its argument is negative */
     bool bias;
 } dpt_conv_attr;
+
+/* Pooling and resampling (backend/window.h). Missing leading spatial dimensions are 1, with windows of 1. */
+typedef enum dpt_window { DPT_WINDOW_POOL, DPT_WINDOW_NEAREST, DPT_WINDOW_LINEAR, DPT_WINDOW_CORNERS } dpt_window;
+typedef struct dpt_pool_attr {
+    dpt_window window;
+    int spatial; /* 1, 2 or 3 */
+    int64_t in[DPT_MAX_SPATIAL], out[DPT_MAX_SPATIAL];
+    int64_t kernel[DPT_MAX_SPATIAL]; /* of DPT_WINDOW_POOL; 0: adaptive */
+    int64_t stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL];
+    bool exclude_pad; /* averages count no padding */
+    bool transposed;  /* from the sizes `out` to `in` */
+} dpt_pool_attr;
 
 typedef union dpt_attr {
     struct {
@@ -94,6 +106,7 @@ typedef union dpt_attr {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
     dpt_conv_attr conv;
+    dpt_pool_attr pool;
     struct {
         double eps, momentum;
         bool sync;

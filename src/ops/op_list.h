@@ -52,6 +52,9 @@
     KERNEL(MAX_POOL, max_pool)                     \
     KERNEL(POOL_SCATTER, pool_scatter)             \
     KERNEL(POOL_GATHER, pool_gather)               \
+    /* ops/resample.c */                           \
+    KERNEL(AVG_POOL, avg_pool)                     \
+    KERNEL(RESAMPLE, resample)                     \
     /* ops/norm.c */                               \
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
