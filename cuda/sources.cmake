@@ -2,10 +2,8 @@
 # tests (tests/hostcuda) both read this list. Paths are absolute.
 set(CUDA_SOURCES
   probe.cu
-  elementwise.cu activation.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
-  matmul.cu linear.cu conv.cu im2col.cu pool.cu pool_move.cu resample.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
   elementwise.cu activation.cu gather.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
-  matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
+  matmul.cu linear.cu conv.cu im2col.cu pool.cu pool_move.cu resample.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
 set(CUDA_C_SOURCES
   device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c
   nccl.c comm_open.c comm.c comm_memory.c comm_end.c)
