@@ -18,6 +18,7 @@ dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)
 dpt_add_test(zoo)
+dpt_add_test(zoo_values LABELS long CUDA 1)
 # What the device's kernels treat differently by size, type and layout.
 dpt_add_test(cuda_map CUDA 1)
 dpt_add_test(cuda_update CUDA 1)
