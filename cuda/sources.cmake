@@ -7,6 +7,11 @@ set(CUDA_SOURCES
 set(CUDA_C_SOURCES
   device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c
   nccl.c comm_open.c comm.c comm_memory.c comm_end.c)
+set(CUDA_SOURCES activation.cu collective.cu comm.cu conv.cu dropout.cu elementwise.cu gather.cu im2col.cu linear.cu
+  loss.cu loss_scaling.cu matmul.cu norm.cu occupy.cu pool.cu pool_move.cu probe.cu reduce.cu reorder.cu resample.cu
+  row_norm.cu shape.cu softmax.cu update.cu)
+set(CUDA_C_SOURCES comm.c comm_end.c comm_memory.c comm_open.c device.c dnn.c error.c host.c nccl.c peer.c product.c
+  product_trial.c select.c table.c)
 # of the library's own, compiled in again: the plug-in links nothing of it
 set(CUDA_SHARED_SOURCES types.c clock.c text.c)
 list(TRANSFORM CUDA_SHARED_SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/../src/base/)

@@ -38,9 +38,11 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
     return in->tensor;
 }
 
-/* ---- families ---- */
+/* ---- families, a file each ---- */
 
 #define FAMILY_LIST(X) X(math) X(arrange) X(products) X(pool) X(loss) X(conv)
+#define FAMILY_LIST(X) \
+    X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
@@ -104,13 +106,23 @@ static const op_cover covers[] = {
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),
     BY(BN_INFER, "test_norm, test_golden"),
+    BY_SAMPLES(ROW_NORM),
+    BY_SAMPLES(ROW_NORM_GRAD),
+    BY_SAMPLES(ROW_NORM_PARAMS),
     BY(DROPOUT, "test_op_kernels"),
     BY_SAMPLES(SOFTMAX),
+    BY_SAMPLES(LOG_SOFTMAX),
     BY_SAMPLES(ONE_HOT),
     BY_SAMPLES(CROSS_ENTROPY),
     BY_SAMPLES(CROSS_ENTROPY_GRAD),
+    BY_SAMPLES(TARGET_WEIGHT),
     BY_SAMPLES(ACCURACY),
+    BY_SAMPLES(TOP_K),
     BY_SAMPLES(MSE),
+    BY_SAMPLES(L1),
+    BY_SAMPLES(HUBER),
+    BY_SAMPLES(BCE),
+    BY_SAMPLES(LOSS_SLOPE),
     BY_SAMPLES(LOSS_SCALE),
     BY(GRAD_STORE, "test_update"),
     BY(GRAD_READ, "test_golden"),

@@ -311,7 +311,8 @@ static void round_trip_unset(void) {
     dpt_config_destroy(&b);
 }
 
-/* The rows are consistent: names are found, numbers have an interval, conditions name a choice. */
+/* The rows are consistent: names are found, numbers have an interval, conditions name a choice, or a
+ * key that may be unset. */
 static void table(void) {
     for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
         const dpt_config_key *key = &dpt_config_keys[k];
@@ -330,6 +331,7 @@ static void table(void) {
         int takers = 0; /* a setting that no model follows would be a key that nobody can give */
         for (int i = 0; setting && i < dpt_model_count; i++) takers += dpt_model_takes(&dpt_models[i], setting + 1);
         CHECK(setting == NULL || takers > 0);
+        if (unset) CHECK(dpt_config_find(name)->initial == NULL);
     }
 }
 

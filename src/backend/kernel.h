@@ -80,6 +80,14 @@ typedef struct dpt_pool_attr {
     bool exclude_pad; /* averages count no padding */
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
+/* Operations over classes. All 0: plain. */
+typedef struct dpt_classify_attr {
+    int after;        /* softmax, log_softmax: dimensions after that of the classes */
+    int64_t k;        /* top_k */
+    double smoothing; /* share of the target that is spread over all classes */
+    bool ignores;     /* targets equal to `ignore` count for nothing */
+    int64_t ignore;
+} dpt_classify_attr;
 
 typedef union dpt_attr {
     struct {
@@ -107,11 +115,25 @@ typedef union dpt_attr {
     } derivative;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
+    dpt_classify_attr classify;
+    struct {
+        double delta; /* huber */
+        int of;       /* slope: the loss, by op number */
+        int order;    /* slope: how often it is differentiated, from 1 */
+    } slope;
     struct {
         double eps, momentum;
         bool sync;
         int64_t channels;
     } norm;
+    struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
     struct {
         int axis;        /* of x: what the indices count */
         int64_t size;    /* of that axis */

@@ -142,11 +142,16 @@ bool dpt_config_holds(const dpt_config *config, const char *condition) {
     const char *setting = strchr(condition, ':');
     if (setting) return config->model.file == NULL && dpt_model_takes(config->model.name, setting + 1);
     const char *wanted = strchr(condition, '=') + 1;
-    if (wanted[0] == '\0') return !dpt_config_is_set(config, key);
+    if (wanted[0] == '\0') return dpt_config_is_set(config, key) == (strchr(condition, '!') != NULL);
     size_t bytes;
     const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
     bool is = strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
     return is == (strchr(condition, '!') == NULL);
+}
+
+int dpt_config_condition_bytes(const char *condition) {
+    size_t bytes = strlen(condition);
+    return (int)(bytes > 2 && strcmp(condition + bytes - 2, "!=") == 0 ? bytes - 2 : bytes);
 }
 
 /* "file:line: " for a key from the file, "override: " for one from a word. */
@@ -175,7 +180,9 @@ static dpt_status does_nothing(const dpt_config *config, const dpt_config_key *k
     const char *setting = strchr(key->condition, ':');
     if (config->model.file && strncmp(key->name, "model.", 6) == 0)
         return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside model.file: the layers say all", key->name);
-    if (setting == NULL) return dpt_error(DPT_ERR_CONFIG, "%s does nothing without %s", key->name, key->condition);
+    if (setting == NULL)
+        return dpt_error(DPT_ERR_CONFIG, "%s does nothing without %.*s", key->name,
+                         dpt_config_condition_bytes(key->condition), key->condition);
     char all[512] = "";
     size_t length = 0;
     for (int i = 0; i < dpt_model_count; i++)
@@ -235,6 +242,8 @@ static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_COSINE || config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
               config->optimizer.lr);
+    DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
+              "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
     DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,

@@ -44,6 +44,14 @@
 #define DPT_CONFIG_LOSS_LIST(X)                       \
     X(DPT_CONFIG_LOSS_CROSS_ENTROPY, "cross_entropy") \
     X(DPT_CONFIG_LOSS_MSE, "mse")
+#define DPT_CONFIG_FLIP_LIST(X)                 \
+    X(DPT_CONFIG_FLIP_NONE, "none")             \
+    X(DPT_CONFIG_FLIP_HORIZONTAL, "horizontal") \
+    X(DPT_CONFIG_FLIP_VERTICAL, "vertical")     \
+    X(DPT_CONFIG_FLIP_BOTH, "both")
+#define DPT_CONFIG_PADDING_LIST(X)       \
+    X(DPT_CONFIG_PADDING_ZEROS, "zeros") \
+    X(DPT_CONFIG_PADDING_REFLECT, "reflect")
 #define DPT_CONFIG_DEVICE_LIST(X)     \
     X(DPT_CONFIG_DEVICE_AUTO, "auto") \
     X(DPT_CONFIG_DEVICE_CPU, "cpu")   \
@@ -88,6 +96,8 @@ typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } 
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
 typedef enum dpt_config_loss { DPT_CONFIG_LOSS_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_loss;
+typedef enum dpt_config_flip { DPT_CONFIG_FLIP_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_flip;
+typedef enum dpt_config_padding { DPT_CONFIG_PADDING_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_padding;
 typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
 typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
@@ -156,6 +166,22 @@ typedef struct dpt_config {
     struct {
         dpt_config_loss name;
     } loss;
+    struct {
+        dpt_config_flip flip;
+        int64_t crop; /* pixels; 0: off */
+        dpt_config_padding padding;
+        int64_t cutout; /* pixels; 0: off */
+        double brightness, contrast, saturation;
+    } augment;
+    struct {
+        double alpha; /* 0: off */
+    } mixup;
+    dpt_config_texts metrics; /* empty: by the loss */
+    struct {
+        char *metric; /* NULL: off */
+        int64_t patience;
+        double min_delta;
+    } early_stop;
     int64_t seed;
     dpt_config_device device;
     struct {

@@ -26,7 +26,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
  * condition: "key=value", "key!=value" or "model.name:setting" (the model follows it), without which the key would do
- * nothing and is refused; "key=": not set; NULL: none. Settings of models start as the zoo has them. */
+ * nothing and is refused; "key=": not set; "key!=": set; NULL: none. Settings of models start as the zoo has them. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
     X(model.name, "cnn", NULL, "model.file=", "model of the zoo") \
@@ -78,6 +78,28 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
     X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
     X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(augment.flip, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_FLIP_LIST), NULL, \
+      "turn every second training image over, at random: left to right, top to bottom, or each of both") \
+    X(augment.crop, NULL, "[1, 65536]", NULL, \
+      "add so many pixels on each side of a training image and cut a window of its size at random; not set: off") \
+    X(augment.padding, "zeros", DPT_CONFIG_CHOICES(DPT_CONFIG_PADDING_LIST), "augment.crop!=", \
+      "what is added: stored zeros, or the image mirrored at its edges") \
+    X(augment.cutout, NULL, "[1, 65536]", NULL, \
+      "side in pixels of a square that is set to 0, after normalisation, at a random place; not set: off") \
+    X(augment.brightness, "0", "[0, 1]", NULL, "s: training images are multiplied by a factor between 1-s and 1+s") \
+    X(augment.contrast, "0", "[0, 1]", NULL, "s: so is their distance from their mean grey value") \
+    X(augment.saturation, "0", "[0, 1]", NULL, "s: so is the distance of colours from grey; three channels only") \
+    X(mixup.alpha, NULL, "(0, 1000]", NULL, \
+      "mix each training sample and its target with another one of the batch, with shares from a Beta(alpha, alpha) " \
+      "distribution; not set: off") \
+    X(metrics, NULL, NULL, NULL, \
+      "measured in evaluation: accuracy, top5, confusion of classes; mae, rmse, r2 of numbers; " \
+      "not set: accuracy, and top5 with more than five classes; mae, rmse, r2") \
+    X(early_stop.metric, NULL, NULL, NULL, \
+      "loss or one of metrics, of the test samples: training ends when it gets no better, and params.h5 holds the " \
+      "parameters of the best evaluation; not set: off") \
+    X(early_stop.patience, "5", "[1, inf)", "early_stop.metric!=", "evaluations without an improvement until the end") \
+    X(early_stop.min_delta, "0", "[0, inf)", "early_stop.metric!=", "less of a difference is no improvement") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
     X(cuda.graph, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_GRAPH_LIST), "device!=cpu", \
@@ -199,6 +221,8 @@ bool dpt_config_is_section(const char *name);
 /* "unknown key NAME", with the nearest one. */
 dpt_status dpt_config_unknown(const char *name);
 bool dpt_config_holds(const dpt_config *config, const char *condition);
+/* How much of a condition is shown: "key!=" as its key. */
+int dpt_config_condition_bytes(const char *condition);
 
 /* config_yaml.c: applies the file's keys. */
 dpt_status dpt_config_read_yaml(dpt_config *config, dpt_config_origin *origin, const char *file, const char *text,

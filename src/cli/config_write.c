@@ -204,7 +204,10 @@ static void write_condition(FILE *out, const dpt_config_key *key) {
     if (key->condition == NULL) return;
     const char *setting = strchr(key->condition, ':');
     size_t end = strlen(key->condition) - 1;
-    if (setting == NULL && key->condition[end] == '=')
+    bool is_set = dpt_config_condition_bytes(key->condition) < (int)end;
+    if (setting == NULL && is_set)
+        fprintf(out, " (with `%.*s`)", (int)end - 1, key->condition);
+    else if (setting == NULL && key->condition[end] == '=')
         fprintf(out, " (without `%.*s`)", (int)end, key->condition);
     else if (setting == NULL)
         fprintf(out, " (with `%s`)", key->condition);

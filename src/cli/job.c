@@ -183,6 +183,25 @@ static dpt_status check_batch(dpt_job *job) {
     return DPT_OK;
 }
 
+/* What evaluation measures, and memory for a batch's predictions. */
+static dpt_status open_measures(dpt_job *job) {
+    const dpt_config *c = job->config;
+    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    int64_t targets = dpt_dataset_field(job->test, 1)->elements;
+    dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
+                                .count = (int)c->metrics.count,
+                                .classes = classes ? c->data.classes : 0,
+                                .values = classes ? targets * c->data.classes : targets};
+    DPT_TRY(dpt_measures_create(&about, &job->measures));
+    job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
+    DPT_CHECK_ALLOC(job->prediction);
+    if (c->mixup.alpha == 0) return DPT_OK;
+    job->lambda = dpt_alloc((size_t)job->share * sizeof *job->lambda);
+    DPT_CHECK_ALLOC(job->lambda);
+    for (int64_t i = 0; i < job->share; i++) job->lambda[i] = 1;
+    return DPT_OK;
+}
+
 dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job) {
     *job = (dpt_job){.cli = cli, .config = config};
     dpt_cli_log_level = config->log.level;
@@ -199,10 +218,14 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     if (plan) return DPT_OK;
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);
-    return dpt_trainer_create(job->graph, &o, &job->trainer);
+    DPT_TRY(dpt_trainer_create(job->graph, &o, &job->trainer));
+    return dpt_control_agree(&cli->control, open_measures(job));
 }
 
 void dpt_job_close(dpt_job *job) {
+    dpt_measures_destroy(&job->measures);
+    dpt_free(job->prediction);
+    dpt_free(job->lambda);
     dpt_trainer_destroy(&job->trainer);
     dpt_graph_destroy(&job->graph);
     dpt_layers_destroy(&job->layers);
@@ -211,6 +234,19 @@ void dpt_job_close(dpt_job *job) {
     if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
     if (job->cli) job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
+}
+
+static dpt_augment_options augment_options(const dpt_config *c) {
+    int flip = c->augment.flip;
+    return (dpt_augment_options){.field = 0,
+                                 .flip_horizontal = flip == DPT_CONFIG_FLIP_HORIZONTAL || flip == DPT_CONFIG_FLIP_BOTH,
+                                 .flip_vertical = flip == DPT_CONFIG_FLIP_VERTICAL || flip == DPT_CONFIG_FLIP_BOTH,
+                                 .crop = c->augment.crop,
+                                 .reflect = c->augment.padding == DPT_CONFIG_PADDING_REFLECT,
+                                 .cutout = c->augment.cutout,
+                                 .brightness = c->augment.brightness,
+                                 .contrast = c->augment.contrast,
+                                 .saturation = c->augment.saturation};
 }
 
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
@@ -236,22 +272,39 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     o.epochs = training ? 0 : 1;
     o.threads = (int)c->data.threads;
     o.normalise = normalise;
+    dpt_augment_options augment = augment_options(c);
+    o.augment = training ? &augment : NULL;
+    o.mixup = training ? c->mixup.alpha : 0;
     return dpt_loader_create(part, &o, loader);
+}
+
+/* Rows of a part of a batch as the trainer takes them; returns how many arrays. */
+static int part_arrays(const dpt_job *job, const dpt_batch *batch, int64_t first, int64_t rows, dpt_array in[4]) {
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    for (int i = 0; i < 2; i++) {
+        const dpt_field *f = dpt_dataset_field(job->test, i);
+        in[i] = batch->array[i];
+        in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
+        in[i].rows = rows;
+    }
+    if (job->lambda == NULL || !classes) return 2;
+    in[2] = in[1]; /* each sample is its own partner */
+    in[2].name = "y" DPT_PARTNER_SUFFIX;
+    in[3] =
+        (dpt_array){.name = DPT_LAMBDA_NAME, .data = job->lambda, .dtype = DPT_F32, .place = DPT_HOST, .rows = rows};
+    return 4;
 }
 
 /* An evaluation batch may be larger than a training one: it goes in parts that fit, as many on every rank. */
 static dpt_status evaluate_batch(dpt_job *job, const dpt_batch *batch, dpt_status mine, int64_t parts) {
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     for (int64_t p = 0; p < parts; p++) {
-        dpt_array in[2] = {{.name = "x", .dtype = DPT_F32}, {.name = "y", .dtype = DPT_I64}};
-        for (int i = 0; batch && i < 2; i++) {
-            int64_t first = batch->rows * p / parts, end = batch->rows * (p + 1) / parts;
-            const dpt_field *f = dpt_dataset_field(job->test, i);
-            in[i] = batch->array[i];
-            in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
-            in[i].rows = end - first;
-        }
-        dpt_step_request r = {.mine = mine, .in = in, .n_in = 2};
+        dpt_array in[4];
+        dpt_step_request r = {.mine = mine, .in = in, .output = classes ? "logits" : "y", .out = job->prediction};
+        int64_t first = batch ? batch->rows * p / parts : 0, end = batch ? batch->rows * (p + 1) / parts : 0;
+        if (batch) r.n_in = part_arrays(job, batch, first, end - first, in);
         DPT_TRY(dpt_trainer_evaluate_request(job->trainer, &r));
+        dpt_measures_add(job->measures, job->prediction, in[1].data, end - first);
     }
     return DPT_OK;
 }
@@ -270,6 +323,7 @@ dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result) {
         dpt_loader_release(loader);
     }
     DPT_TRY_GOTO(dpt_trainer_evaluation(job->trainer, result), fail);
+    DPT_TRY_GOTO(dpt_measures_finish(job->measures, &job->cli->control), fail);
 fail:
     dpt_loader_destroy(&loader);
     return status;

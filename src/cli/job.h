@@ -8,6 +8,7 @@
 #include "dptrain/dptrain.h"
 #include "models/layer_list.h"
 #include "models/zoo.h"
+#include "train/measures.h"
 #include "train/trainer.h"
 
 typedef struct dpt_job {
@@ -23,6 +24,9 @@ typedef struct dpt_job {
     char data_name[256];     /* for the header */
     int64_t share;           /* rows of a rank in a global batch at most */
     int64_t steps;           /* of the whole training */
+    dpt_measures *measures;  /* with the trainer */
+    float *prediction;       /* a rank's share of a batch */
+    float *lambda;           /* as many ones: evaluation mixes nothing; NULL without mixup */
 } dpt_job;
 
 /* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
@@ -38,7 +42,7 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 void dpt_job_choose_model(dpt_job *job);
 dpt_status dpt_job_model(dpt_job *job);
 
-/* Evaluates the test part: every rank its share of each batch. Collective. */
+/* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);
 
 #endif

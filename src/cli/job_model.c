@@ -25,6 +25,7 @@ static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     o->classes = classes ? c->data.classes : positions ? y->dim[0] : y->elements;
     o->target_dtype = y->dtype;
     o->target_elements = y->elements;
+    o->mixup = c->mixup.alpha > 0;
     o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
     return DPT_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/loader.h"
 #include "dptrain/ops.h"
 #include "graph/graph.h"
 
@@ -52,6 +53,17 @@ static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tens
     return DPT_OK;
 }
 
+/* lambda l(y) + (1 - lambda) l(y of the partner), lambda [B]. */
+static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target) {
+    int64_t dim[DPT_MAX_NDIM];
+    int ndim = dpt_tensor_dims(target, dim);
+    dpt_tensor *partner = dpt_input(g, "y" DPT_PARTNER_SUFFIX, target->dtype, ndim, dim);
+    dpt_tensor *lambda = dpt_input(g, DPT_LAMBDA_NAME, DPT_F32, 1, dim);
+    for (int i = 1; i < ndim; i++) dim[i] = 1;
+    dpt_tensor *own = dpt_cross_entropy(value, target), *other = dpt_cross_entropy(value, partner);
+    return dpt_add(other, dpt_mul(dpt_reshape(lambda, ndim, dim), dpt_sub(own, other)));
+}
+
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
     DPT_TRY(dpt_graph_status(g));
     dpt_tensor *target = NULL;
@@ -59,7 +71,10 @@ dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor
     bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
     dpt_output(g, classifies ? "logits" : "y", value);
     if (classifies && value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
-    dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
+    if (classifies && o->mixup)
+        dpt_loss_add(g, mixed_cross_entropy(g, value, target), 1.0, NULL);
+    else
+        dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
     return dpt_graph_status(g);
 }
 

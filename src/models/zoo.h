@@ -63,6 +63,7 @@ typedef struct dpt_model_options {
     int64_t target_elements; /* values in the target of a sample; 0: what fits the model */
     dpt_model_loss loss;
     dpt_model_loss_options of_loss;
+    int mixup; /* 1: a cross-entropy also takes "y_partner", the partners' targets, and "lambda" [B] (data/mixup.h) */
     int n_hidden; /* widths of the hidden layers */
     int64_t hidden[DPT_MODEL_MAX_HIDDEN];
     dpt_activation activation; /* after each hidden layer */

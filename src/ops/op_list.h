@@ -63,16 +63,28 @@
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/row_norm.c, row_norm_cpu.c */           \
+    KERNEL(ROW_NORM, row_norm)                     \
+    KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
+    KERNEL(ROW_NORM_PARAMS, row_norm_params)       \
     /* ops/dropout.c */                            \
     KERNEL(DROPOUT, dropout)                       \
     /* ops/softmax.c */                            \
     KERNEL(SOFTMAX, softmax)                       \
+    KERNEL(LOG_SOFTMAX, log_softmax)               \
     KERNEL(ONE_HOT, one_hot)                       \
+    /* ops/cross_entropy.c */                      \
     KERNEL(CROSS_ENTROPY, cross_entropy)           \
     KERNEL(CROSS_ENTROPY_GRAD, cross_entropy_grad) \
+    KERNEL(TARGET_WEIGHT, target_weight)           \
     KERNEL(ACCURACY, accuracy)                     \
+    KERNEL(TOP_K, top_k)                           \
     /* ops/loss.c */                               \
     KERNEL(MSE, mse)                               \
+    KERNEL(L1, l1)                                 \
+    KERNEL(HUBER, huber)                           \
+    KERNEL(BCE, bce)                               \
+    KERNEL(LOSS_SLOPE, loss_slope)                 \
     KERNEL(LOSS_SCALE, loss_scale)                 \
     /* ops/update.c */                             \
     KERNEL(GRAD_STORE, grad_store)                 \

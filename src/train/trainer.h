@@ -58,11 +58,13 @@ typedef struct dpt_step_request {
     int n_in;
     const int64_t *first_row; /* by batch axis: position in the global batch; NULL: the sum of the lower ranks' rows */
     bool stop;                /* in: this rank wants to stop; out: a rank does */
+    const char *output;       /* evaluation: a named output, f32 [B, ...], of which this rank's rows go to out */
+    float *out;
 } dpt_step_request;
 
 /* dpt_trainer_step with these. Collective. */
 dpt_status dpt_trainer_step_request(dpt_trainer *t, dpt_step_request *request, dpt_metrics *metrics);
-/* dpt_trainer_evaluate after a failure of the caller's, as above. Collective. */
+/* dpt_trainer_evaluate after a failure of the caller's, as above. DPT_ERR_ARG: no such output. Collective. */
 dpt_status dpt_trainer_evaluate_request(dpt_trainer *t, dpt_step_request *request);
 /* Digest of the graph, the order of the arenas and the options: equal on all ranks. Local. */
 uint64_t dpt_trainer_digest(const dpt_trainer *t);
