@@ -40,7 +40,6 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families, a file each ---- */
 
-#define FAMILY_LIST(X) X(math) X(arrange) X(products) X(pool) X(loss) X(conv)
 #define FAMILY_LIST(X) \
     X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
