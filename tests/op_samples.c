@@ -40,6 +40,10 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 /* ---- families, a file each ---- */
 
+extern const op_samples op_samples_of_math, op_samples_of_functions, op_samples_of_arrange, op_samples_of_products,
+    op_samples_of_layers, op_samples_of_loss;
+static const op_samples *const families[] = {&op_samples_of_math,     &op_samples_of_functions, &op_samples_of_arrange,
+                                             &op_samples_of_products, &op_samples_of_layers,    &op_samples_of_loss};
 #define FAMILY_LIST(X) \
     X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
@@ -78,6 +82,16 @@ static const op_cover covers[] = {
     BY_SAMPLES(RELU_GRAD),
     BY_SAMPLES(TANH),
     BY_SAMPLES(GELU),
+    BY_SAMPLES(EXP),
+    BY_SAMPLES(LN),
+    BY_SAMPLES(SIN),
+    BY_SAMPLES(COS),
+    BY_SAMPLES(ABS),
+    BY_SAMPLES(POWER),
+    BY_SAMPLES(CLAMP),
+    BY_SAMPLES(SIGMOID),
+    BY_SAMPLES(SILU),
+    BY_SAMPLES(SOFTPLUS),
     BY_SAMPLES(SUM),
     BY_SAMPLES(BROADCAST),
     BY_SAMPLES(ROWS),

@@ -113,6 +113,10 @@ typedef union dpt_attr {
     struct {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
+    struct {
+        int order;        /* the same */
+        double low, high; /* clamp; low: the exponent of power */
+    } function;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
     dpt_classify_attr classify;

@@ -26,6 +26,17 @@
     KERNEL(RELU_GRAD, relu_grad)                   \
     KERNEL(TANH, tanh)                             \
     KERNEL(GELU, gelu)                             \
+    /* ops/functions.c */                          \
+    KERNEL(EXP, exp)                               \
+    KERNEL(LN, ln)                                 \
+    KERNEL(SIN, sin)                               \
+    KERNEL(COS, cos)                               \
+    KERNEL(ABS, abs)                               \
+    KERNEL(POWER, power)                           \
+    KERNEL(CLAMP, clamp)                           \
+    KERNEL(SIGMOID, sigmoid)                       \
+    KERNEL(SILU, silu)                             \
+    KERNEL(SOFTPLUS, softplus)                     \
     /* ops/reduce.c */                             \
     KERNEL(SUM, sum)                               \
     KERNEL(BROADCAST, broadcast)                   \
