@@ -21,6 +21,8 @@ dpt_add_test(init)
 dpt_add_test(schedule)
 dpt_add_test(measures RANKS 1 2 CUDA 1)
 dpt_add_test(zoo)
+dpt_add_test(layers)
+target_compile_definitions(test_layers PRIVATE DPT_LAYERS_REFERENCE="${PROJECT_SOURCE_DIR}/docs/layers.md")
 dpt_add_test(zoo_values LABELS long CUDA 1)
 # What the device's kernels treat differently by size, type and layout.
 dpt_add_test(cuda_map CUDA 1)

@@ -132,6 +132,7 @@ typedef struct dpt_config {
         double dropout;
         dpt_config_batch_norm batch_norm;
         int64_t width, depth;
+        double sigma;
         dpt_config_stem stem;
     } model;
     struct {

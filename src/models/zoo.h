@@ -19,7 +19,8 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(BATCH_NORM, "batch_norm") \
     X(WIDTH, "width")           \
     X(DEPTH, "depth")           \
-    X(STEM, "stem")
+    X(STEM, "stem")             \
+    X(SIGMA, "sigma")
 
 #define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
 enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
@@ -71,6 +72,7 @@ typedef struct dpt_model_options {
     dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
     int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
     dpt_model_stem stem;       /* residual nets */
+    double sigma;              /* fourier: of the frequencies */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -95,7 +97,7 @@ bool dpt_model_takes(const dpt_model *model, const char *key);
 // clang-format off
 #define DPT_MODEL_BUILDERS(X)                                                                                      \
     X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
-    X(autoencoder) X(cosmo) X(cosmoflow)
+    X(autoencoder) X(cosmo) X(cosmoflow) X(fourier)
 // clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)
