@@ -3,6 +3,7 @@
 set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/functions.c samples/loss.c samples/math.c
   samples/norm.c samples/pool.c samples/products.c samples/spectral.c)
 list(APPEND SAMPLES samples/spectral.c)
+  samples/norm.c samples/pool.c samples/products.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
@@ -25,6 +26,9 @@ dpt_add_test(schedule)
 dpt_add_test(measures RANKS 1 2 CUDA 1)
 dpt_add_test(zoo)
 dpt_add_test(resnet SOURCES test_resnet.c trainer_pair.c LABELS long)
+dpt_add_test(layers)
+target_compile_definitions(test_layers PRIVATE DPT_LAYERS_REFERENCE="${PROJECT_SOURCE_DIR}/docs/layers.md")
+dpt_add_test(zoo_values LABELS long CUDA 1)
 # What the device's kernels treat differently by size, type and layout.
 dpt_add_test(cuda_map CUDA 1)
 dpt_add_test(cuda_update CUDA 1)

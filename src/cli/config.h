@@ -138,6 +138,7 @@ typedef struct dpt_config {
         dpt_config_batch_norm batch_norm;
         int64_t width, depth;
         int64_t modes;
+        double sigma;
         dpt_config_stem stem;
     } model;
     struct {

@@ -40,6 +40,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
     X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
     X(model.modes, NULL, "[1, 65536]", "model.name:modes", "frequencies that a spectral convolution keeps, a dimension") \
+    X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \

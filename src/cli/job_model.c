@@ -42,6 +42,7 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
     o->width = c->model.width;
     o->depth = c->model.depth;
     o->modes = c->model.modes;
+    o->sigma = c->model.sigma;
     o->stem = (dpt_model_stem)c->model.stem;
     return DPT_OK;
 }

@@ -19,8 +19,9 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(BATCH_NORM, "batch_norm") \
     X(WIDTH, "width")           \
     X(DEPTH, "depth")           \
-    X(MODES, "modes")           \
-    X(STEM, "stem")
+    X(STEM, "stem")             \
+    X(SIGMA, "sigma")           \
+    X(MODES, "modes")
 
 #define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
 enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
@@ -73,6 +74,7 @@ typedef struct dpt_model_options {
     int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
     int64_t modes;             /* Fourier neural operators: frequencies kept a dimension */
     dpt_model_stem stem;       /* residual nets */
+    double sigma;              /* fourier: of the frequencies */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -94,12 +96,11 @@ dpt_status dpt_model_find(const char *name, const dpt_model **model);
 bool dpt_model_takes(const dpt_model *model, const char *key);
 
 /* Each adds its model to an empty graph. DPT_ERR_CONFIG: options that it cannot follow. Local. */
-#define DPT_MODEL_BUILDERS(X)                                                                                     \
-    X(mlp)                                                                                                        \
-    X(cnn)                                                                                                        \
-    X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp) X(autoencoder) \
-        X(fno)
-        X(cosmo) X(cosmoflow128)
+// clang-format off
+#define DPT_MODEL_BUILDERS(X)                                                                                      \
+    X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
+    X(autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno)
+// clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)
 #undef DPT_MODEL_DECLARE
