@@ -29,8 +29,8 @@ static void early_stop(void) {
     check_stop((dpt_early_stop){.patience = 1, .rises = true}, better, 5, 2, 1);
     check_stop((dpt_early_stop){.patience = 4}, still, 5, 5, 1);
     check_stop((dpt_early_stop){.patience = 3}, back, 8, 8, 5);
-    check_stop((dpt_early_stop){.patience = 2, .min_delta = 1}, better, 5, 5,
-               3); /* 4 is not better than 5 by more than 1 */
+    check_stop((dpt_early_stop){.patience = 2, .min_delta = 1}, better, 5, 0, 5); /* 5, 3, 1: each by more than 1 */
+    check_stop((dpt_early_stop){.patience = 2, .min_delta = 2}, better, 5, 3, 1);
     check_stop((dpt_early_stop){.patience = 4}, nan, 6, 0, 4);
     check_stop((dpt_early_stop){.patience = 3}, nan, 6, 3, 0);
     CHECK(!dpt_early_stop_ends(&(dpt_early_stop){.since = 100}));
