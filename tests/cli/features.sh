@@ -66,6 +66,18 @@ END
     [ "$(grep -Ec '^([0-9]+ ){9}[0-9]+$' out)" -eq 10 ] || failed "ten lines of the confusion matrix" "$(cat out)"
 done
 
+# numbers: the squared rmse is the mean squared error, also where samples are mixed in training
+rm -rf run
+on 2 "${job[@]}" loss=mse optimizer.lr=0.01 mixup.alpha=0.2
+expect 0
+python3 -c 'import json
+m = [json.loads(l) for l in open("run/metrics.jsonl")][-1]
+assert abs(m["rmse"] ** 2 - m["loss"]) < 1e-6 * m["loss"] and 0 < m["mae"] <= m["rmse"], m
+assert abs(m["r2"] - (1 - m["loss"] / 8.25)) < 1e-6, m # targets 0 to 9: a variance of 8.25
+print("test rmse %.6f" % m["rmse"])' >rmse 2>&1 || failed "metrics of numbers" "$(tail -n 1 rmse)"
+on 3 eval run/params.h5
+grep -qxF "$(cat rmse)" out || failed "$(cat rmse)" "$(cat out)"
+
 # one test sample with the wrong label: its loss rises as the others are learnt
 "$make_data" wrong.h5 train=1 test=300 label=0:5
 stopping=(data.files=wrong.h5 data.train.x=/test/x data.train.y=/test/y data.test.x=/train/x data.test.y=/train/y
