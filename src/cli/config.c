@@ -244,6 +244,11 @@ static dpt_status check_together(const dpt_config *config) {
               config->optimizer.lr);
     DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
               "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->loss.class_weights.count == 0 || config->loss.class_weights.count == config->data.classes,
+              DPT_ERR_CONFIG, "loss.class_weights has %lld values, data.classes is %lld",
+              (long long)config->loss.class_weights.count, (long long)config->data.classes);
+    DPT_CHECK(config->loss.ignore.count <= 1, DPT_ERR_CONFIG, "loss.ignore: %lld labels, at most one",
+              (long long)config->loss.ignore.count);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
     DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,

@@ -43,7 +43,11 @@
     X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")
 #define DPT_CONFIG_LOSS_LIST(X)                       \
     X(DPT_CONFIG_LOSS_CROSS_ENTROPY, "cross_entropy") \
-    X(DPT_CONFIG_LOSS_MSE, "mse")
+    X(DPT_CONFIG_LOSS_MSE, "mse")                     \
+    X(DPT_CONFIG_LOSS_L1, "l1")                       \
+    X(DPT_CONFIG_LOSS_HUBER, "huber")                 \
+    X(DPT_CONFIG_LOSS_BCE, "bce")                     \
+    X(DPT_CONFIG_LOSS_DICE, "dice")
 #define DPT_CONFIG_FLIP_LIST(X)                 \
     X(DPT_CONFIG_FLIP_NONE, "none")             \
     X(DPT_CONFIG_FLIP_HORIZONTAL, "horizontal") \
@@ -165,6 +169,10 @@ typedef struct dpt_config {
     } schedule;
     struct {
         dpt_config_loss name;
+        double smoothing;
+        dpt_config_floats class_weights;
+        dpt_config_ints ignore; /* at most one */
+        double delta;
     } loss;
     struct {
         dpt_config_flip flip;

@@ -77,7 +77,13 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
     X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
-    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, \
+      "what training makes small; bce and dice take the model's output as logits of values from 0 to 1") \
+    X(loss.smoothing, "0", "[0, 1)", "loss.name=cross_entropy", "share of a label that is spread over all classes") \
+    X(loss.class_weights, NULL, "[0, inf)", "loss.name=cross_entropy", "a weight a class; not set: 1 each") \
+    X(loss.ignore, NULL, "[-9223372036854775808, 9223372036854775807]", "loss.name=cross_entropy", \
+      "a label that counts for nothing") \
+    X(loss.delta, "1", "(0, inf)", "loss.name=huber", "differences above it count linearly") \
     X(augment.flip, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_FLIP_LIST), NULL, \
       "turn every second training image over, at random: left to right, top to bottom, or each of both") \
     X(augment.crop, NULL, "[1, 65536]", NULL, \
