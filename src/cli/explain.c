@@ -72,9 +72,7 @@ static dpt_status explain(dpt_job *job, wanted *w) {
                              .precision = t.precision,
                              .recompute = t.recompute,
                              .gathers = t.zero && w->mode == DPT_MODE_TRAIN,
-                             .update = {.kind = t.optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
-                                        .clip_norm = t.clip_norm,
-                                        .by_bucket = t.update_by_bucket != 0},
+                             .update = dpt_trainer_update_rule(&t),
                              .after_pass = job->cli->control.rank == 0 ? show : NULL,
                              .user = w};
     if (status == DPT_OK) status = dpt_program_create(job->graph, &o, &program);

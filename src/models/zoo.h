@@ -39,7 +39,11 @@ typedef enum dpt_model_target {
 
 typedef enum dpt_model_loss {
     DPT_MODEL_CROSS_ENTROPY, /* value [B, classes, positions], target [B, positions] of u8, i32 or i64 */
-    DPT_MODEL_MSE            /* from here on: target of f32, of the value's shape */
+    DPT_MODEL_MSE,           /* from here on: target of f32, of the value's shape */
+    DPT_MODEL_L1,
+    DPT_MODEL_HUBER,
+    DPT_MODEL_BCE, /* the value is logits, output "y" their sigmoid; the same for dice */
+    DPT_MODEL_DICE
 } dpt_model_loss;
 
 /* What a loss takes besides; all 0: nothing. */

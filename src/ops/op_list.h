@@ -111,6 +111,11 @@
     KERNEL(GUARD, guard)                           \
     KERNEL(SGD, sgd)                               \
     KERNEL(ADAMW, adamw)                           \
+    /* ops/trust.c */                              \
+    KERNEL(TRUST_NORMS, trust_norms)               \
+    KERNEL(TRUST_STEP, trust_step)                 \
+    KERNEL(AVERAGE, average)                       \
+    /* ops/update.c */                             \
     KERNEL(ASSIGN, assign)                         \
     KERNEL(STATE_RESTORE, state_restore)           \
     /* ops/loss_scaling.c */                       \

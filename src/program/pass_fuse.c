@@ -237,7 +237,8 @@ static bool fuse_node(fuse *f, const dpt_node *n) {
         case DPT_OP_CONV_WGRAD: return is_weight_gradient(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SUM: return is_bias_sum(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SGD:
-        case DPT_OP_ADAMW: return fuse_updates(f, n);
+        case DPT_OP_ADAMW:
+        case DPT_OP_AVERAGE: return fuse_updates(f, n);
         default: return false;
     }
 }

@@ -22,11 +22,19 @@ typedef enum dpt_mode {
 } dpt_mode;
 const char *dpt_mode_text(dpt_mode mode); /* "train" */
 
-typedef enum dpt_update_kind { DPT_UPDATE_SGD, DPT_UPDATE_ADAMW } dpt_update_kind;
+typedef enum dpt_update_kind {
+    DPT_UPDATE_SGD,
+    DPT_UPDATE_ADAMW,
+    DPT_UPDATE_ADAM,
+    DPT_UPDATE_LARS,
+    DPT_UPDATE_LAMB
+} dpt_update_kind;
 
 typedef struct dpt_update_rule {
     dpt_update_kind kind;
     double momentum, beta1, beta2, eps, weight_decay, clip_norm;
+    double trust;   /* LARS */
+    double average; /* of moving averages of the parameters; 0: none */
     bool nesterov;
     bool by_bucket; /* each bucket is updated by a guard of its own */
 } dpt_update_rule;
