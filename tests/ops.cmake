@@ -16,6 +16,7 @@ dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders
 # Batch norm, updates and losses, initialisers, schedules, the zoo.
 dpt_add_test(norm CUDA 1)
 dpt_add_test(norm_golden CUDA 1)
+dpt_add_test(row_norm SOURCES test_row_norm.c graph_run.c CUDA 1)
 dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)
