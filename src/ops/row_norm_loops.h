@@ -57,7 +57,10 @@ DPT_INLINE void NAME(row_sums)(const norm_row *row, const REAL *a, REAL s, const
                                double total[2]) {
     total[0] = total[1] = 0;
     if (row->contiguous && (w == NULL || !row->plane)) {
-        NAME(line_sums)(a, s, b, t, w, row->elements, total);
+        if (w) /* each inlined by itself */
+            NAME(line_sums)(a, s, b, t, w, row->elements, total);
+        else
+            NAME(line_sums)(a, s, b, t, NULL, row->elements, total);
         return;
     }
     for (int64_t k = 0; k < row->segments; k++) {
