@@ -4,6 +4,8 @@ set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/functions.c sa
   samples/norm.c samples/pool.c samples/products.c samples/spectral.c)
 list(APPEND SAMPLES samples/spectral.c)
   samples/norm.c samples/pool.c samples/products.c)
+set(SAMPLES op_samples.c samples/math.c samples/arrange.c samples/products.c samples/layers.c samples/loss.c
+    samples/norm.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
@@ -20,6 +22,7 @@ dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders
 dpt_add_test(norm CUDA 1)
 dpt_add_test(norm_golden CUDA 1)
 dpt_add_test(norm_fused CUDA 1)
+dpt_add_test(row_norm SOURCES test_row_norm.c graph_run.c CUDA 1)
 dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)

@@ -82,6 +82,8 @@
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/norm_closed.c */                        \
+    PLAIN(BN_TRAIN, bn_train)                      \
     /* ops/row_norm.c, row_norm_cpu.c */           \
     KERNEL(ROW_NORM, row_norm)                     \
     KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
