@@ -46,11 +46,6 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
 static const op_samples *const families[] = {FAMILY_LIST(ADDRESS)};
-extern const op_samples op_samples_of_math, op_samples_of_arrange, op_samples_of_products, op_samples_of_layers,
-    op_samples_of_loss;
-extern const op_samples op_samples_of_norm;
-static const op_samples *const families[] = {&op_samples_of_math,   &op_samples_of_arrange, &op_samples_of_products,
-                                             &op_samples_of_layers, &op_samples_of_loss,    &op_samples_of_norm};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {

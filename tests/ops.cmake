@@ -4,8 +4,6 @@ set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/functions.c sa
   samples/norm.c samples/pool.c samples/products.c samples/spectral.c)
 list(APPEND SAMPLES samples/spectral.c)
   samples/norm.c samples/pool.c samples/products.c)
-set(SAMPLES op_samples.c samples/math.c samples/arrange.c samples/products.c samples/layers.c samples/loss.c
-    samples/norm.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
