@@ -1,13 +1,37 @@
 /* cufft.c: see fft.h. cuFFT is opened at run time, so that a program without transforms needs none of it: libcufft of
  * CUDA's major version, or the file that DPTRAIN_CUFFT names. */
-#include <cufft.h>
+#include "cuda/fft.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/fft.h"
+#if defined(__has_include)
+#if __has_include(<cufft.h>)
+#include <cufft.h>
+#define HAS_CUFFT 1
+#endif
+#endif
+
+#ifndef HAS_CUFFT
+
+dpt_status dpt_fft_plan_create(const dpt_fft_attr *attr, bool f64, bool back, int64_t count, dpt_fft_plan **plan,
+                               size_t *workspace_bytes) {
+    (void)attr, (void)f64, (void)back, (void)count, (void)workspace_bytes;
+    *plan = NULL;
+    return dpt_error(DPT_ERR_UNSUPPORTED, "Fourier transforms on the GPU need cuFFT, and this build knows none");
+}
+
+dpt_status dpt_fft_plan_run(const dpt_fft_plan *plan, void *from, void *to, void *workspace, dpt_stream *stream) {
+    (void)plan, (void)from, (void)to, (void)workspace, (void)stream;
+    return dpt_error(DPT_ERR_INTERNAL, "this build knows no cuFFT");
+}
+
+void dpt_fft_plan_destroy(dpt_fft_plan **plan) { *plan = NULL; }
+
+#else
 
 struct dpt_fft_plan {
     cufftHandle handle;
@@ -37,7 +61,7 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char reason[320]; /* why there is none; empty: there is one */
 
-/* cuFFT's major version is one less than CUDA's 13, and equal to CUDA's before. */
+/* The file that the user names, else the one that belongs to the header. */
 static void *open_any(void) {
     const char *file = getenv("DPTRAIN_CUFFT");
     if (file && file[0]) return dlopen(file, RTLD_NOW | RTLD_LOCAL);
@@ -116,3 +140,5 @@ void dpt_fft_plan_destroy(dpt_fft_plan **plan) {
     dpt_free(*plan);
     *plan = NULL;
 }
+
+#endif
