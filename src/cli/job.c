@@ -183,6 +183,8 @@ static dpt_status open_measures(dpt_job *job) {
     dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
                                 .count = (int)c->metrics.count,
                                 .classes = classes ? c->data.classes : 0,
+                                .ignores = c->loss.ignore.count > 0,
+                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
                                 .values = classes ? targets * c->data.classes : targets};
     DPT_TRY(dpt_measures_create(&about, &job->measures));
     job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
