@@ -1,6 +1,7 @@
 # Operations: gradients and parity by the samples of every op, kernels by themselves, error messages, values from
 # PyTorch; 16-bit floats: formats, kernels, every op. A family of samples is a file; op_samples.c lists the families.
-set(SAMPLES op_samples.c samples/math.c samples/products.c samples/layers.c samples/loss.c samples/conv.c)
+set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/functions.c samples/loss.c samples/math.c
+  samples/norm.c samples/pool.c samples/products.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
@@ -14,11 +15,13 @@ dpt_add_test(layout_kernels)
 dpt_add_cuda_case(layout_kernels_cuda test_layout_kernels RANKS 1 WORDS reorders)
 # Batch norm, updates and losses, initialisers, schedules, the zoo.
 dpt_add_test(norm CUDA 1)
+dpt_add_test(norm_golden CUDA 1)
 dpt_add_test(update CUDA 1)
 dpt_add_test(init)
 dpt_add_test(schedule)
 dpt_add_test(measures RANKS 1 2 CUDA 1)
 dpt_add_test(zoo)
+dpt_add_test(zoo_values LABELS long CUDA 1)
 # What the device's kernels treat differently by size, type and layout.
 dpt_add_test(cuda_map CUDA 1)
 dpt_add_test(cuda_update CUDA 1)

@@ -272,13 +272,16 @@ static const pool_case pools[] = {{16, 8, 6, 2, 2, 0}, {32, 9, 7, 2, 2, 0}, {24,
                                   {20, 5, 4, 2, 1, 0}, {16, 2, 2, 2, 2, 0}, {16, 7, 6, 2, 2, 0}, {16, 6, 7, 2, 2, 0}};
 
 static void begin_pool(twin *t, int op, const pool_case *c, dpt_dtype dtype) {
-    dpt_conv_attr a = {.spatial = 2, .groups = 1, .in_dim = {DPT_BATCH, c->channels, c->height, c->width}};
-    for (int i = 0; i < 2; i++) a.kernel[i] = c->kernel, a.stride[i] = c->stride, a.pad[i] = c->pad, a.dilation[i] = 1;
     const int64_t oh = (c->height + 2 * c->pad - c->kernel) / c->stride + 1;
     const int64_t ow = (c->width + 2 * c->pad - c->kernel) / c->stride + 1;
     const int64_t x[] = {CAPACITY, c->channels, c->height, c->width}, y[] = {CAPACITY, c->channels, oh, ow};
     begin(t, op);
-    t->call.attr.conv = a;
+    t->call.attr.pool = (dpt_pool_attr){.spatial = 2,
+                                        .in = {1, c->height, c->width},
+                                        .out = {1, oh, ow},
+                                        .kernel = {1, c->kernel, c->kernel},
+                                        .stride = {1, c->stride, c->stride},
+                                        .pad = {0, c->pad, c->pad}};
     in(t, dtype, true, 4, op == DPT_OP_POOL_SCATTER ? y : x);
     if (op != DPT_OP_MAX_POOL) in(t, DPT_F32, true, 4, y); /* becomes the index */
     out(t, dtype, true, 4, op == DPT_OP_POOL_SCATTER ? x : y);

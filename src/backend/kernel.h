@@ -64,13 +64,24 @@ typedef struct dpt_conv_attr {
     int spatial; /* 1, 2 or 3 */
     int64_t kernel[DPT_MAX_SPATIAL], stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL], dilation[DPT_MAX_SPATIAL];
     int64_t groups;
-    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
+    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's input, dim[0] symbolic */
     int64_t weight_dim[2 + DPT_MAX_SPATIAL];
     dpt_activation act; /* fused forms */
     double slope;       /* of act relu where its argument is negative */
     bool bias;
 } dpt_conv_attr;
 
+/* Pooling and resampling (backend/window.h). Missing leading spatial dimensions are 1, with windows of 1. */
+typedef enum dpt_window { DPT_WINDOW_POOL, DPT_WINDOW_NEAREST, DPT_WINDOW_LINEAR, DPT_WINDOW_CORNERS } dpt_window;
+typedef struct dpt_pool_attr {
+    dpt_window window;
+    int spatial; /* 1, 2 or 3 */
+    int64_t in[DPT_MAX_SPATIAL], out[DPT_MAX_SPATIAL];
+    int64_t kernel[DPT_MAX_SPATIAL]; /* of DPT_WINDOW_POOL; 0: adaptive */
+    int64_t stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL];
+    bool exclude_pad; /* averages count no padding */
+    bool transposed;  /* from the sizes `out` to `in` */
+} dpt_pool_attr;
 /* Operations over classes. All 0: plain. */
 typedef struct dpt_classify_attr {
     int after;        /* softmax, log_softmax: dimensions after that of the classes */
@@ -104,7 +115,12 @@ typedef union dpt_attr {
     struct {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
+    struct {
+        int order;        /* the same */
+        double low, high; /* clamp; low: the exponent of power */
+    } function;
     dpt_conv_attr conv;
+    dpt_pool_attr pool;
     dpt_classify_attr classify;
     struct {
         double delta; /* huber */
@@ -116,6 +132,20 @@ typedef union dpt_attr {
         bool sync;
         int64_t channels;
     } norm;
+    struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
+    struct {
+        int axis;        /* of x: what the indices count */
+        int64_t size;    /* of that axis */
+        bool over_batch; /* x has no batch dimension, the index has one */
+        double missing;  /* gather: the value where an index is out of range */
+    } gather;            /* and scatter_add, its gradient */
     struct {
         double probability;
     } random;

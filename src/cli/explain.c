@@ -7,8 +7,8 @@
 #include "cli/job.h"
 #include "program/explain.h"
 
-static const char *const pass_names[] = {"lower",  "precision", "gradient", "distribute",
-                                         "update", "fuse",      "layout",   "schedule"};
+static const char *const pass_names[] = {"lower", "precision", "gradient", "distribute", "update",
+                                         "fuse",  "residual",  "layout",   "schedule"};
 static const char *const mode_names[] = {"train", "accumulate", "apply", "count", "gradient", "evaluate", "predict"};
 
 typedef struct wanted {
@@ -36,7 +36,7 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
         else if (strcmp(word, "memory") != 0)
             return dpt_error(
                 DPT_ERR_CONFIG,
-                "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, fuse, "
+                "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, fuse, residual, "
                 "layout, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
                 word);
     }

@@ -236,6 +236,16 @@ static dpt_augment_options augment_options(const dpt_config *c) {
                                  .saturation = c->augment.saturation};
 }
 
+/* Crop and flips move pixels, and with them what a target says of places. */
+static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *augment) {
+    const dpt_field *y = dpt_dataset_field(job->train, 1);
+    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0;
+    DPT_CHECK(!moves || y->ndim < 2, DPT_ERR_CONFIG,
+              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions",
+              augment->crop > 0 ? "crop" : "flip", dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
+    return DPT_OK;
+}
+
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
     const dpt_config *c = job->config;
     const dpt_dataset *part = training ? job->train : job->test;
@@ -263,6 +273,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     o.normalise = normalise;
     dpt_augment_options augment = augment_options(c);
     o.augment = training ? &augment : NULL;
+    DPT_TRY(check_augment(job, &augment));
     o.mixup = training ? c->mixup.alpha : 0;
     return dpt_loader_create(part, &o, loader);
 }

@@ -117,3 +117,13 @@ dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int 
     dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
     return dpt_batch_norm(x, norm, name);
 }
+
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation) {
+    switch (activation) {
+        case DPT_ACT_NONE: return x;
+        case DPT_ACT_RELU: return dpt_relu(x);
+        case DPT_ACT_GELU: return dpt_gelu(x);
+        case DPT_ACT_TANH: return dpt_tanh(x);
+    }
+    return x;
+}

@@ -14,5 +14,7 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value);
 /* Batch norm "bn<number>" as o->batch_norm says; x where that is none. Local. */
 dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number);
+/* x behind the activation. Local. */
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation);
 
 #endif

@@ -59,24 +59,76 @@ static dpt_tensor *linear(const dpt_layer_call *c) {
     return dpt_linear_at(PLACE, c->from[0], integer(c, "out"), c->name);
 }
 
+/* What the convolutions share. */
+#define CONV_OPTIONS                                                                                           \
+    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES], dilation[DPT_LAYER_SIZES]; \
+    dpt_conv_options o = {.stride = integer(c, "stride"),                                                      \
+                          .pad = integer(c, "pad"),                                                            \
+                          .dilation = integer(c, "dilation"),                                                  \
+                          .groups = integer(c, "groups"),                                                      \
+                          .strides = list(c, "stride", stride),                                                \
+                          .pads = list(c, "pad", pad),                                                         \
+                          .dilations = list(c, "dilation", dilation),                                          \
+                          .kernels = list(c, "kernel", kernel)}
+
 static dpt_tensor *conv(const dpt_layer_call *c) {
-    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES], dilation[DPT_LAYER_SIZES];
-    const dpt_conv_options o = {.stride = integer(c, "stride"),
-                                .pad = integer(c, "pad"),
-                                .dilation = integer(c, "dilation"),
-                                .groups = integer(c, "groups"),
-                                .strides = list(c, "stride", stride),
-                                .pads = list(c, "pad", pad),
-                                .dilations = list(c, "dilation", dilation),
-                                .kernels = list(c, "kernel", kernel)};
+    CONV_OPTIONS;
     if (c->shared) return dpt_conv_with_at(PLACE, c->from[0], shared_param(c, "weight"), shared_param(c, "bias"), o);
     return dpt_conv_at(PLACE, 0, c->from[0], integer(c, "out"), integer(c, "kernel"), number(c, "bias") != 0, o,
                        c->name);
 }
 
-static dpt_tensor *max_pool(const dpt_layer_call *c) {
-    return dpt_max_pool2d_at(PLACE, c->from[0], integer(c, "kernel"),
-                             integer(c, "stride") ? integer(c, "stride") : integer(c, "kernel"), integer(c, "pad"));
+static dpt_tensor *conv_transpose(const dpt_layer_call *c) {
+    CONV_OPTIONS;
+    int64_t output_pad[DPT_LAYER_SIZES];
+    o.output_pads = list(c, "output_pad", output_pad);
+    if (o.output_pads == NULL && integer(c, "output_pad") > 0) {
+        for (int i = 0; i < DPT_LAYER_SIZES; i++) output_pad[i] = integer(c, "output_pad");
+        o.output_pads = output_pad;
+    }
+    if (c->shared)
+        return dpt_conv_transpose_with_at(PLACE, c->from[0], shared_param(c, "weight"), shared_param(c, "bias"), o);
+    return dpt_conv_transpose_at(PLACE, c->from[0], integer(c, "out"), integer(c, "kernel"), number(c, "bias") != 0, o,
+                                 c->name);
+}
+
+static dpt_tensor *pool(const dpt_layer_call *c, bool largest) {
+    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES];
+    const dpt_pool_options o = {.kernel = integer(c, "kernel"),
+                                .stride = integer(c, "stride"),
+                                .pad = integer(c, "pad"),
+                                .kernels = list(c, "kernel", kernel),
+                                .strides = list(c, "stride", stride),
+                                .pads = list(c, "pad", pad),
+                                .ceil = number(c, "ceil") != 0,
+                                .exclude_pad = !largest && number(c, "exclude_pad") != 0};
+    return largest ? dpt_max_pool_at(PLACE, c->from[0], o) : dpt_avg_pool_at(PLACE, c->from[0], o);
+}
+static dpt_tensor *max_pool(const dpt_layer_call *c) { return pool(c, true); }
+static dpt_tensor *avg_pool(const dpt_layer_call *c) { return pool(c, false); }
+
+/* `size` for each spatial dimension. */
+static const int64_t *target_size(const dpt_layer_call *c, int64_t out[DPT_LAYER_SIZES]) {
+    const int64_t *listed = list(c, "size", out);
+    for (int i = 0; !listed && i < DPT_LAYER_SIZES; i++) out[i] = integer(c, "size");
+    return out;
+}
+
+static dpt_tensor *adaptive_max_pool(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_adaptive_max_pool_at(PLACE, c->from[0], target_size(c, size));
+}
+static dpt_tensor *adaptive_avg_pool(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_adaptive_avg_pool_at(PLACE, c->from[0], target_size(c, size));
+}
+static dpt_tensor *resample(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_resample_at(PLACE, c->from[0], target_size(c, size), (dpt_resample_mode)number(c, "mode"));
+}
+
+static dpt_tensor *leaky_relu(const dpt_layer_call *c) {
+    return dpt_leaky_relu_at(PLACE, c->from[0], number(c, "slope"));
 }
 
 static dpt_tensor *batch_norm(const dpt_layer_call *c) {
@@ -114,6 +166,7 @@ UNARY(gelu)
 UNARY(sqrt)
 UNARY(softmax)
 UNARY(flatten)
+UNARY(global_avg_pool)
 FOLD(add)
 FOLD(sub)
 FOLD(mul)
@@ -129,23 +182,36 @@ FOLD(div)
 #define FLAG(name, initial) {name, DPT_OPTION_FLAG, false, initial, 0, 1, NULL, false}
 #define NEEDED(name, kind, low, high) {name, kind, true, 0, low, high, NULL, false}
 #define OF_PARAMETERS(name, kind) {name, kind, true, 0, 1, MOST, NULL, true}
+#define CONV_ROWS \
+    OF_PARAMETERS("out", DPT_OPTION_INT), OF_PARAMETERS("kernel", DPT_OPTION_SIZES), SIZES("stride", 1, 1), \
+        SIZES("pad", 0, 0), SIZES("dilation", 1, 1), INT("groups", 1, 1), \
+        {"bias", DPT_OPTION_FLAG, false, 1, 0, 1, NULL, true}
+#define POOL_ROWS \
+    NEEDED("kernel", DPT_OPTION_SIZES, 1, MOST), SIZES("stride", 0, 0), SIZES("pad", 0, 0), FLAG("ceil", 0)
 #define NO_OPTIONS {{NULL, DPT_OPTION_NONE, false, 0, 0, 0, NULL, false}}
 #define PLAIN(name, help) {#name, help, name##_layer, 1, 1, false, NO_OPTIONS}
 #define SEVERAL(name, help, most) {#name, help, name##_layer, 2, most, false, NO_OPTIONS}
 
 const dpt_layer_type dpt_layer_types[] = {
     {"linear", "out sums over the last dimension, plus a bias", linear, 1, 1, true, {OF_PARAMETERS("out", DPT_OPTION_INT)}},
-    {"conv", "convolution in 1, 2 or 3 dimensions", conv, 1, 1, true,
-     {OF_PARAMETERS("out", DPT_OPTION_INT), OF_PARAMETERS("kernel", DPT_OPTION_SIZES), SIZES("stride", 1, 1),
-      SIZES("pad", 0, 0), SIZES("dilation", 1, 1), INT("groups", 1, 1),
-      {"bias", DPT_OPTION_FLAG, false, 1, 0, 1, NULL, true}}},
-    {"max_pool", "largest value of each window; stride 0: as kernel", max_pool, 1, 1, false,
-     {NEEDED("kernel", DPT_OPTION_SIZES, 1, MOST), INT("stride", 0, 0), INT("pad", 0, 0)}},
+    {"conv", "convolution in 1, 2 or 3 dimensions", conv, 1, 1, true, {CONV_ROWS}},
+    {"conv_transpose", "transposed convolution", conv_transpose, 1, 1, true, {CONV_ROWS, SIZES("output_pad", 0, 0)}},
+    {"max_pool", "largest value of each window; stride 0: as kernel", max_pool, 1, 1, false, {POOL_ROWS}},
+    {"avg_pool", "mean of each window", avg_pool, 1, 1, false, {POOL_ROWS, FLAG("exclude_pad", 0)}},
+    {"adaptive_max_pool", "largest value of as many windows as size says", adaptive_max_pool, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST)}},
+    {"adaptive_avg_pool", "mean of as many windows as size says", adaptive_avg_pool, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST)}},
+    PLAIN(global_avg_pool, "mean over all positions"),
+    {"resample", "to another size, by the nearest position or linearly", resample, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST),
+      {"mode", DPT_OPTION_WORD, false, 0, 0, 2, "nearest|linear|linear_corners", false}}},
     {"batch_norm", "normalised by the batch's statistics, those of all ranks with sync", batch_norm, 1, 1, false,
      {NUMBER("eps", 1e-5, 0, 1), NUMBER("momentum", 0.1, 0, 1), FLAG("sync", 0)}},
     {"dropout", "zero with this probability in training", dropout, 1, 1, false,
      {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
     PLAIN(relu, "max(x, 0)"),
+    {"leaky_relu", "x, slope times x below 0", leaky_relu, 1, 1, false, {NUMBER("slope", 0.01, 0, MOST)}},
     PLAIN(tanh, "hyperbolic tangent"),
     PLAIN(gelu, "x times the normal distribution's Phi(x)"),
     PLAIN(sqrt, "square root"),

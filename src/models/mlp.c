@@ -5,16 +5,6 @@
 #include "dptrain/ops.h"
 #include "models/ends.h"
 
-static dpt_tensor *activate(dpt_tensor *x, dpt_activation activation) {
-    switch (activation) {
-        case DPT_ACT_NONE: return x;
-        case DPT_ACT_RELU: return dpt_relu(x);
-        case DPT_ACT_GELU: return dpt_gelu(x);
-        case DPT_ACT_TANH: return dpt_tanh(x);
-    }
-    return x;
-}
-
 static dpt_status build(const char *model, dpt_graph *g, const dpt_model_options *o) {
     DPT_TRY(dpt_model_check(model, o));
     DPT_CHECK(o->n_hidden >= 0 && o->n_hidden <= DPT_MODEL_MAX_HIDDEN, DPT_ERR_CONFIG,
@@ -27,7 +17,7 @@ static dpt_status build(const char *model, dpt_graph *g, const dpt_model_options
                   (long long)o->hidden[i]);
         snprintf(name, sizeof name, "fc%d", i + 1);
         x = dpt_model_norm_layer(o, dpt_linear(x, o->hidden[i], name), i + 1);
-        x = activate(x, o->activation);
+        x = dpt_model_activate(x, o->activation);
         snprintf(name, sizeof name, "dropout%d", i + 1);
         if (o->dropout > 0) x = dpt_dropout(x, o->dropout, name);
     }

@@ -15,20 +15,24 @@ enum {
     MLP_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     CNN_KEYS = DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     RESNET_KEYS = CNN_KEYS | DPT_MODEL_STEM,
+    RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
+    AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
+    COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT,
     VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
 };
 
+// clang-format off
 /* name, help, builder, rows per rank when timed, defaults, settings, targets */
 #define IMAGENET SAMPLE(3, 224, 224), CLASSES(1000)
-#define RESNET(name, help, batch, ...)                                                           \
-    {                                                                                            \
-#name, help, dpt_model_##name, batch,                                                    \
-            {__VA_ARGS__, .batch_norm = DPT_MODEL_NORM_LOCAL }, RESNET_KEYS, DPT_MODEL_OF_SAMPLE \
-    }
+#define RESNET(name, help, batch, ...) \
+    {#name, help, dpt_model_##name, batch, {__VA_ARGS__, .batch_norm = DPT_MODEL_NORM_LOCAL}, RESNET_KEYS, \
+     DPT_MODEL_OF_SAMPLE}
 #define VGG(name, help) \
-    { #name, help, dpt_model_##name, 32, {IMAGENET, .dropout = 0.5, .width = 4096 }, VGG_KEYS, DPT_MODEL_OF_SAMPLE }
+    {#name, help, dpt_model_##name, 32, {IMAGENET, .dropout = 0.5, .width = 4096}, VGG_KEYS, DPT_MODEL_OF_SAMPLE}
+#define COSMOFLOW(name, help) \
+    {name, help, dpt_model_cosmoflow, 4, {SAMPLE(4, 128, 128, 128), VALUES(4), .width = 32, .depth = 5, .dropout = 0.5}, \
+     COSMO_KEYS, DPT_MODEL_OF_SAMPLE}
 
-// clang-format off
 const dpt_model dpt_models[] = {
     {"mlp", "fully connected layers on flattened samples", dpt_model_mlp, 64,
      {SAMPLE(784), CLASSES(10), HIDDEN(512, 512)}, MLP_KEYS, DPT_MODEL_OF_SAMPLE},
@@ -49,6 +53,15 @@ const dpt_model dpt_models[] = {
     VGG(vgg13, "10 convolutions, 3 fully connected layers"),
     VGG(vgg16, "13 convolutions, 3 fully connected layers"),
     VGG(vgg19, "16 convolutions, 3 fully connected layers"),
+    {"resmlp", "fully connected residual blocks, for tables of numbers", dpt_model_resmlp, 256,
+     {SAMPLE(64), VALUES(1), .width = 256, .depth = 4}, RESMLP_KEYS, DPT_MODEL_OF_SAMPLE},
+    {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
+     dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
+     DPT_MODEL_OF_INPUT},
+    {"cosmo", "three stages of 3-D convolutions, for cubes of 32: a small cosmoflow", dpt_model_cosmo, 8,
+     {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
+    COSMOFLOW("cosmoflow", "MLPerf HPC's: five stages of 3-D convolutions, for cubes of 128"),
+    COSMOFLOW("cosmoflow128", "cosmoflow, by its name in the benchmarks"),
 };
 // clang-format on
 

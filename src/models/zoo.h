@@ -96,8 +96,11 @@ dpt_status dpt_model_find(const char *name, const dpt_model **model);
 bool dpt_model_takes(const dpt_model *model, const char *key);
 
 /* Each adds its model to an empty graph. DPT_ERR_CONFIG: options that it cannot follow. Local. */
-#define DPT_MODEL_BUILDERS(X) \
-    X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19)
+// clang-format off
+#define DPT_MODEL_BUILDERS(X)                                                                                      \
+    X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
+    X(autoencoder) X(cosmo) X(cosmoflow)
+// clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)
 #undef DPT_MODEL_DECLARE

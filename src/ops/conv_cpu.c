@@ -2,10 +2,10 @@
  *
  * f32 goes through oneDNN. Its convolutions want blocked layouts, and reordering into and out of them costs a tenth of
  * what they save against the canonical one. The layout pass is told which ones (layouts); an operand that comes in
- * another one all the same, and the weight, which is always canonical, gets a copy in the workspace. Exceptions, measured:
- * weight gradients with few input channels are our own where their shape allows it (conv_few.h); data gradients to few
- * input channels are faster unblocked, and without AVX-512 so are the weight gradients that stay with oneDNN. The
- * choice depends on shapes and processor alone, never on timing, so that runs repeat bit by bit. */
+ * another one all the same, and the weight, which is always canonical, gets a copy in the workspace. Exceptions,
+ * measured: weight gradients with few input channels are our own where their shape allows it (conv_few.h); data
+ * gradients to few input channels are faster unblocked, and without AVX-512 so are the weight gradients that stay with
+ * oneDNN. The choice depends on shapes and processor alone, never on timing, so that runs repeat bit by bit. */
 #include "ops/conv_cpu.h"
 #include "backend/layout.h"
 #include "base/memory.h"
@@ -146,10 +146,15 @@ static dpt_status describe(const dpt_call *call, const dnnl_memory_desc_t canoni
     DPT_TRY(dpt_dnnl_plain(&bias, 1, a->weight_dim));
     DPT_TRY(describe_forward(d, a, wanted, with_bias ? &bias : NULL));
     if (kind == DPT_CONV_FORWARD) return DPT_OK;
-    DPT_TRY(dpt_dnnl_describe(hint, call->device->threads, d, NULL));
+    DPT_TRY(dpt_dnnl_describe(hint, call->device->threads, d, NULL, 0));
     dpt_status status = describe_backward(d, kind, a, wanted);
     if (status != DPT_OK) dnnl_primitive_desc_destroy(*hint);
     return status;
+}
+
+/* Of the leaky ReLU that oneDNN makes behind the forward convolution; 0: none. */
+static double leaky_slope(const dpt_call *call) {
+    return call->op == DPT_OP_CONV && call->attr.conv.act == DPT_ACT_RELU ? call->attr.conv.slope : 0;
 }
 
 static const dnnl_memory_desc_t *chosen_layout(const_dnnl_primitive_desc_t desc, const role *r) {
@@ -178,7 +183,7 @@ static dpt_status open_convolution(const dpt_call *call, plan *p, const dnnl_mem
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t hint;
     DPT_TRY(describe(call, canonical, &d, &hint));
-    dpt_status status = dpt_dnnl_open(&p->conv, call->device->threads, &d, hint);
+    dpt_status status = dpt_dnnl_open(&p->conv, call->device->threads, &d, hint, leaky_slope(call));
     if (hint) dnnl_primitive_desc_destroy(hint);
     DPT_TRY(status);
     for (int i = 0; i < ROLES; i++) {
@@ -280,7 +285,7 @@ static dpt_status layouts(const dpt_call *call, dpt_layout_choice *choice) {
     }
     DPT_TRY(canonical_layouts(call, canonical));
     DPT_TRY(describe(call, canonical, &d, &hint));
-    dpt_status status = dpt_dnnl_describe(&desc, call->device->threads, &d, hint);
+    dpt_status status = dpt_dnnl_describe(&desc, call->device->threads, &d, hint, leaky_slope(call));
     for (int i = 0; i < ROLES && status == DPT_OK; i++) {
         const role *r = &roles[kind_of(call)][i];
         dpt_layout best;
@@ -415,6 +420,16 @@ static void run_f64(const dpt_call *call) {
 
 /* As the unfused kernel: NaN stays NaN, which oneDNN's own ReLU turns into 0. */
 DPT_MAP(relu, v < 0 ? 0 : v, v < 0 ? 0 : v)
+DPT_MAP_LOOP(leaky_f64, double, v < 0 ? value * v : v)
+
+static void run_activation(const dpt_call *call) {
+    const double slope = call->attr.conv.slope;
+    const dpt_range_fn f64 = slope > 0 ? leaky_f64 : relu_f64;
+    dpt_map map = {.x = call->out[0].data, .y = call->out[0].data, .value = slope};
+    if (call->plan && slope > 0) return; /* it is part of the convolution */
+    dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
+                 call->plan ? relu_f32 : f64, &map);
+}
 
 static dpt_status run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
@@ -429,10 +444,7 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
     else
         run_f64(call);
     if (call->op == DPT_OP_CONV_WGRAD && call->attr.conv.bias) run_bias_gradient(call);
-    if (call->attr.conv.act != DPT_ACT_RELU) return DPT_OK;
-    dpt_map map = {.x = call->out[0].data, .y = call->out[0].data};
-    dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
-                 call->plan ? relu_f32 : relu_f64, &map);
+    if (call->attr.conv.act == DPT_ACT_RELU) run_activation(call);
     return DPT_OK;
 }
 

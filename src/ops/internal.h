@@ -20,6 +20,11 @@ dpt_tensor *dpt_softmax_along_at(DPT_PLACE_ARGS, dpt_tensor *x, int after);
 dpt_tensor *dpt_smooth_cross_entropy_at(DPT_PLACE_ARGS, dpt_tensor *logits, dpt_tensor *target, double smoothing);
 /* activation.c: g where y > 0, else slope * g (0 for slope 0). */
 dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y, double slope);
+/* gather.c: zeros like x in dpt_gather(x, index, axis), but for `size` elements along the axis, to which g, shaped like
+ * that gather's result, is added where the indices say; indices out of range are left out. over_batch: x has no batch
+ * dimension and index has one; the result is a sum over the global batch. Sums have one order. */
+dpt_tensor *dpt_scatter_add_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *index, int axis, int64_t size,
+                               bool over_batch);
 /* loss.c: weight / count as a scalar of dtype, 0 where count is 0; count is an f64 scalar. */
 dpt_tensor *dpt_loss_scale_at(DPT_PLACE_ARGS, dpt_tensor *count, double weight, dpt_dtype dtype);
 /* collective.c: x on rank 0, zeros elsewhere: a replicated value as a sum over ranks. */

@@ -26,6 +26,17 @@
     KERNEL(RELU_GRAD, relu_grad)                   \
     KERNEL(TANH, tanh)                             \
     KERNEL(GELU, gelu)                             \
+    /* ops/functions.c */                          \
+    KERNEL(EXP, exp)                               \
+    KERNEL(LN, ln)                                 \
+    KERNEL(SIN, sin)                               \
+    KERNEL(COS, cos)                               \
+    KERNEL(ABS, abs)                               \
+    KERNEL(POWER, power)                           \
+    KERNEL(CLAMP, clamp)                           \
+    KERNEL(SIGMOID, sigmoid)                       \
+    KERNEL(SILU, silu)                             \
+    KERNEL(SOFTPLUS, softplus)                     \
     /* ops/reduce.c */                             \
     KERNEL(SUM, sum)                               \
     KERNEL(BROADCAST, broadcast)                   \
@@ -33,6 +44,9 @@
     /* ops/shape.c */                              \
     PLAIN(RESHAPE, reshape)                        \
     KERNEL(COPY, copy)                             \
+    /* ops/gather.c */                             \
+    KERNEL(GATHER, gather)                         \
+    KERNEL(SCATTER_ADD, scatter_add)               \
     /* ops/reorder.c: made by the layout pass */   \
     KERNEL(REORDER, reorder)                       \
     /* ops/matmul.c */                             \
@@ -49,6 +63,9 @@
     KERNEL(MAX_POOL, max_pool)                     \
     KERNEL(POOL_SCATTER, pool_scatter)             \
     KERNEL(POOL_GATHER, pool_gather)               \
+    /* ops/resample.c */                           \
+    KERNEL(AVG_POOL, avg_pool)                     \
+    KERNEL(RESAMPLE, resample)                     \
     /* ops/norm.c */                               \
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
@@ -57,6 +74,10 @@
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/row_norm.c, row_norm_cpu.c */           \
+    KERNEL(ROW_NORM, row_norm)                     \
+    KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
+    KERNEL(ROW_NORM_PARAMS, row_norm_params)       \
     /* ops/dropout.c */                            \
     KERNEL(DROPOUT, dropout)                       \
     /* ops/softmax.c */                            \

@@ -100,7 +100,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
     const dpt_tensor *before = n->in[0];
     linear_parts p;
     if (act == DPT_ACT_GELU && n->attr.derivative.order != 0) return false;
-    if (act == DPT_ACT_RELU && slope_of(n) == 0 && once(f, before) && fuse_conv(f, n, before, act)) return true;
+    if (act == DPT_ACT_RELU && once(f, before) && fuse_conv(f, n, before, act)) return true;
     if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !once(f, before))) return false;
     dpt_node *fused = emit_linear(f, n, &p, act);
     if (fused == NULL) return true;

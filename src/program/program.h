@@ -122,6 +122,8 @@ dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options 
 dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Merges nodes into fused ones. */
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* The same, of residual streams and the norms in them. */
+dpt_status dpt_pass_residual(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Gives every tensor the layout in which the kernels together move least; inserts reorders. */
 dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Order of execution: as built, but stores and starts of collectives as soon as they can. */

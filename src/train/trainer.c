@@ -97,7 +97,11 @@ static bool has_masks(const dpt_graph *g) {
     return false;
 }
 
-static dpt_status compile_all(dpt_trainer *t) {
+dpt_status dpt_trainer_compile(dpt_trainer *t) {
+    for (int i = 0; i < t->graph->n_axis; i++) {
+        int64_t rows = i == 0 || t->o.max_rows_of[i] == 0 ? t->o.max_rows : t->o.max_rows_of[i];
+        t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
+    }
     if (t->graph->n_loss > 0) {
         if (t->o.accumulate == 1) {
             DPT_TRY(compile(t, DPT_MODE_TRAIN, true, &t->train));
@@ -205,19 +209,19 @@ static dpt_status choose_buckets(dpt_trainer *t, dpt_bucket_sizes *sizes) {
     return dpt_bucket_sizes_find(t->ctx, t->o.bucket_bytes, bytes, sizes);
 }
 
-static dpt_status build_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
+static dpt_status plan_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
     DPT_TRY(check_options(&t->o));
     DPT_TRY(dpt_precision_declare(t->graph, t->o.precision));
     DPT_TRY(dpt_graph_status(t->graph));
     dpt_graph_resolve_groups(t->graph);
-    for (int i = 0; i < t->graph->n_axis; i++) {
-        int64_t rows = i == 0 || t->o.max_rows_of[i] == 0 ? t->o.max_rows : t->o.max_rows_of[i];
-        t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
-    }
     for (int64_t i = 0; i < t->graph->n_state; i++) t->has_local_state |= t->graph->state[i].kind == DPT_STATE_LOCAL;
     DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, sizes.bytes, sizes.last, &t->plan));
     if (t->o.zero) DPT_TRY(dpt_arena_plan_shard(t->graph, t->ctx->control.rank, t->ctx->control.world, &t->plan));
-    DPT_TRY(compile_all(t));
+    DPT_TRY(dpt_trainer_compile(t));
+    return dpt_trainer_check_memory(t);
+}
+
+static dpt_status build_local(dpt_trainer *t) {
     DPT_TRY(dpt_trainer_take_memory(t));
     DPT_TRY(open_sessions(t));
     DPT_TRY(start_params(t));
@@ -256,7 +260,8 @@ static dpt_status build(dpt_trainer *t) {
     double begin_s = dpt_clock_s();
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
     DPT_TRY(choose_buckets(t, &sizes));
-    DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
+    DPT_TRY(dpt_control_agree(control, plan_local(t, sizes)));
+    DPT_TRY(dpt_control_agree(control, build_local(t)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
     DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
@@ -289,15 +294,19 @@ dpt_status dpt_trainer_create(dpt_graph *g, const dpt_trainer_options *options, 
     return status;
 }
 
-void dpt_trainer_destroy(dpt_trainer **trainer) {
-    dpt_trainer *t = trainer ? *trainer : NULL;
-    if (t == NULL) return;
-    *trainer = NULL;
+void dpt_trainer_drop_programs(dpt_trainer *t) {
     dpt_compiled *list[DPT_COMPILED_MAX];
     for (dpt_compiled *const *c = dpt_trainer_compiled(t, list); *c; c++) {
         dpt_session_destroy(&(*c)->session);
         dpt_program_destroy(&(*c)->program);
     }
+}
+
+void dpt_trainer_destroy(dpt_trainer **trainer) {
+    dpt_trainer *t = trainer ? *trainer : NULL;
+    if (t == NULL) return;
+    *trainer = NULL;
+    dpt_trainer_drop_programs(t);
     dpt_trainer_release_memory(t);
     dpt_arena_plan_free(&t->plan);
     dpt_free(t->mask_count);

@@ -85,7 +85,12 @@ static inline dpt_what dpt_trainer_kept(const dpt_trainer *t) {
 
 /* All programs, ended by NULL. */
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
-/* trainer_memory.c: plans and takes; releases. Local. */
+/* trainer.c: the programs for t->o.max_rows rows a rank; releases them and their sessions. Local. */
+dpt_status dpt_trainer_compile(dpt_trainer *t);
+void dpt_trainer_drop_programs(dpt_trainer *t);
+/* trainer_memory.c: plans, and refuses what does not fit: DPT_ERR_MEMORY says what is needed, what is free, and how
+ * many rows would fit. Then takes; releases. Local. */
+dpt_status dpt_trainer_check_memory(dpt_trainer *t);
 dpt_status dpt_trainer_take_memory(dpt_trainer *t);
 /* Tells the communicator of the gradients. Collective. */
 dpt_status dpt_trainer_attach_memory(dpt_trainer *t);

@@ -11,6 +11,10 @@ static dpt_tensor *conv_strided(sample_build *b) {
     const dpt_conv_options options = {.stride = 2, .pad = 1, .dilation = 2, .groups = 2};
     return dpt_conv_with(x, w, NULL, options);
 }
+static dpt_tensor *conv_leaky(sample_build *b) {
+    dpt_tensor *x = any(b, DIMS(B, 2, 4, 3)), *w = any(b, DIMS(5, 2, 3, 1)), *bias = any(b, DIMS(5));
+    return dpt_leaky_relu(dpt_conv_with(x, w, bias, (dpt_conv_options){0}), 0.25);
+}
 static dpt_tensor *conv_line(sample_build *b) {
     dpt_tensor *x = any(b, DIMS(B, 4, 9)), *w = any(b, DIMS(6, 2, 3)), *bias = any(b, DIMS(6));
     return dpt_conv_with(x, w, bias, (dpt_conv_options){.stride = 2, .pad = 1, .groups = 2});
@@ -37,6 +41,7 @@ static dpt_tensor *transpose_volume(sample_build *b) {
 static const op_sample rows_of_table[] = {
     CLOSED(CONV, "conv2d", conv_plain),
     CLOSED(CONV_DGRAD, "conv2d, strided, dilated, grouped", conv_strided),
+    CLOSED(CONV, "conv2d with leaky ReLU", conv_leaky),
     CLOSED(CONV_WGRAD, "conv1d, strided, grouped", conv_line),
     CLOSED(CONV_WGRAD, "conv3d, a stride a dimension", conv_volume),
     CLOSED(CONV_DGRAD, "conv_transpose1d", transpose_line),
