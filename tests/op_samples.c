@@ -42,7 +42,6 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 
 #define FAMILY_LIST(X) \
     X(arrange) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products)
-    X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
