@@ -10,6 +10,8 @@ dpt_add_test(norm_ranks SOURCES test_norm_ranks.c trainer_pair.c RANKS 1 2 4 CUD
 dpt_add_test(physics SOURCES test_physics.c trainer_pair.c RANKS 1 4 CUDA 1)
 dpt_add_test(trainer SOURCES test_trainer.c trainer_pair.c RANKS 1 2 4 CUDA 1 2 4)
 dpt_add_test(trainer_values SOURCES test_trainer_values.c trainer_pair.c RANKS 1 2 4 CUDA 1 2)
+dpt_add_test(losses SOURCES test_losses.c trainer_pair.c RANKS 1 3 CUDA 1)
+dpt_add_test(optimizers SOURCES test_optimizers.c trainer_pair.c RANKS 1 3 CUDA 1 2)
 dpt_add_test(zero SOURCES test_zero.c trainer_pair.c RANKS 1 2 3 CUDA 1 2)
 dpt_add_test(precision SOURCES test_precision.c program_models.c trainer_pair.c RANKS 1 2 CUDA 1)
 dpt_add_test(comm RANKS 1 2 4 LABELS threads)

@@ -123,7 +123,7 @@ static dpt_operand classify(classified *c, int op, dpt_dtype out, bool in_place)
     call.in[0] = op == DPT_OP_ONE_HOT ? c->target : c->x;
     call.in[1] = c->target;
     call.in[2] = c->g;
-    call.attr.one_hot.classes = c->n;
+    if (op == DPT_OP_ONE_HOT) call.attr.one_hot.classes = c->n;
     call.out[0] = in_place ? c->x : array_of(out, per_row ? 1 : 2, dim);
     kernel_run(&call, 2);
     return call.out[0];

@@ -11,8 +11,7 @@ static const dpt_model *find(const char *name) {
 }
 
 /* Parameters of the model, and of the same layers in PyTorch (sum of p.numel()). */
-static void check_parameters(const char *name, int64_t arrays, int64_t elements) {
-    const dpt_model *model = find(name);
+static void check_elements(const dpt_model *model, int64_t arrays, int64_t elements) {
     dpt_graph *g = dpt_graph_create(NULL);
     CHECK_OK(model->build(g, &model->defaults));
     int64_t n = 0;
@@ -22,6 +21,10 @@ static void check_parameters(const char *name, int64_t arrays, int64_t elements)
     CHECK_EQ_I64(g->n_loss, 1);
     CHECK_EQ_TEXT(dpt_shape_text(g->loss[0].value), "[B]");
     dpt_graph_destroy(&g);
+}
+
+static void check_parameters(const char *name, int64_t arrays, int64_t elements) {
+    check_elements(find(name), arrays, elements);
 }
 
 static void parameters(void) {
@@ -51,6 +54,44 @@ static void cnn_layers(void) {
     CHECK_EQ_TEXT(dpt_shape_text(g->output[0].tensor), "[B,10]");
     CHECK_EQ_TEXT(g->output[1].name, "accuracy");
     CHECK_EQ_TEXT(dpt_shape_text(g->input[0]), "[B,1,28,28]");
+    dpt_graph_destroy(&g);
+}
+
+/* torchvision's counts; for the small stem with 10 classes, those of tests/peers/torch_ddp.py. */
+static void residual_nets(void) {
+    static const struct {
+        const char *name;
+        int64_t size, classes, arrays, elements;
+    } nets[] = {{"resnet18", 224, 1000, 62, 11689512},
+                {"resnet34", 224, 1000, 110, 21797672},
+                {"resnet50", 224, 1000, 161, 25557032},
+                {"resnet18", 32, 10, 62, 11173962}};
+    for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
+        dpt_model *model = &(dpt_model){0};
+        *model = *find(nets[i].name);
+        dpt_model_options *o = &model->defaults;
+        o->in_dim[1] = o->in_dim[2] = nets[i].size;
+        o->classes = nets[i].classes;
+        check_elements(model, nets[i].arrays, nets[i].elements);
+    }
+}
+
+static void residual_options(void) {
+    dpt_model_options o = find("resnet18")->defaults;
+    o.stem = DPT_MODEL_STEM_LARGE;
+    o.batch_norm = DPT_MODEL_NORM_SYNC;
+    o.dropout = 0.5;
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_OK(dpt_model_resnet18(g, &o));
+    check_param(g, 0, "conv1.weight", "[64,3,7,7]");
+    check_param(g, 1, "bn1.weight", "[64]");
+    check_param(g, 3, "layer1.0.conv1.weight", "[64,64,3,3]");
+    check_param(g, 7, "layer1.0.bn2.weight", "[64]");
+    check_param(g, 21, "layer2.0.downsample.0.weight", "[128,64,1,1]");
+    check_param(g, 60, "fc.weight", "[10,512]");
+    CHECK_EQ_TEXT(g->state[1].name, "bn1.running_var");
+    CHECK(g->state[1].kind == DPT_STATE_REPLICATED);
+    CHECK(!dpt_name_free(g, "dropout"));
     dpt_graph_destroy(&g);
 }
 
@@ -91,7 +132,8 @@ static void check_refused(const char *name, const dpt_model_options *o, const ch
 static void refuses(void) {
     const dpt_model *model;
     CHECK_FAILS(dpt_model_find("mpl", &model), DPT_ERR_CONFIG, "no model \"mpl\": did you mean \"mlp\"?");
-    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG, "there are mlp, cnn, surrogate, mlp4096, mlp355m");
+    CHECK_FAILS(dpt_model_find("transformer", &model), DPT_ERR_CONFIG,
+                "there are mlp, cnn, surrogate, mlp4096, mlp355m");
     CHECK(model == NULL);
     dpt_model_options o = find("cnn")->defaults;
     o.in_dim[2] = 3;
@@ -99,6 +141,12 @@ static void refuses(void) {
     o = find("cnn")->defaults;
     o.n_hidden = 1;
     check_refused("cnn", &o, "layers and activation are fixed");
+    o = find("resnet50")->defaults;
+    o.batch_norm = DPT_MODEL_NORM_NONE;
+    check_refused("resnet50", &o, "local or sync, not none");
+    o = find("resnet50")->defaults;
+    o.in_ndim = 2;
+    check_refused("resnet50", &o, "samples have 2 dimensions: wanted 3");
     o = find("mlp")->defaults;
     o.dropout = 1;
     check_refused("mlp", &o, "dropout 1 is not in [0, 1)");
@@ -118,5 +166,5 @@ static void refuses(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "zoo", {"parameters", parameters}, {"cnn_layers", cnn_layers}, {"options", options},
-                      {"refuses", refuses});
+                      {"residual_nets", residual_nets}, {"residual_options", residual_options}, {"refuses", refuses});
 }

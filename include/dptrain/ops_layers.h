@@ -65,7 +65,7 @@ DPT_API dpt_tensor *dpt_global_avg_pool_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* To the spatial sizes `size`. Nearest: position floor(i S / size). Linear (bilinear, trilinear): position
  * (i + 1/2) S / size - 1/2 kept inside, or, with corners aligned, i (S-1) / (size-1) (PyTorch's interpolate). */
 typedef enum dpt_resample_mode { DPT_NEAREST, DPT_LINEAR, DPT_LINEAR_CORNERS } dpt_resample_mode;
-#define dpt_resample(x, size, mode) dpt_resample_at(DPT_HERE, x, size, mode)
+#define dpt_resample(x, ...) dpt_resample_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_resample_at(DPT_PLACE_ARGS, dpt_tensor *x, const int64_t *size, dpt_resample_mode mode);
 
 /* ---- normalisation. batch norm: x [B, C, ...] */

@@ -6,9 +6,10 @@
  *   act(conv(x, w) + b)                -> conv
  *   act'(.) * (g w)                    -> linear_dgrad
  *   g^T x and sum of g over the batch  -> linear_wgrad;  the same for conv_wgrad
- *   g * (softmax(l) - one_hot(t))      -> cross_entropy_grad; of 16-bit l with the casts around it
  *   relu'(y) * scatter(g, max_pool(y)) -> scatter of relu'(max_pool(y)) * g: a quarter of the work, and y is not kept
- *   optimiser nodes of one guard       -> one over what they update */
+ *   optimiser nodes of one guard       -> one over what they update
+ *
+ * What stands around batch norm was merged before that (pass_fuse_norm.c). */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -101,7 +102,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
     const dpt_tensor *before = n->in[0];
     linear_parts p;
     if (act == DPT_ACT_GELU && n->attr.derivative.order != 0) return false;
-    if (act == DPT_ACT_RELU && slope_of(n) == 0 && once(f, before) && fuse_conv(f, n, before, act)) return true;
+    if (act == DPT_ACT_RELU && once(f, before) && fuse_conv(f, n, before, act)) return true;
     if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !once(f, before))) return false;
     dpt_node *fused = emit_linear(f, n, &p, act);
     if (fused == NULL) return true;
@@ -130,31 +131,6 @@ static const dpt_tensor *match_tanh_slope(const fuse *f, const dpt_tensor *t) {
     return square->in[0]->node->op == DPT_OP_TANH ? square->in[0] : NULL;
 }
 
-/* n is the product; y the value that it becomes: its own, or its cast to the type of the logits. */
-static bool fuse_cross_entropy_grad(fuse *f, const dpt_node *n, const dpt_tensor *y) {
-    for (int k = 0; k < 2; k++) {
-        const dpt_tensor *g = n->in[k], *difference = n->in[1 - k];
-        const dpt_node *sub = difference->node;
-        if (g->node->op != DPT_OP_RESHAPE || sub->op != DPT_OP_SUB || !once(f, difference)) continue;
-        const dpt_node *softmax = sub->in[0]->node, *one_hot = sub->in[1]->node;
-        if (softmax->op != DPT_OP_SOFTMAX || one_hot->op != DPT_OP_ONE_HOT || !once(f, sub->in[0])) continue;
-        if (g->node->in[0]->ndim != 1 || softmax->in[0]->ndim != 2) continue;
-        const dpt_tensor *logits = softmax->in[0];
-        if (y->dtype != logits->dtype && logits->node->op == DPT_OP_CAST) logits = logits->node->in[0];
-        if (y->dtype != logits->dtype) continue;
-        dpt_tensor *in[3] = {now(f, logits), now(f, one_hot->in[0]), now(f, g->node->in[0])};
-        dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CROSS_ENTROPY_GRAD, NULL, NULL, 3, in);
-        if (fused) dpt_rewrite_set(&f->rw, y, &fused->out[0]);
-        return true;
-    }
-    return false;
-}
-
-static bool fuse_cast(fuse *f, const dpt_node *n) {
-    const dpt_node *product = n->in[0]->node;
-    return product->op == DPT_OP_MUL && once(f, n->in[0]) && fuse_cross_entropy_grad(f, product, &n->out[0]);
-}
-
 static bool fuse_product(fuse *f, const dpt_node *n) {
     for (int k = 0; k < 2; k++) {
         const dpt_tensor *product = n->in[k], *slope = n->in[1 - k];
@@ -163,7 +139,7 @@ static bool fuse_product(fuse *f, const dpt_node *n) {
         bool gelu = slope->node->op == DPT_OP_GELU && slope->node->attr.derivative.order == 1 && once(f, slope);
         if (gelu && emit_dgrad(f, n, product, slope->node->in[0], DPT_ACT_GELU)) return true;
     }
-    return fuse_cross_entropy_grad(f, n, &n->out[0]);
+    return false;
 }
 
 /* Sum of a gradient [B,O] or [B,O,...] over everything but O. */
@@ -257,18 +233,17 @@ static bool fuse_node(fuse *f, const dpt_node *n) {
         case DPT_OP_GELU: return fuse_activation(f, n, DPT_ACT_GELU);
         case DPT_OP_RELU_GRAD: return emit_dgrad(f, n, n->in[0], n->in[1], DPT_ACT_RELU) || fuse_pooled_relu(f, n);
         case DPT_OP_MUL: return fuse_product(f, n);
-        case DPT_OP_CAST: return fuse_cast(f, n);
         case DPT_OP_MATMUL:
         case DPT_OP_CONV_WGRAD: return is_weight_gradient(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SUM: return is_bias_sum(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SGD:
-        case DPT_OP_ADAMW: return fuse_updates(f, n);
+        case DPT_OP_ADAMW:
+        case DPT_OP_AVERAGE: return fuse_updates(f, n);
         default: return false;
     }
 }
 
-dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
-    (void)o;
+static dpt_status fuse_rest(const dpt_graph *from, dpt_graph **to) {
     fuse f = {0};
     DPT_TRY(dpt_rewrite_begin(&f.rw, from));
     int *uses = dpt_count_uses(from);
@@ -285,5 +260,14 @@ dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dp
     DPT_TRY(dpt_rewrite_finish(&f.rw, uses ? DPT_OK : DPT_ERR_MEMORY, &fused));
     dpt_status status = dpt_prune(fused, to);
     dpt_graph_destroy(&fused);
+    return status;
+}
+
+dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
+    (void)o;
+    dpt_graph *norms = NULL;
+    DPT_TRY(dpt_fuse_norms(from, &norms));
+    dpt_status status = fuse_rest(norms, to);
+    dpt_graph_destroy(&norms);
     return status;
 }
