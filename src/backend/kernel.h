@@ -56,6 +56,8 @@ typedef struct dpt_segment {
     int64_t count;                                    /* elements */
     dpt_dtype dtype;
     float lr_factor, decay; /* decay: weight decay of this stretch */
+    int64_t parameter;      /* number among the trained parameters */
+    bool adapts;            /* takes part in weight decay: LARS and LAMB scale its step */
 } dpt_segment;
 
 typedef struct dpt_conv_attr {
@@ -129,6 +131,10 @@ typedef union dpt_attr {
     struct {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
+    struct {
+        int order;        /* the same */
+        double low, high; /* clamp; low: the exponent of power */
+    } function;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
     dpt_fft_attr fft;
@@ -143,6 +149,7 @@ typedef union dpt_attr {
         double eps, momentum;
         bool sync;
         int64_t channels;
+        bool relu, adds; /* fused forms: with ReLU or its gradient; with one more operand added */
     } norm;
     struct {
         double eps;
@@ -191,6 +198,11 @@ typedef union dpt_attr {
         int segments;
         double momentum, beta1, beta2, eps;
         bool nesterov;
+        bool coupled;       /* adamw: weight decay is added to the gradient: Adam */
+        bool lamb;          /* of the trust_ ops: LAMB, else LARS */
+        double trust;       /* LARS */
+        double average;     /* average: share of the average that stays */
+        int64_t parameters; /* trust_ ops: how many are trained */
     } update;
     struct {
         double max_norm; /* 0: no clipping */
@@ -201,6 +213,7 @@ typedef union dpt_attr {
 /* Arenas of a session; calls that work on whole stretches of them get these. */
 typedef struct dpt_arenas {
     char *param, *grad, *moment1, *moment2, *state;
+    char *average;     /* moving averages, as param; NULL: there are none */
     char *saved_state; /* the state before the step, where micro-batches write state; else NULL */
     int64_t state_bytes;
 } dpt_arenas;
