@@ -378,9 +378,10 @@ static void differentiates_once(void) {
 
 static void refuses(void) {
     dpt_graph *g = dpt_graph_create(NULL);
-    dpt_tensor *x = dpt_input(g, "x", DPT_F64, 2, ((int64_t[]){DPT_BATCH, 3}));
+    dpt_tensor *x = dpt_input(g, "x", DPT_I32, 2, ((int64_t[]){DPT_BATCH, 3}));
     dpt_batch_norm(x, ((dpt_batch_norm_options){0}), "bn1");
-    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "batch_norm \"bn1\": x is f64 [B,3], not f32 [B, channels, ...]");
+    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "x is i32 [B,3], not floats [B, channels, ...]");
+    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "batch_norm \"bn1\"");
     CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "test_norm.c:");
     dpt_graph_destroy(&g);
     g = dpt_graph_create(NULL);

@@ -14,6 +14,8 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value);
 /* Batch norm "bn<number>" as o->batch_norm says; x where that is none. Local. */
 dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number);
+/* mlp.c: the fully connected layers of o->hidden behind x [B, n], the last layer, and the end of the model. Local. */
+dpt_status dpt_model_layers(const char *model, dpt_graph *g, const dpt_model_options *o, dpt_tensor *x);
 /* x behind the activation. Local. */
 dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation);
 

@@ -59,30 +59,97 @@ static dpt_tensor *linear(const dpt_layer_call *c) {
     return dpt_linear_at(PLACE, c->from[0], integer(c, "out"), c->name);
 }
 
+/* What the convolutions share. */
+#define CONV_OPTIONS                                                                                           \
+    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES], dilation[DPT_LAYER_SIZES]; \
+    dpt_conv_options o = {.stride = integer(c, "stride"),                                                      \
+                          .pad = integer(c, "pad"),                                                            \
+                          .dilation = integer(c, "dilation"),                                                  \
+                          .groups = integer(c, "groups"),                                                      \
+                          .strides = list(c, "stride", stride),                                                \
+                          .pads = list(c, "pad", pad),                                                         \
+                          .dilations = list(c, "dilation", dilation),                                          \
+                          .kernels = list(c, "kernel", kernel)}
+
 static dpt_tensor *conv(const dpt_layer_call *c) {
-    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES], dilation[DPT_LAYER_SIZES];
-    const dpt_conv_options o = {.stride = integer(c, "stride"),
-                                .pad = integer(c, "pad"),
-                                .dilation = integer(c, "dilation"),
-                                .groups = integer(c, "groups"),
-                                .strides = list(c, "stride", stride),
-                                .pads = list(c, "pad", pad),
-                                .dilations = list(c, "dilation", dilation),
-                                .kernels = list(c, "kernel", kernel)};
+    CONV_OPTIONS;
     if (c->shared) return dpt_conv_with_at(PLACE, c->from[0], shared_param(c, "weight"), shared_param(c, "bias"), o);
     return dpt_conv_at(PLACE, 0, c->from[0], integer(c, "out"), integer(c, "kernel"), number(c, "bias") != 0, o,
                        c->name);
 }
 
-static dpt_tensor *max_pool(const dpt_layer_call *c) {
-    return dpt_max_pool2d_at(PLACE, c->from[0], integer(c, "kernel"),
-                             integer(c, "stride") ? integer(c, "stride") : integer(c, "kernel"), integer(c, "pad"));
+static dpt_tensor *conv_transpose(const dpt_layer_call *c) {
+    CONV_OPTIONS;
+    int64_t output_pad[DPT_LAYER_SIZES];
+    o.output_pads = list(c, "output_pad", output_pad);
+    if (o.output_pads == NULL && integer(c, "output_pad") > 0) {
+        for (int i = 0; i < DPT_LAYER_SIZES; i++) output_pad[i] = integer(c, "output_pad");
+        o.output_pads = output_pad;
+    }
+    if (c->shared)
+        return dpt_conv_transpose_with_at(PLACE, c->from[0], shared_param(c, "weight"), shared_param(c, "bias"), o);
+    return dpt_conv_transpose_at(PLACE, c->from[0], integer(c, "out"), integer(c, "kernel"), number(c, "bias") != 0, o,
+                                 c->name);
+}
+
+static dpt_tensor *pool(const dpt_layer_call *c, bool largest) {
+    int64_t kernel[DPT_LAYER_SIZES], stride[DPT_LAYER_SIZES], pad[DPT_LAYER_SIZES];
+    const dpt_pool_options o = {.kernel = integer(c, "kernel"),
+                                .stride = integer(c, "stride"),
+                                .pad = integer(c, "pad"),
+                                .kernels = list(c, "kernel", kernel),
+                                .strides = list(c, "stride", stride),
+                                .pads = list(c, "pad", pad),
+                                .ceil = number(c, "ceil") != 0,
+                                .exclude_pad = !largest && number(c, "exclude_pad") != 0};
+    return largest ? dpt_max_pool_at(PLACE, c->from[0], o) : dpt_avg_pool_at(PLACE, c->from[0], o);
+}
+static dpt_tensor *max_pool(const dpt_layer_call *c) { return pool(c, true); }
+static dpt_tensor *avg_pool(const dpt_layer_call *c) { return pool(c, false); }
+
+/* `size` for each spatial dimension. */
+static const int64_t *target_size(const dpt_layer_call *c, int64_t out[DPT_LAYER_SIZES]) {
+    const int64_t *listed = list(c, "size", out);
+    for (int i = 0; !listed && i < DPT_LAYER_SIZES; i++) out[i] = integer(c, "size");
+    return out;
+}
+
+static dpt_tensor *adaptive_max_pool(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_adaptive_max_pool_at(PLACE, c->from[0], target_size(c, size));
+}
+static dpt_tensor *adaptive_avg_pool(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_adaptive_avg_pool_at(PLACE, c->from[0], target_size(c, size));
+}
+static dpt_tensor *resample(const dpt_layer_call *c) {
+    int64_t size[DPT_LAYER_SIZES];
+    return dpt_resample_at(PLACE, c->from[0], target_size(c, size), (dpt_resample_mode)number(c, "mode"));
+}
+
+static dpt_tensor *leaky_relu(const dpt_layer_call *c) {
+    return dpt_leaky_relu_at(PLACE, c->from[0], number(c, "slope"));
 }
 
 static dpt_tensor *batch_norm(const dpt_layer_call *c) {
     const dpt_batch_norm_options o = {
         .eps = number(c, "eps"), .momentum = number(c, "momentum"), .sync = number(c, "sync") != 0};
     return dpt_batch_norm_at(PLACE, c->from[0], o, c->name);
+}
+
+static dpt_tensor *layer_norm(const dpt_layer_call *c) {
+    return dpt_layer_norm_at(PLACE, c->from[0], (int)integer(c, "dims"), number(c, "eps"), c->name);
+}
+static dpt_tensor *rms_norm(const dpt_layer_call *c) {
+    return dpt_rms_norm_at(PLACE, c->from[0], (int)integer(c, "dims"), number(c, "eps"), c->name);
+}
+static dpt_tensor *group_norm(const dpt_layer_call *c) {
+    return dpt_group_norm_at(PLACE, c->from[0], integer(c, "groups"), number(c, "eps"), c->name);
+}
+
+static dpt_tensor *power(const dpt_layer_call *c) { return dpt_power_at(PLACE, c->from[0], number(c, "exponent")); }
+static dpt_tensor *clamp(const dpt_layer_call *c) {
+    return dpt_clamp_at(PLACE, c->from[0], number(c, "low"), number(c, "high"));
 }
 
 static dpt_tensor *dropout(const dpt_layer_call *c) {
@@ -114,6 +181,16 @@ UNARY(gelu)
 UNARY(sqrt)
 UNARY(softmax)
 UNARY(flatten)
+UNARY(log_softmax)
+UNARY(sigmoid)
+UNARY(silu)
+UNARY(softplus)
+UNARY(exp)
+UNARY(ln)
+UNARY(sin)
+UNARY(cos)
+UNARY(abs)
+UNARY(global_avg_pool)
 FOLD(add)
 FOLD(sub)
 FOLD(mul)
@@ -129,26 +206,57 @@ FOLD(div)
 #define FLAG(name, initial) {name, DPT_OPTION_FLAG, false, initial, 0, 1, NULL, false}
 #define NEEDED(name, kind, low, high) {name, kind, true, 0, low, high, NULL, false}
 #define OF_PARAMETERS(name, kind) {name, kind, true, 0, 1, MOST, NULL, true}
+#define CONV_ROWS \
+    OF_PARAMETERS("out", DPT_OPTION_INT), OF_PARAMETERS("kernel", DPT_OPTION_SIZES), SIZES("stride", 1, 1), \
+        SIZES("pad", 0, 0), SIZES("dilation", 1, 1), INT("groups", 1, 1), \
+        {"bias", DPT_OPTION_FLAG, false, 1, 0, 1, NULL, true}
+#define POOL_ROWS \
+    NEEDED("kernel", DPT_OPTION_SIZES, 1, MOST), SIZES("stride", 0, 0), SIZES("pad", 0, 0), FLAG("ceil", 0)
 #define NO_OPTIONS {{NULL, DPT_OPTION_NONE, false, 0, 0, 0, NULL, false}}
 #define PLAIN(name, help) {#name, help, name##_layer, 1, 1, false, NO_OPTIONS}
 #define SEVERAL(name, help, most) {#name, help, name##_layer, 2, most, false, NO_OPTIONS}
 
 const dpt_layer_type dpt_layer_types[] = {
     {"linear", "out sums over the last dimension, plus a bias", linear, 1, 1, true, {OF_PARAMETERS("out", DPT_OPTION_INT)}},
-    {"conv", "convolution in 1, 2 or 3 dimensions", conv, 1, 1, true,
-     {OF_PARAMETERS("out", DPT_OPTION_INT), OF_PARAMETERS("kernel", DPT_OPTION_SIZES), SIZES("stride", 1, 1),
-      SIZES("pad", 0, 0), SIZES("dilation", 1, 1), INT("groups", 1, 1),
-      {"bias", DPT_OPTION_FLAG, false, 1, 0, 1, NULL, true}}},
-    {"max_pool", "largest value of each window; stride 0: as kernel", max_pool, 1, 1, false,
-     {NEEDED("kernel", DPT_OPTION_SIZES, 1, MOST), INT("stride", 0, 0), INT("pad", 0, 0)}},
+    {"conv", "convolution in 1, 2 or 3 dimensions", conv, 1, 1, true, {CONV_ROWS}},
+    {"conv_transpose", "transposed convolution", conv_transpose, 1, 1, true, {CONV_ROWS, SIZES("output_pad", 0, 0)}},
+    {"max_pool", "largest value of each window; stride 0: as kernel", max_pool, 1, 1, false, {POOL_ROWS}},
+    {"avg_pool", "mean of each window", avg_pool, 1, 1, false, {POOL_ROWS, FLAG("exclude_pad", 0)}},
+    {"adaptive_max_pool", "largest value of as many windows as size says", adaptive_max_pool, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST)}},
+    {"adaptive_avg_pool", "mean of as many windows as size says", adaptive_avg_pool, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST)}},
+    PLAIN(global_avg_pool, "mean over all positions"),
+    {"resample", "to another size, by the nearest position or linearly", resample, 1, 1, false,
+     {NEEDED("size", DPT_OPTION_SIZES, 1, MOST),
+      {"mode", DPT_OPTION_WORD, false, 0, 0, 2, "nearest|linear|linear_corners", false}}},
     {"batch_norm", "normalised by the batch's statistics, those of all ranks with sync", batch_norm, 1, 1, false,
      {NUMBER("eps", 1e-5, 0, 1), NUMBER("momentum", 0.1, 0, 1), FLAG("sync", 0)}},
+    {"layer_norm", "normalised over the last `dims` dimensions of each sample", layer_norm, 1, 1, false,
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+    {"rms_norm", "divided by the root of the mean square over the last `dims` dimensions", rms_norm, 1, 1, false,
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+    {"group_norm", "normalised over each of `groups` groups of channels and their positions", group_norm, 1, 1, false,
+     {NEEDED("groups", DPT_OPTION_INT, 1, MOST), NUMBER("eps", 1e-5, 0, 1)}},
     {"dropout", "zero with this probability in training", dropout, 1, 1, false,
      {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
     PLAIN(relu, "max(x, 0)"),
+    {"leaky_relu", "x, slope times x below 0", leaky_relu, 1, 1, false, {NUMBER("slope", 0.01, 0, MOST)}},
     PLAIN(tanh, "hyperbolic tangent"),
     PLAIN(gelu, "x times the normal distribution's Phi(x)"),
+    PLAIN(sigmoid, "1 / (1 + exp(-x))"),
+    PLAIN(silu, "x times sigmoid(x)"),
+    PLAIN(softplus, "log(1 + exp(x))"),
+    PLAIN(exp, "e to the x"),
+    PLAIN(ln, "natural logarithm"),
+    PLAIN(sin, "sine"),
+    PLAIN(cos, "cosine"),
+    PLAIN(abs, "absolute value"),
     PLAIN(sqrt, "square root"),
+    {"power", "x to the given power", power, 1, 1, false, {NEEDED("exponent", DPT_OPTION_NUMBER, -MOST, MOST)}},
+    {"clamp", "kept between low and high", clamp, 1, 1, false,
+     {NEEDED("low", DPT_OPTION_NUMBER, -MOST, MOST), NEEDED("high", DPT_OPTION_NUMBER, -MOST, MOST)}},
+    PLAIN(log_softmax, "logarithm of softmax"),
     PLAIN(softmax, "exp(x) over its sum along the last dimension"),
     PLAIN(flatten, "all dimensions of a sample in one"),
     SEVERAL(add, "sum", DPT_LAYER_ANY),

@@ -56,8 +56,7 @@ static dpt_status build(const char *model, const int convolutions[STAGES], dpt_g
         x = stage(o, x, convolutions[i], width, &place);
     int64_t dim[DPT_MAX_NDIM] = {0};
     dpt_tensor_dims(x, dim);
-    if (dim[2] != LAST_SIZE || dim[3] != LAST_SIZE)
-        return dpt_error(DPT_ERR_CONFIG, "model %s: sides of 224 to 255 pixels", model);
+    if (dim[2] != LAST_SIZE || dim[3] != LAST_SIZE) x = dpt_adaptive_avg_pool(x, ((int64_t[]){LAST_SIZE, LAST_SIZE}));
     x = unit(o, dpt_flatten(x), "classifier.0", "classifier.2");
     x = unit(o, x, "classifier.3", "classifier.5");
     return dpt_model_finish(g, o, dpt_linear(x, o->classes, "classifier.6"));

@@ -17,21 +17,24 @@ enum {
     RESNET_KEYS = CNN_KEYS | DPT_MODEL_STEM,
     RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
-    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH,
-    COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT
+    FOURIER_KEYS = MLP_KEYS | DPT_MODEL_WIDTH | DPT_MODEL_SIGMA,
+    COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT,
+    FNO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_MODES,
+    VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
 };
 
+// clang-format off
 /* name, help, builder, rows per rank when timed, defaults, settings, targets */
 #define IMAGENET SAMPLE(3, 224, 224), CLASSES(1000)
-#define RESNET(name, help, batch, ...)                                                           \
-    {                                                                                            \
-#name, help, dpt_model_##name, batch,                                                    \
-            {__VA_ARGS__, .batch_norm = DPT_MODEL_NORM_LOCAL }, RESNET_KEYS, DPT_MODEL_OF_SAMPLE \
-    }
+#define RESNET(name, help, batch, ...) \
+    {#name, help, dpt_model_##name, batch, {__VA_ARGS__, .batch_norm = DPT_MODEL_NORM_LOCAL}, RESNET_KEYS, \
+     DPT_MODEL_OF_SAMPLE}
 #define VGG(name, help) \
-    { #name, help, dpt_model_##name, 32, {IMAGENET, .dropout = 0.5, .width = 4096 }, VGG_KEYS, DPT_MODEL_OF_SAMPLE }
+    {#name, help, dpt_model_##name, 32, {IMAGENET, .dropout = 0.5, .width = 4096}, VGG_KEYS, DPT_MODEL_OF_SAMPLE}
+#define COSMOFLOW(name, help) \
+    {name, help, dpt_model_cosmoflow, 4, {SAMPLE(4, 128, 128, 128), VALUES(4), .width = 32, .depth = 5, .dropout = 0.5}, \
+     COSMO_KEYS, DPT_MODEL_OF_SAMPLE}
 
-// clang-format off
 const dpt_model dpt_models[] = {
     {"mlp", "fully connected layers on flattened samples", dpt_model_mlp, 64,
      {SAMPLE(784), CLASSES(10), HIDDEN(512, 512)}, MLP_KEYS, DPT_MODEL_OF_SAMPLE},
@@ -57,11 +60,17 @@ const dpt_model dpt_models[] = {
     {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
      dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
      DPT_MODEL_OF_INPUT},
-    {"cosmo", "CosmoFlow for small volumes: 3 stages of 3-D convolution, 4 channels of 32^3", dpt_model_cosmo, 8,
+    {"cosmo", "three stages of 3-D convolutions, for cubes of 32: a small cosmoflow", dpt_model_cosmo, 8,
      {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
-    {"cosmoflow128", "CosmoFlow of MLPerf HPC: 5 stages of 3-D convolution, 4 channels of 128^3", dpt_model_cosmoflow128,
-     4, {SAMPLE(4, 128, 128, 128), VALUES(4), .width = 32, .depth = 5, .dropout = 0.5}, COSMO_KEYS,
+    {"fourier", "Fourier features of coordinates, then fully connected layers; width is the number of frequencies",
+     dpt_model_fourier, 1024, {SAMPLE(2), VALUES(3), HIDDEN(256, 256, 256), .width = 256, .sigma = 10}, FOURIER_KEYS,
      DPT_MODEL_OF_SAMPLE},
+    COSMOFLOW("cosmoflow", "MLPerf HPC's: five stages of 3-D convolutions, for cubes of 128"),
+    COSMOFLOW("cosmoflow128", "cosmoflow, by its name in the benchmarks"),
+    {"fno1d", "Fourier neural operator on a line; modes of each dimension are kept", dpt_model_fno, 20,
+     {SAMPLE(1, 1024), VALUES(1), .width = 64, .depth = 4, .modes = 16}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
+    {"fno2d", "Fourier neural operator on a plane", dpt_model_fno, 20,
+     {SAMPLE(1, 64, 64), VALUES(1), .width = 32, .depth = 4, .modes = 12}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
 };
 // clang-format on
 

@@ -121,6 +121,7 @@ void dpt_measures_destroy(dpt_measures **measures) {
  * target's: what has diverged is never right. */
 static void add_class(dpt_measures *m, const float *logit, int64_t stride, int64_t target) {
     int64_t before = 0, best = 0;
+    if (target < 0 || target >= m->classes) return; /* a class that the loss ignores */
     float wanted = logit[target * stride];
     for (int64_t c = 0; c < m->classes; c++) {
         float other = logit[c * stride];
