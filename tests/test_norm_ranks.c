@@ -1,8 +1,9 @@
 /* test_norm_ranks.c: batch norm over ranks in training as it is used: a synchronised net against one rank with the same
  * global batches, step by step; the number of values that pooled statistics have seen, through a file; running
- * statistics over micro-batches; f64; means that are large beside the spread. */
+ * statistics over micro-batches; f64; dropout by channel. */
 #include <stdio.h>
 
+#include "base/random.h"
 #include "trainer_pair.h"
 
 enum { ROWS = 12, SIZE = 6, CLASSES = 3, ELEMENTS = ROWS * SIZE * SIZE };
@@ -179,7 +180,52 @@ static void double_precision(void) {
     trainer_pair_close(&t);
 }
 
+/* ---- dropout by channel: x is a parameter that all samples share, so its gradient counts what was kept ---- */
+
+enum { CHANNELS = 40, POSITIONS = 3 };
+
+static void build_dropout(dpt_graph *g) {
+    const int64_t shape[] = {1, CHANNELS, POSITIONS}, all[] = {DPT_BATCH, CHANNELS, POSITIONS};
+    dpt_tensor *w = dpt_param_at(DPT_HERE, g, "w", DPT_F32, 3, shape, (dpt_init){.kind = DPT_INIT_ONES});
+    dpt_tensor *y = dpt_dropout_channels(dpt_broadcast_at(DPT_HERE, w, 3, all), 0.25, "drop");
+    dpt_tensor *each = dpt_mul(y, dpt_input(g, "p", DPT_F32, 3, ((int64_t[]){DPT_BATCH, 1, 1})));
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, dpt_sum(each, DPT_ALL_AXES, 0), 1.0, NULL);
+}
+
+/* Sample r counts 2^r: the gradient spells out which samples kept the channel, as the draws of the design say. */
+static void dropout_channels(void) {
+    float p[ROWS], dw[CHANNELS * POSITIONS], y[ROWS * CHANNELS * POSITIONS];
+    trainer_side s;
+    dpt_array mine[1];
+    dpt_trainer_options o = options_of();
+    o.seed = 9;
+    for (int r = 0; r < ROWS; r++) p[r] = ldexpf(1, r);
+    const dpt_array whole = array_f32("p", p, ROWS);
+    if (!trainer_side_open(&s, MPI_COMM_WORLD, 1, build_dropout, &o)) return;
+    share_arrays(&s, &whole, 1, SHARE_UNEVEN, mine);
+    if (CHECK_OK(dpt_trainer_gradient(s.trainer, mine, 1, NULL)) &&
+        CHECK_OK(dpt_trainer_get(s.trainer, DPT_GRADIENT, "w", dw, sizeof dw))) {
+        const uint64_t key = dpt_random_key("drop", o.seed);
+        for (int c = 0; c < CHANNELS; c++) {
+            double kept = 0;
+            for (int r = 0; r < ROWS; r++)
+                if (dpt_uniform_f32(dpt_random_quad(key, (uint32_t)c / 4, (uint64_t)r, 0).v[c % 4]) >= 0.25F)
+                    kept += ldexp(1, r);
+            for (int i = 0; i < POSITIONS; i++) CHECK_NEAR((double)dw[c * POSITIONS + i], kept / 0.75, 1e-6);
+        }
+    }
+    if (CHECK_OK(dpt_trainer_predict(s.trainer, &whole, 1, "y", y, sizeof y))) /* nothing is dropped */
+        for (int i = 0; i < ROWS * CHANNELS * POSITIONS; i++) CHECK(y[i] == 1);
+    trainer_side_close(&s);
+    dpt_graph *g = dpt_graph_create(NULL);
+    dpt_dropout_channels(dpt_input(g, "x", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 3})), 0.5, "drop");
+    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "dropout_channels \"drop\": x is f32 [B,3]");
+    dpt_graph_destroy(&g);
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "norm_ranks", {"synchronised_loss", synchronised_loss}, {"seen_values", seen_values},
-                      {"micro_batches", micro_batches}, {"double_precision", double_precision});
+                      {"micro_batches", micro_batches}, {"double_precision", double_precision},
+                      {"dropout_channels", dropout_channels});
 }

@@ -295,6 +295,27 @@ static void large_means(void) {
     finish(&call);
 }
 
+/* Which layouts the layout pass may choose: canonical always; others where groups are whole blocks and wide. */
+static void layouts(void) {
+    static const struct {
+        int64_t channels, groups;
+        bool takes[DPT_LAYOUT_COUNT];
+    } asked[] = {{32, 2, {1, 1, 1, 1}}, {32, 4, {1, 1, 1, 0}}, {32, 8, {1, 0, 0, 0}}, {20, 2, {1, 0, 0, 0}}};
+    static const int ops[] = {DPT_OP_ROW_NORM, DPT_OP_ROW_NORM_GRAD, DPT_OP_ROW_NORM_PARAMS};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        for (int k = 0; k < 3; k++) {
+            const int64_t dim[] = {4, asked[i].channels, 3, 3};
+            const dpt_operand x = kernel_operand(NULL, DPT_F32, true, 4, dim);
+            dpt_call call = {.op = ops[k], .n_in = k ? 4 : 1, .n_out = 1, .in = {x, x}, .out = {x}};
+            dpt_layout_choice choice = {0};
+            call.attr.row_norm.groups = asked[i].groups;
+            CHECK_OK(dpt_cpu_kernels[ops[k]]->layouts(&call, &choice));
+            CHECK_EQ_I64(choice.alike_in, k ? 3 : 1);
+            CHECK_EQ_I64(choice.alike_out, k < 2);
+            for (int l = 0; l < DPT_LAYOUT_COUNT; l++) CHECK((choice.in[0][l] == 0) == asked[i].takes[l]);
+        }
+}
+
 /* ---- the pass ---- */
 
 typedef struct census {
@@ -341,6 +362,6 @@ static void residual_stream(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "row_norm", {"kernels", kernels}, {"large_means", large_means},
+    return CHECK_MAIN(argc, argv, "row_norm", {"kernels", kernels}, {"large_means", large_means}, {"layouts", layouts},
                       {"residual_stream", residual_stream});
 }

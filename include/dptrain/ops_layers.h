@@ -109,6 +109,10 @@ DPT_API dpt_tensor *dpt_embedding_at(DPT_PLACE_ARGS, dpt_tensor *id, int64_t cou
  * step and the sample's position in the global batch alone. Rowwise. */
 #define dpt_dropout(x, probability, name) dpt_dropout_at(DPT_HERE, x, probability, name)
 DPT_API dpt_tensor *dpt_dropout_at(DPT_PLACE_ARGS, dpt_tensor *x, double probability, const char *name);
+/* The same of whole channels of x [B, C, positions]: each sample's channel is zero or kept as one (Tompson et al.
+ * 2015). Rowwise. */
+#define dpt_dropout_channels(x, probability, name) dpt_dropout_channels_at(DPT_HERE, x, probability, name)
+DPT_API dpt_tensor *dpt_dropout_channels_at(DPT_PLACE_ARGS, dpt_tensor *x, double probability, const char *name);
 
 #ifdef __cplusplus
 }

@@ -183,6 +183,8 @@ static dpt_status open_measures(dpt_job *job) {
     dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
                                 .count = (int)c->metrics.count,
                                 .classes = classes ? c->data.classes : 0,
+                                .ignores = c->loss.ignore.count > 0,
+                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
                                 .values = classes ? targets * c->data.classes : targets};
     DPT_TRY(dpt_measures_create(&about, &job->measures));
     job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
@@ -244,10 +246,11 @@ static dpt_augment_options augment_options(const dpt_config *c) {
 /* Crop and flips move pixels, and with them what a target says of places. */
 static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *augment) {
     const dpt_field *y = dpt_dataset_field(job->train, 1);
-    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0;
-    DPT_CHECK(!moves || y->ndim < 2, DPT_ERR_CONFIG,
-              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions",
-              augment->crop > 0 ? "crop" : "flip", dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
+    const char *what = augment->crop > 0 ? "crop" : "flip";
+    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0, places = y->ndim >= 2;
+    DPT_CHECK(!moves || !places, DPT_ERR_CONFIG,
+              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions", what,
+              dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
     return DPT_OK;
 }
 

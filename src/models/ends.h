@@ -6,6 +6,9 @@
 
 /* DPT_ERR_CONFIG: options that fit no model: sample shape, classes, target type, dropout. Local. */
 dpt_status dpt_model_check(const char *model, const dpt_model_options *o);
+/* DPT_ERR_CONFIG: a side of a sample [channels, 1 to 3 sides] is no multiple of 2^o->depth; the message says how to
+ * pad. Local. */
+dpt_status dpt_model_check_halving(const char *model, const dpt_model_options *o);
 /* Input "x", [B, sample shape] of f32. Local. */
 dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
 /* Target "y", loss and outputs for the last layer's value: [B, classes], or [B, classes, positions...] where every

@@ -18,6 +18,7 @@ enum {
     RESMLP_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
     FOURIER_KEYS = MLP_KEYS | DPT_MODEL_WIDTH | DPT_MODEL_SIGMA,
+    CONV_AUTOENCODER_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION,
     COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT,
     FNO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_MODES,
     VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
@@ -60,6 +61,8 @@ const dpt_model dpt_models[] = {
     {"autoencoder", "fully connected layers to a narrow code and back; the last of hidden is the code's width",
      dpt_model_autoencoder, 128, {SAMPLE(1, 28, 28), VALUES(1), HIDDEN(512, 128, 32)}, AUTOENCODER_KEYS,
      DPT_MODEL_OF_INPUT},
+    {"conv_autoencoder", "convolutions that halve each side, and transposed ones back", dpt_model_conv_autoencoder, 64,
+     {SAMPLE(1, 28, 28), VALUES(1), .width = 16, .depth = 2}, CONV_AUTOENCODER_KEYS, DPT_MODEL_OF_INPUT},
     {"cosmo", "three stages of 3-D convolutions, for cubes of 32: a small cosmoflow", dpt_model_cosmo, 8,
      {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
     {"fourier", "Fourier features of coordinates, then fully connected layers; width is the number of frequencies",
