@@ -1,5 +1,5 @@
 /* conv_few.h: weight gradients of convolutions whose input has few channels, such as a network's first layer, in f32 on
- * the CPU: where oneDNN reaches a tenth of what the processor can do. */
+ * the CPU: where oneDNN reaches a tenth of what the processor can do, or half. */
 #ifndef DPT_OPS_CONV_FEW_H
 #define DPT_OPS_CONV_FEW_H
 

@@ -141,22 +141,12 @@ static bool copy_bound(lower *l, const dpt_node *node) {
     return copy != NULL;
 }
 
-/* Whether the graph's tables name t, beside outputs, which count as uses. */
-static bool is_named(const dpt_graph *g, const dpt_tensor *t) {
-    for (int64_t i = 0; i < g->n_loss; i++)
-        if (g->loss[i].value == t || g->loss[i].mask == t) return true;
-    for (int64_t i = 0; i < g->n_state; i++)
-        if (g->state[i].next == t) return true;
-    return false;
-}
-
 /* The ReLU, plain or leaky, that y is and nothing but one max-pool takes; NULL: it is none. */
 static const dpt_node *relu_to_move(const lower *l, const dpt_tensor *y) {
-    const bool moves = y->node->op == DPT_OP_RELU && dpt_uses(l->uses, y) == 1 && !is_named(l->rw.from, y);
-    return moves ? y->node : NULL;
+    return y->node->op == DPT_OP_RELU && dpt_uses(l->uses, y) == 1 ? y->node : NULL;
 }
 
-/* Max-pool of ReLU as ReLU of max-pool. The ReLU that stays is not used by anything. */
+/* Max-pool of ReLU as ReLU of max-pool. The ReLU that stays serves a loss or a state that names it, or nothing. */
 static bool lower_pool(lower *l, const dpt_node *pool) {
     const dpt_node *relu = relu_to_move(l, pool->in[0]);
     if (relu == NULL) return false;
