@@ -55,6 +55,7 @@ typedef struct dpt_trainer_options {
     int update_by_bucket;    /* 1: parameters are updated as their gradients arrive, each bucket by its own guard: a
                                 gradient that is not finite then skips its own bucket only. Without clip_norm,
                                 LARS and LAMB. */
+    dpt_recompute recompute; /* memory for time; DPT_RECOMPUTE_AUTO */
     int no_evaluation;       /* 1: evaluation and prediction are not planned, their memory not taken */
 } dpt_trainer_options;
 

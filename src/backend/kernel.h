@@ -82,6 +82,7 @@ typedef struct dpt_pool_attr {
     bool exclude_pad; /* averages count no padding */
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
+
 /* Operations over classes. All 0: plain. */
 typedef struct dpt_classify_attr {
     int after;        /* softmax, log_softmax: dimensions after that of the classes */
@@ -90,6 +91,21 @@ typedef struct dpt_classify_attr {
     bool ignores;     /* targets equal to `ignore` count for nothing */
     int64_t ignore;
 } dpt_classify_attr;
+
+/* rfft and irfft; missing leading dimensions are 1. */
+typedef struct dpt_fft_attr {
+    int dims;                   /* 1, 2 or 3 */
+    int64_t n[DPT_MAX_SPATIAL]; /* sizes of the real side */
+    bool doubled;               /* frequencies that stand for two count twice */
+    double scale;
+} dpt_fft_attr;
+
+/* Products of spectra; missing leading dimensions are 1. */
+typedef struct dpt_mix_attr {
+    int dims;                                              /* 1, 2 or 3 */
+    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
+    int corner; /* bit i: the negative frequencies of dimension i; of the first weight, or the one computed */
+} dpt_mix_attr;
 
 typedef union dpt_attr {
     struct {
@@ -121,6 +137,8 @@ typedef union dpt_attr {
     } function;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
+    dpt_fft_attr fft;
+    dpt_mix_attr mix;
     dpt_classify_attr classify;
     struct {
         double delta; /* huber */
@@ -131,6 +149,7 @@ typedef union dpt_attr {
         double eps, momentum;
         bool sync;
         int64_t channels;
+        bool relu, adds; /* fused forms: with ReLU or its gradient; with one more operand added */
     } norm;
     struct {
         double eps;

@@ -228,7 +228,9 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 #define OPEN(key) (origin->layer[dpt_config_find(#key) - dpt_config_keys] == DPT_CONFIG_FROM_DEFAULT)
     if (OPEN(model.dropout)) config->model.dropout = o->dropout;
     if (OPEN(model.width)) config->model.width = o->width;
+    if (OPEN(model.sigma)) config->model.sigma = o->sigma;
     if (OPEN(model.depth)) config->model.depth = o->depth;
+    if (OPEN(model.modes)) config->model.modes = o->modes;
     if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
     if (OPEN(model.activation) && o->activation != DPT_ACT_NONE)
         config->model.activation = (dpt_config_activation)(o->activation - 1);

@@ -77,6 +77,10 @@
     X(DPT_CONFIG_PRECISION_TF32, "tf32") \
     X(DPT_CONFIG_PRECISION_BF16, "bf16") \
     X(DPT_CONFIG_PRECISION_FP16, "fp16")
+#define DPT_CONFIG_RECOMPUTE_LIST(X)     \
+    X(DPT_CONFIG_RECOMPUTE_AUTO, "auto") \
+    X(DPT_CONFIG_RECOMPUTE_NONE, "none") \
+    X(DPT_CONFIG_RECOMPUTE_NORM, "norm")
 #define DPT_CONFIG_COMM_THREAD_LIST(X)     \
     X(DPT_CONFIG_COMM_THREAD_AUTO, "auto") \
     X(DPT_CONFIG_COMM_THREAD_ON, "on")     \
@@ -117,6 +121,7 @@ typedef enum dpt_config_flip { DPT_CONFIG_FLIP_LIST(DPT_CONFIG_CHOICE_ENUM) } dp
 typedef enum dpt_config_padding { DPT_CONFIG_PADDING_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_padding;
 typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
+typedef enum dpt_config_recompute { DPT_CONFIG_RECOMPUTE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_recompute;
 typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
 typedef enum dpt_config_switch { DPT_CONFIG_SWITCH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_switch;
 typedef enum dpt_config_graph { DPT_CONFIG_GRAPH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_graph;
@@ -149,6 +154,8 @@ typedef struct dpt_config {
         double dropout;
         dpt_config_batch_norm batch_norm;
         int64_t width, depth;
+        int64_t modes;
+        double sigma;
         dpt_config_stem stem;
     } model;
     struct {
@@ -224,6 +231,7 @@ typedef struct dpt_config {
     } cuda;
     dpt_config_switch deterministic;
     dpt_config_precision precision;
+    dpt_config_recompute recompute;
     int64_t threads; /* per rank; 0: its share of the cores */
     int64_t profile; /* steps; 0: off */
     struct {

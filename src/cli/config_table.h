@@ -40,6 +40,8 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
     X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
     X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
+    X(model.modes, NULL, "[1, 65536]", "model.name:modes", "frequencies that a spectral convolution keeps, a dimension") \
+    X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
@@ -144,6 +146,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "choose the algorithms of library calls by rule instead of by timing, so that runs repeat bit by bit") \
     X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
       "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
+    X(recompute, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_RECOMPUTE_LIST), NULL, \
+      "outputs of batch norm are made again in the backward pass instead of kept: less memory, a little more time; " \
+      "auto: norm where a rank's activations take more than 1 GiB") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(bind, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_BIND_LIST), NULL, \
       "keep a rank's threads and memory near its GPU; off, and where the launcher has bound it: as it is") \

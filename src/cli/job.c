@@ -103,6 +103,10 @@ _Static_assert((int)DPT_CONFIG_PRECISION_TF32 == DPT_PRECISION_TF32 &&
                    (int)DPT_CONFIG_PRECISION_FP16 == DPT_PRECISION_FP16,
                "the words of the config stand in the order of dpt_precision");
 
+_Static_assert((int)DPT_CONFIG_RECOMPUTE_NONE == DPT_RECOMPUTE_NONE &&
+                   (int)DPT_CONFIG_RECOMPUTE_NORM == DPT_RECOMPUTE_NORM,
+               "the words of the config stand in the order of dpt_recompute");
+
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     const dpt_config *c = job->config;
     dpt_trainer_options_init(o);
@@ -121,6 +125,7 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     o->accumulate = (int)c->accumulate;
     o->seed = (uint64_t)c->seed;
     o->precision = (dpt_precision)c->precision;
+    o->recompute = (dpt_recompute)c->recompute;
     o->zero = (int)c->optimizer.zero;
     o->update_by_bucket = c->optimizer.by_bucket;
     o->bucket_bytes = (int64_t)(c->comm.bucket_mb * 1048576);
@@ -178,6 +183,8 @@ static dpt_status open_measures(dpt_job *job) {
     dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
                                 .count = (int)c->metrics.count,
                                 .classes = classes ? c->data.classes : 0,
+                                .ignores = c->loss.ignore.count > 0,
+                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
                                 .values = classes ? targets * c->data.classes : targets};
     DPT_TRY(dpt_measures_create(&about, &job->measures));
     job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
@@ -239,10 +246,11 @@ static dpt_augment_options augment_options(const dpt_config *c) {
 /* Crop and flips move pixels, and with them what a target says of places. */
 static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *augment) {
     const dpt_field *y = dpt_dataset_field(job->train, 1);
-    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0;
-    DPT_CHECK(!moves || y->ndim < 2, DPT_ERR_CONFIG,
-              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions",
-              augment->crop > 0 ? "crop" : "flip", dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
+    const char *what = augment->crop > 0 ? "crop" : "flip";
+    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0, places = y->ndim >= 2;
+    DPT_CHECK(!moves || !places, DPT_ERR_CONFIG,
+              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions", what,
+              dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
     return DPT_OK;
 }
 

@@ -50,6 +50,8 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
     o->batch_norm = (dpt_model_norm)c->model.batch_norm;
     o->width = c->model.width;
     o->depth = c->model.depth;
+    o->modes = c->model.modes;
+    o->sigma = c->model.sigma;
     o->stem = (dpt_model_stem)c->model.stem;
     return DPT_OK;
 }

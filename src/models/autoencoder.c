@@ -38,3 +38,36 @@ dpt_status dpt_model_autoencoder(dpt_graph *g, const dpt_model_options *o) {
     if (ndim > 2) x = dpt_reshape(x, ndim, dim);
     return dpt_model_finish(g, o, x);
 }
+
+enum { DEEPEST = 8 };
+
+static dpt_tensor *halve(const dpt_model_options *o, dpt_tensor *x, int i) {
+    char name[40];
+    snprintf(name, sizeof name, "encoder.conv%d", i + 1);
+    x = dpt_conv(x, o->width << i, 3, 1, ((dpt_conv_options){.stride = 2, .pad = 1}), name);
+    return dpt_model_activate(x, o->activation);
+}
+
+/* The last one, to the sample's channels, has no activation. */
+static dpt_tensor *twice(const dpt_model_options *o, dpt_tensor *x, int i) {
+    char name[40];
+    snprintf(name, sizeof name, "decoder.transpose%d", (int)o->depth - i);
+    int64_t width = i > 0 ? o->width << (i - 1) : o->in_dim[0];
+    x = dpt_conv_transpose(x, width, 2, 1, ((dpt_conv_options){.stride = 2}), name);
+    return i > 0 ? dpt_model_activate(x, o->activation) : x;
+}
+
+dpt_status dpt_model_conv_autoencoder(dpt_graph *g, const dpt_model_options *o) {
+    const char *model = "conv_autoencoder";
+    DPT_TRY(check(model, o));
+    DPT_CHECK(o->in_ndim >= 2 && o->in_ndim <= 4, DPT_ERR_CONFIG,
+              "model %s: samples have %d dimensions: wanted [channels, 1 to 3 sides]", model, o->in_ndim);
+    DPT_CHECK(o->depth >= 1 && o->depth <= DEEPEST && o->width >= 1, DPT_ERR_CONFIG,
+              "model %s: depth %lld (1 to %d), width %lld", model, (long long)o->depth, DEEPEST, (long long)o->width);
+    DPT_TRY(dpt_model_check_halving(model, o));
+    dpt_tensor *x = dpt_model_input(g, o);
+    for (int i = 0; i < (int)o->depth; i++) x = halve(o, x, i);
+    dpt_output(g, "code", x);
+    for (int i = (int)o->depth - 1; i >= 0; i--) x = twice(o, x, i);
+    return dpt_model_finish(g, o, x);
+}

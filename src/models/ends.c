@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "data/loader.h"
 #include "dptrain/ops.h"
 #include "graph/graph.h"
@@ -27,6 +28,29 @@ dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     else
         DPT_CHECK(!floats, DPT_ERR_CONFIG, "model %s: targets of a cross-entropy are u8, i32 or i64, not %s", model,
                   dpt_dtype_text(o->target_dtype));
+    return DPT_OK;
+}
+
+/* "100 x 75" */
+static const char *sizes_text(const int64_t *size, int n, char *text, size_t bytes) {
+    size_t length = 0;
+    for (int i = 0; i < n; i++) length = dpt_append(text, bytes, length, "%s%lld", i ? " x " : "", (long long)size[i]);
+    return text;
+}
+
+dpt_status dpt_model_check_halving(const char *model, const dpt_model_options *o) {
+    static const char *const sides[] = {"length", "height and width", "depth, height and width"};
+    int64_t multiple = (int64_t)1 << o->depth, padded[DPT_MAX_NDIM];
+    int n = o->in_ndim - 1;
+    bool fits = true;
+    char has[96], wanted[96];
+    for (int i = 0; i < n; i++) {
+        padded[i] = (o->in_dim[i + 1] + multiple - 1) / multiple * multiple;
+        fits &= padded[i] == o->in_dim[i + 1];
+    }
+    DPT_CHECK(fits, DPT_ERR_CONFIG, "model %s: samples are %s: %s must be %s of %lld: pad to %s", model,
+              sizes_text(o->in_dim + 1, n, has, sizeof has), sides[n - 1], n > 1 ? "multiples" : "a multiple",
+              (long long)multiple, sizes_text(padded, n, wanted, sizeof wanted));
     return DPT_OK;
 }
 

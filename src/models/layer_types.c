@@ -137,6 +137,21 @@ static dpt_tensor *batch_norm(const dpt_layer_call *c) {
     return dpt_batch_norm_at(PLACE, c->from[0], o, c->name);
 }
 
+static dpt_tensor *layer_norm(const dpt_layer_call *c) {
+    return dpt_layer_norm_at(PLACE, c->from[0], (int)integer(c, "dims"), number(c, "eps"), c->name);
+}
+static dpt_tensor *rms_norm(const dpt_layer_call *c) {
+    return dpt_rms_norm_at(PLACE, c->from[0], (int)integer(c, "dims"), number(c, "eps"), c->name);
+}
+static dpt_tensor *group_norm(const dpt_layer_call *c) {
+    return dpt_group_norm_at(PLACE, c->from[0], integer(c, "groups"), number(c, "eps"), c->name);
+}
+
+static dpt_tensor *power(const dpt_layer_call *c) { return dpt_power_at(PLACE, c->from[0], number(c, "exponent")); }
+static dpt_tensor *clamp(const dpt_layer_call *c) {
+    return dpt_clamp_at(PLACE, c->from[0], number(c, "low"), number(c, "high"));
+}
+
 static dpt_tensor *dropout(const dpt_layer_call *c) {
     return dpt_dropout_at(PLACE, c->from[0], number(c, "probability"), c->name);
 }
@@ -166,6 +181,15 @@ UNARY(gelu)
 UNARY(sqrt)
 UNARY(softmax)
 UNARY(flatten)
+UNARY(log_softmax)
+UNARY(sigmoid)
+UNARY(silu)
+UNARY(softplus)
+UNARY(exp)
+UNARY(ln)
+UNARY(sin)
+UNARY(cos)
+UNARY(abs)
 UNARY(global_avg_pool)
 FOLD(add)
 FOLD(sub)
@@ -208,13 +232,31 @@ const dpt_layer_type dpt_layer_types[] = {
       {"mode", DPT_OPTION_WORD, false, 0, 0, 2, "nearest|linear|linear_corners", false}}},
     {"batch_norm", "normalised by the batch's statistics, those of all ranks with sync", batch_norm, 1, 1, false,
      {NUMBER("eps", 1e-5, 0, 1), NUMBER("momentum", 0.1, 0, 1), FLAG("sync", 0)}},
+    {"layer_norm", "normalised over the last `dims` dimensions of each sample", layer_norm, 1, 1, false,
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+    {"rms_norm", "divided by the root of the mean square over the last `dims` dimensions", rms_norm, 1, 1, false,
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+    {"group_norm", "normalised over each of `groups` groups of channels and their positions", group_norm, 1, 1, false,
+     {NEEDED("groups", DPT_OPTION_INT, 1, MOST), NUMBER("eps", 1e-5, 0, 1)}},
     {"dropout", "zero with this probability in training", dropout, 1, 1, false,
      {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
     PLAIN(relu, "max(x, 0)"),
     {"leaky_relu", "x, slope times x below 0", leaky_relu, 1, 1, false, {NUMBER("slope", 0.01, 0, MOST)}},
     PLAIN(tanh, "hyperbolic tangent"),
     PLAIN(gelu, "x times the normal distribution's Phi(x)"),
+    PLAIN(sigmoid, "1 / (1 + exp(-x))"),
+    PLAIN(silu, "x times sigmoid(x)"),
+    PLAIN(softplus, "log(1 + exp(x))"),
+    PLAIN(exp, "e to the x"),
+    PLAIN(ln, "natural logarithm"),
+    PLAIN(sin, "sine"),
+    PLAIN(cos, "cosine"),
+    PLAIN(abs, "absolute value"),
     PLAIN(sqrt, "square root"),
+    {"power", "x to the given power", power, 1, 1, false, {NEEDED("exponent", DPT_OPTION_NUMBER, -MOST, MOST)}},
+    {"clamp", "kept between low and high", clamp, 1, 1, false,
+     {NEEDED("low", DPT_OPTION_NUMBER, -MOST, MOST), NEEDED("high", DPT_OPTION_NUMBER, -MOST, MOST)}},
+    PLAIN(log_softmax, "logarithm of softmax"),
     PLAIN(softmax, "exp(x) over its sum along the last dimension"),
     PLAIN(flatten, "all dimensions of a sample in one"),
     SEVERAL(add, "sum", DPT_LAYER_ANY),

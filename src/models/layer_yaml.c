@@ -19,7 +19,8 @@ typedef struct reader {
     yaml_document_t document;
     dpt_layers *layers;
     int64_t turn[DEEPEST]; /* of the repeats around the item at hand, from 1 */
-    int depth;
+    int depth;             /* of repeats */
+    int nesting;           /* of blocks */
 } reader;
 
 static dpt_status at(const reader *r, const yaml_node_t *node, dpt_status status) {
@@ -279,14 +280,17 @@ static dpt_status read_item(reader *r, const yaml_node_t *map) {
     double turns = 1;
     if (repeat) DPT_TRY(at(r, repeat, parse_integer("repeat", repeat, 1, MOST_LAYERS, &turns)));
     if (!repeat && !list) return read_layer(r, map);
-    if (r->depth == DEEPEST) return at(r, map, dpt_error(DPT_ERR_CONFIG, "blocks more than %d deep", DEEPEST));
+    if (r->depth == DEEPEST || r->nesting == DEEPEST)
+        return at(r, map, dpt_error(DPT_ERR_CONFIG, "blocks more than %d deep", DEEPEST));
     int level = r->depth;
     r->depth += repeat != NULL;
+    r->nesting += list != NULL;
     for (int64_t i = 1; i <= (int64_t)turns; i++) {
         if (repeat) r->turn[level] = i;
         DPT_TRY(read_block(r, map, list));
     }
     r->depth = level;
+    r->nesting -= list != NULL;
     return DPT_OK;
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "dptrain/ops.h"
 #include "models/ends.h"
 
@@ -39,29 +38,6 @@ static dpt_tensor *up(const dpt_model_options *o, dpt_tensor *x, dpt_tensor *ski
     return two_convs(o, x, width, block);
 }
 
-/* "100 x 75" */
-static const char *sizes_text(const int64_t *size, int n, char *text, size_t bytes) {
-    size_t length = 0;
-    for (int i = 0; i < n; i++) length = dpt_append(text, bytes, length, "%s%lld", i ? " x " : "", (long long)size[i]);
-    return text;
-}
-
-static dpt_status check_sizes(const char *model, const dpt_model_options *o) {
-    static const char *const sides[] = {"height and width", "depth, height and width"};
-    int64_t multiple = (int64_t)1 << o->depth, padded[DPT_MAX_NDIM];
-    int n = o->in_ndim - 1;
-    bool fits = true;
-    char has[96], wanted[96];
-    for (int i = 0; i < n; i++) {
-        padded[i] = (o->in_dim[i + 1] + multiple - 1) / multiple * multiple;
-        fits &= padded[i] == o->in_dim[i + 1];
-    }
-    DPT_CHECK(fits, DPT_ERR_CONFIG, "model %s: samples are %s: %s must be multiples of %lld: pad to %s", model,
-              sizes_text(o->in_dim + 1, n, has, sizeof has), sides[n - 2], (long long)multiple,
-              sizes_text(padded, n, wanted, sizeof wanted));
-    return DPT_OK;
-}
-
 static dpt_status check(const char *model, int spatial, const dpt_model_options *o) {
     DPT_TRY(dpt_model_check(model, o));
     DPT_CHECK(o->in_ndim == spatial + 1, DPT_ERR_CONFIG,
@@ -69,7 +45,7 @@ static dpt_status check(const char *model, int spatial, const dpt_model_options 
               spatial + 1, spatial == 3 ? "depth, " : "");
     DPT_CHECK(o->depth >= 1 && o->depth <= DEEPEST && o->width >= 1, DPT_ERR_CONFIG,
               "model %s: depth %lld (1 to %d), width %lld", model, (long long)o->depth, DEEPEST, (long long)o->width);
-    return check_sizes(model, o);
+    return dpt_model_check_halving(model, o);
 }
 
 static dpt_status build(const char *model, int spatial, dpt_graph *g, const dpt_model_options *o) {

@@ -19,7 +19,9 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(BATCH_NORM, "batch_norm") \
     X(WIDTH, "width")           \
     X(DEPTH, "depth")           \
-    X(STEM, "stem")
+    X(STEM, "stem")             \
+    X(SIGMA, "sigma")           \
+    X(MODES, "modes")
 
 #define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
 enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
@@ -74,7 +76,9 @@ typedef struct dpt_model_options {
     double dropout;            /* probability, after hidden layers that are fully connected; 0: none */
     dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
     int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
+    int64_t modes;             /* Fourier neural operators: frequencies kept a dimension */
     dpt_model_stem stem;       /* residual nets */
+    double sigma;              /* fourier: of the frequencies */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -99,7 +103,7 @@ bool dpt_model_takes(const dpt_model *model, const char *key);
 // clang-format off
 #define DPT_MODEL_BUILDERS(X)                                                                                      \
     X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
-    X(autoencoder) X(cosmo) X(cosmoflow)
+    X(autoencoder) X(conv_autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno)
 // clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)

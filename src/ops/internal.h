@@ -34,6 +34,8 @@ dpt_status dpt_loss_scale_declare(dpt_graph *g);
 /* NULL: the graph has none. */
 dpt_tensor *dpt_loss_scale_value(const dpt_graph *g);
 dpt_tensor *dpt_loss_scale_steps(const dpt_graph *g);
+/* norm_closed.c: batch norm of f64 values, in closed operations. name is not empty. */
+dpt_tensor *dpt_batch_norm_closed_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_options options, const char *name);
 /* shape.c */
 dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* reorder.c: the same values in another layout. */

@@ -11,7 +11,7 @@
 #include "ops/declare.h"
 #include "ops/internal.h"
 
-enum { LANES = 8, BLOCK = 4096, GRAIN = 16384 };
+enum { LANES = 32, BLOCK = 4096, GRAIN = 16384 };
 enum { GUARD_FACTOR, GUARD_OK, GUARD_NORM, GUARD_LOSS, GUARD_VALUES };
 
 /* ---- shapes ---- */
@@ -135,19 +135,19 @@ typedef struct square_stretch {
     double *partial; /* a block each */
 } square_stretch;
 
-#define SQUARE_BLOCKS(suffix, type)                                                                  \
-    DPT_MULTIVERSION static void square_blocks_##suffix(void *context, int64_t begin, int64_t end) { \
-        const square_stretch *s = context;                                                           \
-        for (int64_t b = begin; b < end; b++) {                                                      \
-            const type *restrict g = (const type *)s->g + b * BLOCK;                                 \
-            int64_t n = s->count - b * BLOCK < BLOCK ? s->count - b * BLOCK : BLOCK, i = 0;          \
-            double lane[LANES] = {0};                                                                \
-            for (; i + LANES <= n; i += LANES)                                                       \
-                for (int l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l];      \
-            for (int l = 0; i < n; i++, l++) lane[l] += (double)g[i] * (double)g[i];                 \
-            s->partial[b] = 0;                                                                       \
-            for (int l = 0; l < LANES; l++) s->partial[b] += lane[l];                                \
-        }                                                                                            \
+#define SQUARE_BLOCKS(suffix, type)                                                                                 \
+    DPT_MULTIVERSION static void square_blocks_##suffix(void *context, int64_t begin, int64_t end) {                \
+        const square_stretch *s = context;                                                                          \
+        for (int64_t b = begin; b < end; b++) {                                                                     \
+            const type *restrict g = (const type *)s->g + b * BLOCK;                                                \
+            int64_t n = s->count - b * BLOCK < BLOCK ? s->count - b * BLOCK : BLOCK, i = 0;                         \
+            double lane[LANES] = {0};                                                                               \
+            for (; i + LANES <= n; i += LANES)                                                                      \
+                _Pragma("omp simd") for (int l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l]; \
+            for (int l = 0; i < n; i++, l++) lane[l] += (double)g[i] * (double)g[i];                                \
+            s->partial[b] = 0;                                                                                      \
+            for (int l = 0; l < LANES; l++) s->partial[b] += lane[l];                                               \
+        }                                                                                                           \
     }
 SQUARE_BLOCKS(f32, float)
 SQUARE_BLOCKS(f64, double)

@@ -76,6 +76,7 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                              .seed = o->seed,
                              .length = o->length,
                              .precision = o->precision,
+                             .recompute = o->recompute,
                              .update = dpt_trainer_update_rule(o)};
     memcpy(p.capacity, t->capacity, sizeof p.capacity);
     return p;
@@ -245,6 +246,7 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, o->update_by_bucket);
     dpt_digest_i64(&d, o->length);
     dpt_digest_i64(&d, o->precision);
+    dpt_digest_i64(&d, o->recompute);
     dpt_digest_i64(&d, (int64_t)o->seed);
     const double numbers[] = {o->lr,           o->momentum,  o->beta1, o->beta2,        o->eps,
                               o->weight_decay, o->clip_norm, o->trust, o->average_decay};

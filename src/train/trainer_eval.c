@@ -226,6 +226,9 @@ static dpt_status merge_group(dpt_trainer *t, int group) {
                  fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);
     DPT_TRY_GOTO(pool(&t->ctx->control, weight, values, values + n, n, sums), fail);
+    weight = sums[0];
+    DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.weight].offset, &weight, sizeof weight, NULL),
+                 fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.mean].offset, values, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.variance].offset, values + n, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);

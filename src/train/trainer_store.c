@@ -141,11 +141,18 @@ dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config
     return status;
 }
 
-static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, dpt_device *d,
-                           char *to) {
+/* Whether a state is this rank's share of what a file holds the sum of: the values seen by pooled statistics. */
+static bool is_share(const dpt_state_info *s) {
+    return s->kind == DPT_STATE_LOCAL && s->merge_group >= 0 && s->merge_role == 2;
+}
+
+/* shares: of how many ranks this one's is a part; 1: the value as it is. */
+static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, int shares,
+                           dpt_device *d, char *to) {
     void *values = dpt_alloc(bytes);
     DPT_CHECK_ALLOC(values);
     dpt_status status = dpt_params_file_read(file, wanted, values);
+    if (status == DPT_OK && shares > 1) *(double *)values /= shares;
     if (status == DPT_OK) status = d->ops->copy_in(d, to, values, bytes, NULL);
     if (status == DPT_OK) status = d->ops->stream_sync(d, NULL);
     dpt_free(values);
@@ -161,15 +168,17 @@ static dpt_status load_local(dpt_trainer *t, const char *path) {
     DPT_TRY(dpt_params_file_open(path, &file));
     for (int64_t i = 0; i < g->n_param; i++) {
         describe(g->param[i].name, DPT_PARAMS_PARAMETER, g->param[i].tensor, &e);
-        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.param[i].bytes, d, t->arenas.param + t->plan.param[i].offset),
-                     fail);
+        DPT_TRY_GOTO(
+            read_one(file, &e, (size_t)t->plan.param[i].bytes, 1, d, t->arenas.param + t->plan.param[i].offset), fail);
     }
     for (int64_t i = 0; i < g->n_state; i++) {
         describe(g->state[i].name, DPT_PARAMS_STATE, g->state[i].tensor, &e);
         bool scale = g->state[i].tensor == dpt_loss_scale_value(g) || g->state[i].tensor == dpt_loss_scale_steps(g);
         if (scale && dpt_params_file_find(file, e.name) == NULL) continue; /* saved in another precision */
-        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.state[i].bytes, d, t->arenas.state + t->plan.state[i].offset),
-                     fail);
+        const int shares = is_share(&g->state[i]) ? t->ctx->control.world : 1;
+        DPT_TRY_GOTO(
+            read_one(file, &e, (size_t)t->plan.state[i].bytes, shares, d, t->arenas.state + t->plan.state[i].offset),
+            fail);
     }
     status = dpt_trainer_start_averages(t);
 fail:

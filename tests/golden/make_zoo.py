@@ -151,6 +151,18 @@ def autoencoder(inputs, widths):
     return Net(layers + [(None, nn.Unflatten(1, shape))])
 
 
+def conv_autoencoder(channels, width, depth):
+    layers, i = [], channels
+    for k in range(depth):
+        layers += [(f"encoder.conv{k + 1}", nn.Conv2d(i, width << k, 3, 2, 1)), (None, nn.ReLU())]
+        i = width << k
+    for k in range(depth):
+        o = width << (depth - 2 - k) if k + 1 < depth else channels
+        layers += [(f"decoder.transpose{k + 1}", nn.ConvTranspose2d(i, o, 2, 2)), (None, nn.ReLU())]
+        i = o
+    return Net(layers[:-1])
+
+
 def cosmo(size, width, depth):
     layers, i = [], 4
     for k in range(depth):
@@ -240,6 +252,7 @@ ROWS = OrderedDict(
     vgg16=(lambda: vgg((2, 2, 3, 3, 3), 0, 16, 10), (3, 32, 32), 10),
     resmlp=(lambda: ResMLP(6, 8, 2, 3), (6,), 0),
     autoencoder=(lambda: autoencoder((1, 4, 4), (8, 3)), (1, 4, 4), 0),
+    conv_autoencoder=(lambda: conv_autoencoder(1, 4, 2), (1, 8, 4), 0),
     cosmo=(lambda: cosmo(8, 4, 2), (4, 8, 8, 8), 0),
     cosmoflow=(lambda: cosmo(16, 2, 4), (4, 16, 16, 16), 0),
     unet=(lambda: UNet(2, 3, 4, 2, 3, True), (3, 16, 8), 3),
