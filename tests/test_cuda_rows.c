@@ -177,7 +177,7 @@ static void very_long_rows(void) {
 static void positions_of(int64_t n, int64_t inner, dpt_dtype dtype) {
     const int64_t dim[] = {CAPACITY, n, inner}, per_row[] = {CAPACITY, inner};
     dpt_operand x = drawn(dtype, VALID, 3, dim, 3, 4), last = array_of(dtype, 3, dim);
-    dpt_operand g = drawn(DPT_F32, VALID, 2, per_row, 4, 1), w = drawn(DPT_F32, CAPACITY, 1, &n, 5, 1);
+    dpt_operand g = drawn(DPT_F32, VALID, 2, per_row, 4, 1), w = array_of(DPT_F32, 1, &n);
     w.axis = -1, w.row_count = n;
     dpt_operand target = kernel_operand(dpt_alloc((size_t)(CAPACITY * inner) * 4), DPT_I32, true, 2, per_row);
     for (int64_t i = 0; i < CAPACITY * inner; i++)
