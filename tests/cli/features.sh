@@ -104,6 +104,9 @@ refused 64 'augment.padding does nothing without augment.crop$' "${job[@]}" augm
 refused 64 'augment.saturation needs three channels.*"x" have 1' "${job[@]}" augment.saturation=0.5
 refused 64 'augment.cutout=7: images have 6 x 6 pixels' "${job[@]}" augment.cutout=7
 refused 64 'reflection needs less than the image.s 6 x 6 pixels' "${job[@]}" augment.crop=6 augment.padding=reflect
+refused 64 'augment.flip moves the pixels of /train/x, but not those of its targets' data.files=data.h5 \
+    model=autoencoder loss=mse steps=2 run.dir=run augment.flip=horizontal
+refused 64 'without loss.class_weights and loss.ignore' "${job[@]}" mixup.alpha=0.2 loss.ignore=3
 refused 64 'mixup.alpha.* 0.* not in \(0, 1000\]' "${job[@]}" mixup.alpha=0
 refused 64 'no metric "acuracy": did you mean "accuracy"\?' "${job[@]}" metrics=acuracy
 refused 64 'metric "r2" is for numbers: this loss has classes' "${job[@]}" metrics=r2
