@@ -6,7 +6,8 @@
 #include "cuda/layouts.h"
 #include "cuda/map.cuh"
 
-/* ---- relu: y = max(x, 0), NaN where x is; relu_grad: g where y > 0, else 0 ---- */
+/* ---- relu: y = x, slope x where x < 0, NaN where x is; relu_grad: g where y > 0, else slope g. Slope 0 is the plain
+ * ReLU, by itself: 0 x would be NaN for an infinite x ---- */
 
 struct positive {
     template <typename W>
@@ -22,9 +23,31 @@ struct where_positive {
     }
 };
 
-static dpt_status relu_run(dpt_call *call, dpt_stream *stream) { return dpt_map_run(call, stream, positive()); }
+struct leaky {
+    double slope;
+    template <typename W>
+    __device__ __forceinline__ W operator()(W v) const {
+        return v < 0 ? (W)slope * v : v;
+    }
+};
+
+struct where_positive_leaky {
+    double slope;
+    template <typename W>
+    __device__ __forceinline__ W operator()(W g, W y) const {
+        return y > 0 ? g : (W)slope * g;
+    }
+};
+
+static dpt_status relu_run(dpt_call *call, dpt_stream *stream) {
+    const double slope = call->attr.relu.slope;
+    return slope != 0 ? dpt_map_run(call, stream, leaky{slope}) : dpt_map_run(call, stream, positive());
+}
 
 static dpt_status relu_grad_run(dpt_call *call, dpt_stream *stream) {
+    const where_positive_leaky any = {call->attr.relu.slope};
+    if (any.slope != 0)
+        DPT_FOR_FLOAT(call->out[0].dtype, T, return (dpt_spread_launch<T, 2>(call, stream, any)));
     DPT_FOR_FLOAT(call->out[0].dtype, T, return (dpt_spread_launch<T, 2>(call, stream, where_positive())));
     return DPT_OK;
 }

@@ -2,9 +2,9 @@
  *
  * cuDNN makes them where it is there (dnn.h), im2col.h else, and f64 always. x and y stand in either layout; cuDNN
  * wants all operands in one, so of two that differ the canonical one gets a copy in the workspace, as the weights do
- * for channels-last, once a run. Bias and ReLU are part of cuDNN's plan where it has one that keeps NaN, else a pass
- * over y; the bias gradient is always our own sum. Invariants: a weight gradient sees zeros in the padded rows; sums
- * are made in an order that depends on shapes alone. */
+ * for channels-last, once a run. Bias and ReLU, plain or leaky, are part of cuDNN's plan where it has one that keeps
+ * NaN, else a pass over y; the bias gradient is always our own sum. Invariants: a weight gradient sees zeros in the
+ * padded rows; sums are made in an order that depends on shapes alone. */
 #include "cuda/dnn.h"
 #include "cuda/im2col.h"
 #include "cuda/layouts.h"
@@ -57,8 +57,9 @@ static bool is_flat(const dpt_conv_sizes &s, int array) {
 
 /* N elements a thread. The channel of element i of a row is i / inner % channels. */
 template <typename T, int N>
-__global__ void __launch_bounds__(THREADS) finish_kernel(T *y, const T *bias, bool relu, uint32_t row, uint32_t inner,
-                                                         uint32_t channels, dpt_stretch rows, const dpt_block *block) {
+__global__ void __launch_bounds__(THREADS)
+    finish_kernel(T *y, const T *bias, bool relu, dpt_wide<T> slope, uint32_t row, uint32_t inner, uint32_t channels,
+                  dpt_stretch rows, const dpt_block *block) {
     const uint32_t items = dpt_stretch_items(rows, block, row / N);
     for (uint32_t item = dpt_first_item(); item < items; item += dpt_item_step()) {
         dpt_elements<T, N> v = ((dpt_elements<T, N> *)y)[item];
@@ -69,7 +70,8 @@ __global__ void __launch_bounds__(THREADS) finish_kernel(T *y, const T *bias, bo
         for (int k = 0; k < N; k++) {
             dpt_wide<T> sum = dpt_load(v.v[k]);
             if (bias) sum += dpt_load(bias[c]);
-            v.v[k] = dpt_store<T>(relu && sum < 0 ? (dpt_wide<T>)0 : sum);
+            if (relu && sum < 0) sum = slope != 0 ? slope * sum : (dpt_wide<T>)0; /* 0 times infinity is NaN */
+            v.v[k] = dpt_store<T>(sum);
             if (++place < inner) continue;
             place = 0;
             c = c + 1 < channels ? c + 1 : 0;
@@ -83,6 +85,7 @@ static dpt_status finish(const dpt_call *call, const conv_plan *p, dpt_stream *s
     constexpr int N = dpt_pack<T>::N;
     const dpt_operand *y = &call->out[0];
     const int64_t row = y->count / y->dim[0], plane = row / y->dim[1];
+    const dpt_wide<T> slope = (dpt_wide<T>)call->attr.conv.slope;
     const bool relu = call->attr.conv.act == DPT_ACT_RELU, packed = row % N == 0;
     const T *bias = call->attr.conv.bias ? (const T *)call->in[2].data : NULL;
     const uint32_t inner = is_last(y) && !is_flat(p->sizes, ARRAY_Y) ? 1 : (uint32_t)plane;
@@ -90,9 +93,9 @@ static dpt_status finish(const dpt_call *call, const conv_plan *p, dpt_stream *s
         T *at = (T *)y->data + rows.first * row;
         if (packed)
             return DPT_LAUNCH((finish_kernel<T, N>), dpt_blocks_for(call, items, THREADS), THREADS, 0, stream, at, bias,
-                              relu, (uint32_t)row, inner, (uint32_t)y->dim[1], rows, call->block);
+                              relu, slope, (uint32_t)row, inner, (uint32_t)y->dim[1], rows, call->block);
         return DPT_LAUNCH((finish_kernel<T, 1>), dpt_blocks_for(call, items, THREADS), THREADS, 0, stream, at, bias,
-                          relu, (uint32_t)row, inner, (uint32_t)y->dim[1], rows, call->block);
+                          relu, slope, (uint32_t)row, inner, (uint32_t)y->dim[1], rows, call->block);
     });
 }
 
@@ -265,11 +268,13 @@ static dpt_status ask(const dpt_call *call, conv_plan *p, bool last, size_t *scr
     c.channels_last = last;
     c.bias = bias;
     c.relu = relu;
+    c.slope = relu ? a->slope : 0;
     p->last = last;
     DPT_TRY(dpt_dnn_conv_prepare(call, &c, &p->dnn, scratch));
     p->fused = p->dnn != NULL;
     if (p->dnn == NULL && (bias || relu)) {
         c.bias = c.relu = false;
+        c.slope = 0;
         DPT_TRY(dpt_dnn_conv_prepare(call, &c, &p->dnn, scratch));
     }
     if (p->dnn == NULL && c.out != c.in) {

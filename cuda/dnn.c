@@ -254,10 +254,13 @@ static dpt_status convolution(graph *g, descriptor x, descriptor w, descriptor y
 static dpt_status pointwise(graph *g, cudnnPointwiseMode_t mode, descriptor x, descriptor b, descriptor y,
                             descriptor *operation) {
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    const double slope = g->conv->slope;
+    const bool leaky = mode == CUDNN_POINTWISE_RELU_FWD && slope != 0;
     descriptor what;
-    DPT_TRY(DESCRIBE(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &what,
-                     {CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode},
-                     {CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute}));
+    const attribute ways[] = {{CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode},
+                              {CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute},
+                              {CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, 1, &slope}};
+    DPT_TRY(describe(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, ways, leaky ? 3 : 2, &what));
     const attribute list[] = {{CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &what},
                               {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x},
                               {CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y},
@@ -584,7 +587,7 @@ static bool same(const dpt_dnn_plan *p, const dpt_dnn_plan *wanted) {
     const dpt_dnn_conv *a = &p->conv, *b = &wanted->conv;
     return p->device == wanted->device && p->tf32 == wanted->tf32 && p->deterministic == wanted->deterministic &&
            a->kind == b->kind && a->spatial == b->spatial && a->in == b->in && a->out == b->out &&
-           a->channels_last == b->channels_last && a->bias == b->bias && a->relu == b->relu &&
+           a->channels_last == b->channels_last && a->bias == b->bias && a->relu == b->relu && a->slope == b->slope &&
            same_sizes(&a->sizes, &b->sizes);
 }
 

@@ -22,7 +22,8 @@ typedef struct dpt_dnn_conv {
     int spatial;
     dpt_dtype in, out; /* of both operands and of the result, which may be f32 where the operands have 16 bits */
     bool channels_last;
-    bool bias, relu; /* y = conv + b [O], of type `in`; y = max(y, 0), NaN where y is. Forward only. */
+    bool bias, relu; /* y = conv + b [O], of type `in`; y = slope y where y < 0, NaN where y is. Forward only. */
+    double slope;    /* 0 without relu */
 } dpt_dnn_conv;
 
 typedef struct dpt_dnn_plan dpt_dnn_plan;

@@ -19,36 +19,47 @@ namespace {
 
 struct no_act {
     template <typename W>
-    static __device__ W of(W v) {
+    __device__ W of(W v) const {
         return v;
     }
 };
 struct relu_act {
     template <typename W>
-    static __device__ W of(W v) {
+    __device__ W of(W v) const {
         return v < 0 ? 0 : v; /* NaN stays */
     }
     /* g is the gradient; y the output (relu, tanh) or the argument (gelu) */
     template <typename W>
-    static __device__ W slope(W g, W y) {
+    __device__ W slope(W g, W y) const {
         return y > 0 ? g : 0;
     }
 };
-struct tanh_act {
-    static __device__ float of(float v) { return tanhf(v); }
-    static __device__ double of(double v) { return tanh(v); }
+struct leaky_act {
+    double factor; /* where the argument is negative */
     template <typename W>
-    static __device__ W slope(W g, W y) {
+    __device__ W of(W v) const {
+        return v < 0 ? (W)factor * v : v;
+    }
+    template <typename W>
+    __device__ W slope(W g, W y) const {
+        return y > 0 ? g : (W)factor * g;
+    }
+};
+struct tanh_act {
+    __device__ float of(float v) const { return tanhf(v); }
+    __device__ double of(double v) const { return tanh(v); }
+    template <typename W>
+    __device__ W slope(W g, W y) const {
         return g - g * (y * y);
     }
 };
 struct gelu_act {
     template <typename W>
-    static __device__ W of(W v) {
+    __device__ W of(W v) const {
         return v * dpt_normal(v);
     }
     template <typename W>
-    static __device__ W slope(W g, W z) {
+    __device__ W slope(W g, W z) const {
         return g * (dpt_normal(z) + z * dpt_normal_density(z));
     }
 };
@@ -65,7 +76,7 @@ extent extent_of(const dpt_call *call, const dpt_operand *o) { return {call->blo
 
 /* y[i] = act(z[i]); y may be z. Two packs a thread and turn, loaded before they are used. */
 template <typename T, typename Act>
-__global__ void __launch_bounds__(THREADS) act_kernel(extent valid, const T *z, T *y) {
+__global__ void __launch_bounds__(THREADS) act_kernel(extent valid, Act act, const T *z, T *y) {
     typedef dpt_pack<T> pack;
     const int64_t count = valid.count(), packs = count / pack::N;
     const int64_t first = (int64_t)blockIdx.x * THREADS + threadIdx.x, step = (int64_t)gridDim.x * THREADS;
@@ -74,31 +85,31 @@ __global__ void __launch_bounds__(THREADS) act_kernel(extent valid, const T *z, 
         pack v = ((const pack *)z)[i], w = ((const pack *)z)[second ? i + step : i];
 #pragma unroll
         for (int j = 0; j < pack::N; j++) {
-            v.v[j] = dpt_store<T>(Act::of(dpt_load(v.v[j])));
-            w.v[j] = dpt_store<T>(Act::of(dpt_load(w.v[j])));
+            v.v[j] = dpt_store<T>(act.of(dpt_load(v.v[j])));
+            w.v[j] = dpt_store<T>(act.of(dpt_load(w.v[j])));
         }
         ((pack *)y)[i] = v;
         if (second) ((pack *)y)[i + step] = w;
     }
     const int64_t tail = packs * pack::N + first;
-    if (tail < count) y[tail] = dpt_store<T>(Act::of(dpt_load(z[tail])));
+    if (tail < count) y[tail] = dpt_store<T>(act.of(dpt_load(z[tail])));
 }
 
 /* z[i,j] = c[i,j] + b[j], kept where z is not NULL, and y = act(z): where the product took no bias. z or y may be c. */
 template <typename T, typename Act>
 __global__ void __launch_bounds__(THREADS)
-    bias_act_kernel(extent valid, const T *c, const T *b, int64_t n, T *z, T *y) {
+    bias_act_kernel(extent valid, Act act, const T *c, const T *b, int64_t n, T *z, T *y) {
     const int64_t count = valid.count(), step = (int64_t)gridDim.x * THREADS;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += step) {
         const T sum = dpt_store<T>(dpt_load(c[i]) + dpt_load(b[i % n]));
         if (z) z[i] = sum;
-        y[i] = dpt_store<T>(Act::of(dpt_load(sum)));
+        y[i] = dpt_store<T>(act.of(dpt_load(sum)));
     }
 }
 
 /* dx[i] = slope(dx[i], y[i]), in place; as above. */
 template <typename T, typename Act>
-__global__ void __launch_bounds__(THREADS) slope_kernel(extent valid, const T *y, T *dx) {
+__global__ void __launch_bounds__(THREADS) slope_kernel(extent valid, Act act, const T *y, T *dx) {
     typedef dpt_pack<T> pack;
     const int64_t count = valid.count(), packs = count / pack::N;
     const int64_t first = (int64_t)blockIdx.x * THREADS + threadIdx.x, step = (int64_t)gridDim.x * THREADS;
@@ -111,37 +122,35 @@ __global__ void __launch_bounds__(THREADS) slope_kernel(extent valid, const T *y
         for (int k = 0; k < 2; k++)
 #pragma unroll
             for (int j = 0; j < pack::N; j++)
-                g[k].v[j] = dpt_store<T>(Act::slope(dpt_load(g[k].v[j]), dpt_load(w[k].v[j])));
+                g[k].v[j] = dpt_store<T>(act.slope(dpt_load(g[k].v[j]), dpt_load(w[k].v[j])));
         ((pack *)dx)[i] = g[0];
         if (second) ((pack *)dx)[i + step] = g[1];
     }
     const int64_t tail = packs * pack::N + first;
-    if (tail < count) dx[tail] = dpt_store<T>(Act::slope(dpt_load(dx[tail]), dpt_load(y[tail])));
+    if (tail < count) dx[tail] = dpt_store<T>(act.slope(dpt_load(dx[tail]), dpt_load(y[tail])));
 }
 
 }  // namespace
 
-/* Runs the statement with Act bound to the struct of an activation other than none. */
-#define FOR_ACT(act, Act, ...)                                            \
-    do {                                                                  \
-        switch (act) {                                                    \
-            case DPT_ACT_RELU: {                                          \
-                typedef relu_act Act;                                     \
-                __VA_ARGS__;                                              \
-                break;                                                    \
-            }                                                             \
-            case DPT_ACT_GELU: {                                          \
-                typedef gelu_act Act;                                     \
-                __VA_ARGS__;                                              \
-                break;                                                    \
-            }                                                             \
-            case DPT_ACT_TANH: {                                          \
-                typedef tanh_act Act;                                     \
-                __VA_ARGS__;                                              \
-                break;                                                    \
-            }                                                             \
-            default: return dpt_error(DPT_ERR_INTERNAL, "no activation"); \
-        }                                                                 \
+/* Runs the statement with Act bound to the struct of an activation other than none, and act to one of it. */
+#define FOR_ACT_CASE(type, value, ...) \
+    {                                  \
+        typedef type Act;              \
+        const Act act = value;         \
+        __VA_ARGS__;                   \
+        break;                         \
+    }
+#define FOR_ACT(attr_, ...)                                                        \
+    do {                                                                           \
+        switch ((attr_).act) {                                                     \
+            case DPT_ACT_RELU:                                                     \
+                if ((attr_).slope != 0)                                            \
+                    FOR_ACT_CASE(leaky_act, leaky_act{(attr_).slope}, __VA_ARGS__) \
+                FOR_ACT_CASE(relu_act, relu_act(), __VA_ARGS__)                    \
+            case DPT_ACT_GELU: FOR_ACT_CASE(gelu_act, gelu_act(), __VA_ARGS__)     \
+            case DPT_ACT_TANH: FOR_ACT_CASE(tanh_act, tanh_act(), __VA_ARGS__)     \
+            default: return dpt_error(DPT_ERR_INTERNAL, "no activation");          \
+        }                                                                          \
     } while (0)
 
 /* Blocks for a kernel that moves an operand 16 bytes at a time. */
@@ -164,7 +173,7 @@ static dpt_status linear_prepare(dpt_call *call) {
     DPT_CHECK(!call->attr.matmul.bias || call->in[2].dtype == d.out, DPT_ERR_SHAPE, "the bias is %s, the result %s",
               dpt_dtype_text(call->in[2].dtype), dpt_dtype_text(d.out));
     if (call->attr.matmul.bias) d.with |= DPT_PRODUCT_BIAS;
-    if (call->attr.matmul.act == DPT_ACT_RELU) d.with |= DPT_PRODUCT_RELU;
+    if (call->attr.matmul.act == DPT_ACT_RELU && call->attr.matmul.slope == 0) d.with |= DPT_PRODUCT_RELU;
     return dpt_cuda_product_prepare(call, &d);
 }
 
@@ -181,9 +190,8 @@ static dpt_status linear_bind(dpt_call *call) {
 template <typename T>
 static dpt_status run_act(const dpt_call *call, dpt_stream *stream) {
     const dpt_operand *y = &call->out[0];
-    FOR_ACT(call->attr.matmul.act, Act,
-            return DPT_LAUNCH((act_kernel<T, Act>), blocks_for(call, y), THREADS, 0, stream, extent_of(call, y),
-                              (const T *)linear_argument(call), (T *)y->data));
+    FOR_ACT(call->attr.matmul, return DPT_LAUNCH((act_kernel<T, Act>), blocks_for(call, y), THREADS, 0, stream, extent_of(call, y),
+                              act, (const T *)linear_argument(call), (T *)y->data));
 }
 
 template <typename T>
@@ -195,9 +203,10 @@ static dpt_status run_bias_act(const dpt_call *call, dpt_stream *stream) {
     const int64_t n = y->dim[y->ndim - 1];
     const extent valid = extent_of(call, y);
     if (call->attr.matmul.act == DPT_ACT_NONE)
-        return DPT_LAUNCH((bias_act_kernel<T, no_act>), blocks, THREADS, 0, stream, valid, c, b, n, z, (T *)y->data);
-    FOR_ACT(call->attr.matmul.act, Act,
-            return DPT_LAUNCH((bias_act_kernel<T, Act>), blocks, THREADS, 0, stream, valid, c, b, n, z, (T *)y->data));
+        return DPT_LAUNCH((bias_act_kernel<T, no_act>), blocks, THREADS, 0, stream, valid, no_act(), c, b, n, z,
+                          (T *)y->data);
+    FOR_ACT(call->attr.matmul, return DPT_LAUNCH((bias_act_kernel<T, Act>), blocks, THREADS, 0, stream, valid, act, c, b, n, z,
+                                                       (T *)y->data));
 }
 
 static dpt_status linear_run(dpt_call *call, dpt_stream *stream) {
@@ -237,9 +246,8 @@ static dpt_status linear_dgrad_bind(dpt_call *call) {
 template <typename T>
 static dpt_status run_slope(const dpt_call *call, dpt_stream *stream) {
     const dpt_operand *dx = &call->out[0];
-    FOR_ACT(call->attr.matmul.act, Act,
-            return DPT_LAUNCH((slope_kernel<T, Act>), blocks_for(call, dx), THREADS, 0, stream, extent_of(call, dx),
-                              (const T *)call->in[2].data, (T *)dx->data));
+    FOR_ACT(call->attr.matmul, return DPT_LAUNCH((slope_kernel<T, Act>), blocks_for(call, dx), THREADS, 0, stream, extent_of(call, dx),
+                              act, (const T *)call->in[2].data, (T *)dx->data));
 }
 
 static dpt_status linear_dgrad_run(dpt_call *call, dpt_stream *stream) {

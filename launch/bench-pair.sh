@@ -2,12 +2,13 @@
 # Times `dptrain bench` beside PyTorch's DistributedDataParallel on the same workloads, in one run: in turn, so that the
 # machine's drift meets both, each rank pinned to its core on both sides, 1 thread a rank, at 1 and 2 ranks.
 #
-#   launch/bench-pair.sh [--rounds K] [--seconds S] [--out FILE.md] NAME[:MIN1[:MIN2]]...
+#   launch/bench-pair.sh [--rounds K] [--seconds S] [--out FILE.md] NAME[@BATCH][:MIN1[:MIN2]]...
 #
 #   launch/bench-pair.sh --out docs/benchmarks/cpu.md surrogate:3:6 mlp:1.25:1.8
 #
 # Prints, per workload and rank count, the medians over K rounds (3), their range and the ratio of the medians. MIN1 and
-# MIN2 are the least ratios at 1 and 2 ranks: the exit status is 1 where one is missed. The last line names the ratios.
+# MIN2 are the least ratios at 1 and 2 ranks: the exit status is 1 where one is missed. BATCH is that of a rank, where it
+# is not the workload's own. Two ranks over twice one rank is what scaling leaves. The last line names the ratios.
 # The peer needs PyTorch with a fast BLAS in PEER_PYTHON (default /usr/bin/python3): else the exit status is 77.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -26,7 +27,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#workloads[@]} -gt 0 ] || die 64 "name at least one workload (surrogate, mlp, cnn)"
-names=("${workloads[@]%%:*}")
 [ -x ./dptrain ] || die 64 "no ./dptrain; build it with launch/build.sh"
 python=${PEER_PYTHON:-/usr/bin/python3}
 # its version and the BLAS that it has really loaded
@@ -54,7 +54,7 @@ export OMP_NUM_THREADS=1
 measure() {
     local side=$1
     shift
-    timeout "$((seconds + 120))" "$@" </dev/null |
+    timeout "$((seconds + 600))" "$@" </dev/null |
         awk -v side="$side" '
             $2 == "ranks" { for (i = 4; i < NF; i++) if ($i == "samples/s") print side, $1, $3, $(i + 1) }
             ' >>"$samples" || die 70 "$side failed or hung: $*"
@@ -62,10 +62,14 @@ measure() {
 
 for ((round = 1; round <= rounds; round++)); do
     for ranks in 1 2; do
-        for name in "${names[@]}"; do
+        for workload in "${workloads[@]}"; do
+            IFS=:@ read -r name batch _ <<<"$workload"
+            [[ $workload == *@* ]] || batch=''
             say "round $round of $rounds: $name, ranks $ranks"
-            measure dptrain mpirun -np "$ranks" --map-by core --bind-to core ./dptrain bench "$name" seconds="$seconds"
-            measure peer "$python" tests/peers/torch_ddp.py --ranks "$ranks" --threads 1 --seconds "$seconds" "$name"
+            measure dptrain mpirun -np "$ranks" --map-by core --bind-to core ./dptrain bench "$name" seconds="$seconds" \
+                ${batch:+"batch=$batch"}
+            measure peer "$python" tests/peers/torch_ddp.py --ranks "$ranks" --threads 1 --seconds "$seconds" "$name" \
+                ${batch:+--batch "$batch"}
         done
     done
 done
@@ -74,16 +78,19 @@ done
 statistics() {
     awk -v side="$1" -v name="$2" -v ranks="$3" '$1 == side && $2 == name && $3 == ranks { print $4 }' "$samples" |
         sort -g | awk '{ v[NR] = $1 }
-            END { if (!NR) exit 1; h = int((NR + 1) / 2); print NR % 2 ? v[h] : (v[h] + v[h + 1]) / 2, v[1], v[NR] }'
+            function figure(x) { return sprintf(x < 100 ? "%.1f" : "%.0f", x) }
+            END { if (!NR) exit 1; h = int((NR + 1) / 2); m = NR % 2 ? v[h] : (v[h] + v[h + 1]) / 2
+                  print figure(m), figure(v[1]), figure(v[NR]) }'
 }
 
 no_figure() { die 70 "no bench line of $1 for $2 at $3 ranks"; }
 
 missed=0 summary=()
 rows() {
-    local workload name minimum ranks own peer ratio verdict
+    local workload name minimum ranks own peer ratio verdict one scaling
     for workload in "${workloads[@]}"; do
         IFS=: read -r name 'minimum[1]' 'minimum[2]' <<<"$workload"
+        name=${name%@*}
         for ranks in 1 2; do
             read -r -a own < <(statistics dptrain "$name" "$ranks") || no_figure dptrain "$name" "$ranks"
             read -r -a peer < <(statistics peer "$name" "$ranks") || no_figure peer "$name" "$ranks"
@@ -94,8 +101,11 @@ rows() {
                 awk -v r="$ratio" -v m="${minimum[$ranks]}" 'BEGIN { exit !(r >= m) }' ||
                     { verdict="MISSED (>= ${minimum[$ranks]})" && missed=1; }
             fi
-            printf '| %s | %d | %.0f (%.0f..%.0f) | %.0f (%.0f..%.0f) | %s | %s |\n' \
-                "$name" "$ranks" "${own[@]}" "${peer[@]}" "$ratio" "$verdict"
+            scaling=-
+            [ "$ranks" -eq 1 ] || scaling=$(awk -v a="${own[0]}" -v b="$one" 'BEGIN { printf "%.2f", a / b / 2 }')
+            one=${own[0]}
+            printf '| %s | %d | %s (%s..%s) | %s (%s..%s) | %s | %s | %s |\n' \
+                "${workload%%:*}" "$ranks" "${own[@]}" "${peer[@]}" "$ratio" "$verdict" "$scaling"
             summary+=("$name@$ranks ${ratio}x")
         done
     done
@@ -108,7 +118,7 @@ report() {
         "$(./dptrain --version | head -n 1)" "$torch" "$(mpirun --version | head -n 1)"
     printf 'Pinned, alternating, %d rounds of %s s, 1 thread a rank. ' "$rounds" "$seconds"
     printf 'Samples/s over all ranks: median (least..most).\n\n'
-    printf '| workload | ranks | dptrain | PyTorch | ratio | bound |\n|---|---|---|---|---|---|\n'
+    printf '| workload | ranks | dptrain | PyTorch | ratio | bound | 2 ranks over twice 1 |\n|---|---|---|---|---|---|---|\n'
     rows
 }
 

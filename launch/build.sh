@@ -1,5 +1,5 @@
 #!/bin/bash
-# Configures and builds one preset of CMakePresets.json (default, debug, asan, tsan, coverage).
+# Configures and builds one preset of CMakePresets.json (default, debug, asan, tsan).
 #
 #   launch/build.sh [PRESET [CMAKE-OPTION...]]
 #

@@ -2,7 +2,7 @@
 # Builds the project and runs its tests; installs what is missing first.
 #
 #   launch/test.sh        every test of the default build
-#   launch/test.sh all    also under AddressSanitizer + UBSan and under ThreadSanitizer, with coverage, and the
+#   launch/test.sh all    also under AddressSanitizer + UBSan, with coverage, and under ThreadSanitizer, and the
 #                         commands of README.md as typed (up to 30 minutes on 2 cores)
 #
 # The last line is `N passed, N failed, N skipped`, summed over all parts. The exit status is 1 if anything failed or if
@@ -51,37 +51,32 @@ ctest_part() {
 # build_part PRESET [CMAKE-OPTION...]: counts a failed build.
 build_part() { bash launch/build.sh "$@" || { count 0 1 0 && false; }; }
 
-sanitizer_parts() {
-    heading "AddressSanitizer and UBSan"
-    if build_part asan; then
-        # messages of several ranks, and every pair of layouts, are looked at in the default build
-        RANK_COUNTS=1 ctest_part build-asan -LE '^(long|cuda)$' -E '^layout$'
-        ctest_part build-asan --no-tests=ignore -R '^(op_kernels|update|norm|cuda_step)_cuda$'
-    fi
-    heading "ThreadSanitizer"
-    if build_part tsan; then
-        ctest_part build-tsan -L '^threads$'
-        ctest_part build-tsan -R '_np2$' -LE '^(threads|long)$'
+# One build shows both what the sanitizers find and which lines the tests reach.
+sanitizer_part() {
+    heading "AddressSanitizer, UBSan and coverage"
+    build_part asan || return 0
+    find build-asan -name '*.gcda' -delete
+    # messages of several ranks are looked at in the default build
+    RANK_COUNTS=1 ctest_part build-asan -LE '^(long|cuda)$'
+    # of the GPU's tests those that reach its lines soonest
+    ctest_part build-asan --no-tests=ignore \
+        -R '^((comm_(emulated|nccl|staged)|cuda_(pool|product|step|update)|device_cuda|golden|half|layout_kernels|norm|op_kernels|placement|update)_cuda|nccl_start_)'
+    # the tables for each file stay in the folder; lines and branches in sum are printed
+    gcovr --root . --object-directory build-asan --filter src/ --print-summary \
+        --output build-asan/coverage.txt || count 0 1 0
+    # the GPU's code, run without a GPU: at least 90 % of its lines
+    if [ -d build-asan/tests/hostcuda/CMakeFiles/dptrain_cuda_host.dir ]; then
+        printf 'cuda/: '
+        gcovr --root . --object-directory build-asan --filter cuda/ --print-summary --fail-under-line 90 \
+            --output build-asan/coverage-cuda.txt || count 0 1 0
     fi
 }
 
-coverage_part() {
-    heading "coverage"
-    build_part coverage || return 0
-    find build-coverage -name '*.gcda' -delete
-    RANK_COUNTS=1 ctest_part build-coverage -LE '^(long|cuda)$'
-    # of the GPU's tests those that reach its lines soonest: counting makes them slow
-    ctest_part build-coverage --no-tests=ignore \
-        -R '^((comm_(emulated|nccl|staged)|cuda_(pool|product|step|update)|device_cuda|golden|half|layout_kernels|norm|op_kernels|placement|update)_cuda|nccl_start_)'
-    # the tables for each file stay in the folder; lines and branches in sum are printed
-    gcovr --root . --object-directory build-coverage --filter src/ --print-summary \
-        --output build-coverage/coverage.txt || count 0 1 0
-    # the GPU's code, run without a GPU: at least 90 % of its lines
-    if [ -d build-coverage/tests/hostcuda/CMakeFiles/dptrain_cuda_host.dir ]; then
-        printf 'cuda/: '
-        gcovr --root . --object-directory build-coverage --filter cuda/ --print-summary --fail-under-line 90 \
-            --output build-coverage/coverage-cuda.txt || count 0 1 0
-    fi
+thread_part() {
+    heading "ThreadSanitizer"
+    build_part tsan || return 0
+    ctest_part build-tsan -L '^threads$'
+    ctest_part build-tsan -R '_np2$' -LE '^(threads|long)$'
 }
 
 readme_part() {
@@ -106,8 +101,8 @@ heading "tests"
 # one architecture is enough to compile and link the plug-in
 if build_part default -DDPTRAIN_CUDA_ARCHITECTURES=90; then ctest_part build; fi
 if [ "${1:-}" = all ]; then
-    sanitizer_parts
-    coverage_part
+    sanitizer_part
+    thread_part
     readme_part
 fi
 

@@ -25,11 +25,13 @@ static void run_on_cpu(dpt_call *call, int threads, int times) {
     if (kernel->prepare) CHECK_OK(kernel->prepare(call));
     call->workspace = dpt_alloc_aligned(call->workspace_bytes + DPT_ALIGNMENT, DPT_ALIGNMENT);
     memset(call->workspace, 0xff, call->workspace_bytes);
+    call->table = dpt_alloc_aligned(call->table_bytes + DPT_ALIGNMENT, DPT_ALIGNMENT);
     if (kernel->bind) CHECK_OK(kernel->bind(call));
     for (int i = 0; i < times; i++) CHECK_OK(kernel->run(call, NULL));
     if (kernel->release) kernel->release(call);
     dpt_free(call->workspace);
-    call->workspace = NULL;
+    dpt_free(call->table);
+    call->workspace = call->table = NULL;
 }
 
 /* ---- on another device ---- */

@@ -38,11 +38,14 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
     return in->tensor;
 }
 
-/* ---- families ---- */
+/* ---- families, a file each ---- */
 
-extern const op_samples op_samples_of_math, op_samples_of_products, op_samples_of_layers, op_samples_of_loss;
-static const op_samples *const families[] = {&op_samples_of_math, &op_samples_of_products, &op_samples_of_layers,
-                                             &op_samples_of_loss};
+#define FAMILY_LIST(X) \
+    X(arrange) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products) X(spectral)
+#define DECLARE(name) extern const op_samples op_samples_of_##name;
+#define ADDRESS(name) &op_samples_of_##name,
+FAMILY_LIST(DECLARE)
+static const op_samples *const families[] = {FAMILY_LIST(ADDRESS)};
 enum { FAMILIES = sizeof families / sizeof *families };
 
 const op_sample *op_sample_at(int i) {
@@ -75,11 +78,23 @@ static const op_cover covers[] = {
     BY_SAMPLES(RELU_GRAD),
     BY_SAMPLES(TANH),
     BY_SAMPLES(GELU),
+    BY_SAMPLES(EXP),
+    BY_SAMPLES(LN),
+    BY_SAMPLES(SIN),
+    BY_SAMPLES(COS),
+    BY_SAMPLES(ABS),
+    BY_SAMPLES(POWER),
+    BY_SAMPLES(CLAMP),
+    BY_SAMPLES(SIGMOID),
+    BY_SAMPLES(SILU),
+    BY_SAMPLES(SOFTPLUS),
     BY_SAMPLES(SUM),
     BY_SAMPLES(BROADCAST),
     BY_SAMPLES(ROWS),
     BY_SAMPLES(RESHAPE),
     BY_SAMPLES(COPY),
+    BY_SAMPLES(GATHER),
+    BY_SAMPLES(SCATTER_ADD),
     BY_SAMPLES(REORDER),
     BY_SAMPLES(MATMUL),
     BY_SAMPLES(LINEAR),
@@ -91,6 +106,13 @@ static const op_cover covers[] = {
     BY_SAMPLES(MAX_POOL),
     BY_SAMPLES(POOL_SCATTER),
     BY_SAMPLES(POOL_GATHER),
+    BY_SAMPLES(AVG_POOL),
+    BY_SAMPLES(RESAMPLE),
+    BY_SAMPLES(RFFT),
+    BY_SAMPLES(IRFFT),
+    BY_SAMPLES(MIX),
+    BY_SAMPLES(MIX_DGRAD),
+    BY_SAMPLES(MIX_WGRAD),
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),
@@ -99,13 +121,24 @@ static const op_cover covers[] = {
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),
     BY(BN_INFER, "test_norm, test_golden"),
+    BY(BN_TRAIN, "test_norm_golden"),
+    BY_SAMPLES(ROW_NORM),
+    BY_SAMPLES(ROW_NORM_GRAD),
+    BY_SAMPLES(ROW_NORM_PARAMS),
     BY(DROPOUT, "test_op_kernels"),
     BY_SAMPLES(SOFTMAX),
+    BY_SAMPLES(LOG_SOFTMAX),
     BY_SAMPLES(ONE_HOT),
     BY_SAMPLES(CROSS_ENTROPY),
     BY_SAMPLES(CROSS_ENTROPY_GRAD),
+    BY_SAMPLES(TARGET_WEIGHT),
     BY_SAMPLES(ACCURACY),
+    BY_SAMPLES(TOP_K),
     BY_SAMPLES(MSE),
+    BY_SAMPLES(L1),
+    BY_SAMPLES(HUBER),
+    BY_SAMPLES(BCE),
+    BY_SAMPLES(LOSS_SLOPE),
     BY_SAMPLES(LOSS_SCALE),
     BY(GRAD_STORE, "test_update"),
     BY(GRAD_READ, "test_golden"),
@@ -113,6 +146,9 @@ static const op_cover covers[] = {
     BY(GUARD, "test_update"),
     BY(SGD, "test_update, test_golden"),
     BY(ADAMW, "test_update, test_golden"),
+    BY(TRUST_NORMS, "test_optimizers"),
+    BY(TRUST_STEP, "test_optimizers"),
+    BY(AVERAGE, "test_optimizers"),
     BY(ASSIGN, "test_update"),
     BY(STATE_RESTORE, "test_update"),
     BY(SCALE_UPDATE, "test_precision"),

@@ -29,9 +29,9 @@ static void refuse_word(const char *word, const char *message) {
 static void defaults(void) {
     dpt_config *c;
     if (!CHECK_OK(parse(NULL, &c))) return;
-    CHECK_EQ_I64(c->model.name, DPT_CONFIG_MODEL_CNN);
-    CHECK_EQ_I64(c->model.hidden.count, 2);
-    CHECK_EQ_I64(c->model.hidden.item[1], 512);
+    char text[32];
+    CHECK_EQ_TEXT(c->model.name->name, "cnn");
+    CHECK_EQ_I64(c->model.hidden.count, 0);
     CHECK_EQ_I64(c->data.files.count, 0);
     CHECK_EQ_TEXT(c->data.train.x, "/train/x");
     CHECK_EQ_TEXT(c->data.test.y, "/test/y");
@@ -43,10 +43,10 @@ static void defaults(void) {
     CHECK_EQ_I64(c->optimizer.no_decay.count, 2);
     CHECK_EQ_TEXT(c->optimizer.no_decay.item[0], "*.bias");
     CHECK_EQ_I64(c->schedule.name, DPT_CONFIG_SCHEDULE_COSINE);
-    CHECK_EQ_I64(c->loss, DPT_CONFIG_LOSS_CROSS_ENTROPY);
+    CHECK_EQ_I64(c->loss.name, DPT_CONFIG_LOSS_CROSS_ENTROPY);
     CHECK(c->run.dir == NULL && !c->run.overwrite);
     CHECK_EQ_I64(c->log.level, DPT_LOG_INFO);
-    CHECK_EQ_TEXT(dpt_config_model_text(c->model.name), "cnn");
+    CHECK_EQ_TEXT(dpt_config_model_text(c, text, sizeof text), "cnn");
     dpt_config_destroy(&c);
     CHECK(c == NULL);
     dpt_config_destroy(&c);
@@ -72,7 +72,7 @@ static void every_type(void) {
         "steps: 9007199254740993\n"
         "comm: {bucket_mb: 0.5, thread: off}\n";
     if (!CHECK_OK(parse(text, &c))) return;
-    CHECK_EQ_I64(c->model.name, DPT_CONFIG_MODEL_MLP);
+    CHECK_EQ_TEXT(c->model.name->name, "mlp");
     CHECK(c->model.hidden.count == 3 && c->model.hidden.item[2] == 9);
     CHECK_EQ_I64(c->data.files.count, 2);
     CHECK_EQ_TEXT(c->data.files.item[0], "a*.h5");
@@ -130,7 +130,8 @@ static void bad_keys(void) {
     refuse("schedule: constant\nschedule.min_lr: 1e-9\n",
            "c.yaml:2: schedule.min_lr does nothing without "
            "schedule.name=cosine");
-    refuse("model: {name: cnn, hidden: [4]}\n", "model.hidden does nothing without model.name=mlp");
+    refuse("model: {name: cnn, hidden: [4]}\n",
+           "c.yaml:1: model.hidden does nothing with model.name=cnn; it is a setting of mlp, surrogate");
     char name[2 * 128 + 16];
     memset(name, 'k', sizeof name);
     memcpy(name + sizeof name - 5, ": 1\n", 5);
@@ -149,6 +150,35 @@ static void bad_keys(void) {
     CHECK_FAILS(parse_with(NULL, both, 2, &c), DPT_ERR_CONFIG, "both given");
 }
 
+/* Settings of a model that are not given are the zoo's; those of a list of layers are none. */
+static void models(void) {
+    const char *deep[] = {"model=vgg16"}, *file[] = {"model.file=nets/deep.yaml"},
+               *both[] = {"model.file=a.yaml", "model.dropout=0.1"}, *named[] = {"model.file=a.yaml", "model.name=mlp"};
+    dpt_config *c;
+    char text[32];
+    if (CHECK_OK(parse_with(NULL, deep, 1, &c))) CHECK(c->model.dropout == 0.5 && c->model.width == 4096);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse("model: {name: vgg16, dropout: 0}\n", &c))) CHECK(c->model.dropout == 0);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse("model: mlp\n", &c))) CHECK(c->model.hidden.count == 2 && c->model.hidden.item[1] == 512);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse("model: resnet18\n", &c))) CHECK_EQ_I64(c->model.batch_norm, DPT_CONFIG_BATCH_NORM_LOCAL);
+    dpt_config_destroy(&c);
+    if (CHECK_OK(parse_with("model: mlp\n", file, 1, &c))) {
+        CHECK_EQ_TEXT(dpt_config_model_text(c, text, sizeof text), "deep");
+        char *written;
+        if (CHECK_OK(dpt_config_text(c, &written))) CHECK(strstr(written, "model:\n  file: \"nets/deep.yaml\"\ndata"));
+        dpt_free(written);
+    }
+    dpt_config_destroy(&c);
+    CHECK_FAILS(parse_with(NULL, both, 2, &c), DPT_ERR_CONFIG, "model.dropout does nothing beside model.file");
+    CHECK_FAILS(parse_with(NULL, named, 2, &c), DPT_ERR_CONFIG, "model.name does nothing beside model.file");
+    if (CHECK_OK(parse("model:\n  layers:\n    - {type: relu}\n", &c))) CHECK_EQ_TEXT(c->model.file, "c.yaml");
+    dpt_config_destroy(&c);
+    refuse("model: {file: a.yaml, layers: [{type: relu}]}\n", "c.yaml:1:23: model.layers beside model.file");
+    refuse("model: {layers: 3}\n", "c.yaml:1:17: model.layers: a list of layers");
+}
+
 /* A key that a word makes useless is put back, whether it has a default or none. */
 static void useless_below(void) {
     const char *cpu[] = {"device=cpu"}, *share[] = {"cuda.memory=0.5", "cuda.graph=off", "cuda.sync=op"};
@@ -160,6 +190,25 @@ static void useless_below(void) {
     dpt_config_destroy(&c);
     if (CHECK_OK(parse_with(NULL, share, 3, &c))) CHECK_EQ_I64(c->cuda.sync, DPT_CONFIG_CUDA_SYNC_OP);
     dpt_config_destroy(&c);
+}
+
+/* Losses, schedules, optimisers: keys that do not go together, and conditions of several values. */
+static void bad_together(void) {
+    refuse("loss: huber\nloss.smoothing: 0.1\n", "loss.smoothing does nothing without loss.name=cross_entropy");
+    refuse("loss: l1\nloss.delta: 2\n", "loss.delta does nothing without loss.name=huber");
+    refuse("loss.smoothing: 1\n", "loss.smoothing: 1 is not in [0, 1)");
+    refuse("loss.class_weights: [1, 2]\n", "loss.class_weights has 2 values, data.classes is 10");
+    refuse("loss.class_weights: [-1]\n", "loss.class_weights: -1 is not in");
+    refuse("loss.ignore: [1, 2]\n", "loss.ignore: 2 labels, at most one");
+    refuse("schedule: step\nschedule.min_lr: 0.1\n",
+           "schedule.min_lr does nothing without schedule.name=cosine,linear,polynomial,plateau");
+    refuse("schedule: linear\nschedule.min_lr: 1\n", "schedule.min_lr=1 is above optimizer.lr=0.05");
+    refuse("schedule.warmup_steps: 5\nschedule.warmup_epochs: 1\n", "are both given: give one");
+    refuse("optimizer: lars\noptimizer.nesterov: true\n", "optimizer.nesterov does nothing without optimizer.name=sgd");
+    refuse("optimizer.nesterov: true\noptimizer.momentum: 0\n", "looks ahead along the momentum");
+    refuse("optimizer: lamb\noptimizer.momentum: 0.5\n", "without optimizer.name=sgd,lars");
+    refuse("optimizer: lamb\noptimizer.by_bucket: true\n", "goes without lars and lamb");
+    refuse("average.decay: 1\n", "average.decay: 1 is not in (0, 1)");
 }
 
 static void bad_values(void) {
@@ -179,8 +228,8 @@ static void bad_values(void) {
     refuse("data.std: [1, 0]\n", "data.std: 0 is not in (0, inf)");
     refuse("data:\n  mean: [1, [2]]\n", "c.yaml:2:13: data.mean: an item must be one value");
     refuse("data: {mean: [1, 2], std: [1, 2, 3]}\n", "data.mean has 2 values and data.std 3");
-    refuse("model: mpl\n", "c.yaml:1:8: model.name: \"mpl\" is none of mlp|cnn");
-    refuse("model: ml\n", "is none of");
+    refuse("model: mpl\n", "c.yaml:1:8: model.name: no model \"mpl\": did you mean \"mlp\"?");
+    refuse("model: transformer\n", "no model \"transformer\": there are mlp, cnn, ");
     refuse("run.overwrite: maybe\n", "run.overwrite: \"maybe\" is neither true nor false");
     refuse("data.files: [a, \"\"]\n", "data.files: item 2 is empty");
     refuse("schedule.min_lr: 1\n", "schedule.min_lr=1 is above optimizer.lr=0.05");
@@ -281,7 +330,8 @@ static void round_trip_unset(void) {
     dpt_config_destroy(&b);
 }
 
-/* The rows are consistent: names are found, numbers have an interval, conditions name a choice. */
+/* The rows are consistent: names are found, numbers have an interval, conditions name a choice, or a
+ * key that may be unset. */
 static void table(void) {
     for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
         const dpt_config_key *key = &dpt_config_keys[k];
@@ -292,9 +342,15 @@ static void table(void) {
         if (is_number) check_that(strpbrk(key->range, "[(") == key->range, __FILE__, __LINE__, "%s", key->name);
         if (key->condition == NULL) continue;
         char name[64];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(key->condition, "!="), key->condition);
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(key->condition, "!=:"), key->condition);
         if (!CHECK(dpt_config_find(name) != NULL)) continue;
-        CHECK_EQ_I64(dpt_config_find(name)->kind, DPT_CONFIG_CHOICE);
+        const char *setting = strchr(key->condition, ':');
+        bool unset = key->condition[strlen(key->condition) - 1] == '='; /* any kind may be not set */
+        if (!unset) CHECK_EQ_I64(dpt_config_find(name)->kind, setting ? (int)DPT_CONFIG_MODEL : (int)DPT_CONFIG_CHOICE);
+        int takers = 0; /* a setting that no model follows would be a key that nobody can give */
+        for (int i = 0; setting && i < dpt_model_count; i++) takers += dpt_model_takes(&dpt_models[i], setting + 1);
+        CHECK(setting == NULL || takers > 0);
+        if (unset) CHECK(dpt_config_find(name)->initial == NULL);
     }
 }
 
@@ -313,7 +369,8 @@ static void reference(void) {
         check_that(n == bytes && memcmp(kept, printed, n) == 0, __FILE__, __LINE__,
                    "docs/config.md is not what the table prints: dptrain train --help > docs/config.md");
     }
-    CHECK(strstr(printed, "| `optimizer.lr` | number in [0, inf) | `0.05`; `0.001` with `optimizer.name=adamw` |"));
+    CHECK(strstr(printed,
+                 "| `optimizer.lr` | number in [0, inf) | `0.05`; `0.001` with `optimizer.name=adamw,adam,lamb` |"));
     CHECK(strstr(printed, "| `model.name` | one of `mlp`, `cnn`, "));
     free(printed);
 }
@@ -387,9 +444,10 @@ static void no_memory(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"every_type", every_type},
+    return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"models", models}, {"every_type", every_type},
                       {"precedence", precedence}, {"bad_keys", bad_keys}, {"useless_below", useless_below},
-                      {"bad_values", bad_values}, {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
-                      {"round_trip_unset", round_trip_unset}, {"table", table}, {"reference", reference},
-                      {"words", words}, {"globs", globs}, {"no_memory", no_memory});
+                      {"bad_values", bad_values}, {"bad_together", bad_together}, {"bad_yaml", bad_yaml},
+                      {"files", files}, {"round_trip", round_trip}, {"round_trip_unset", round_trip_unset},
+                      {"table", table}, {"reference", reference}, {"words", words}, {"globs", globs},
+                      {"no_memory", no_memory});
 }

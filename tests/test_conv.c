@@ -190,10 +190,11 @@ static void bias_gradient_is_exact(void) {
     conv_close(&f);
 }
 
-/* A NaN in one sample stays in it, and ReLU does not hide it. */
+/* A NaN in one sample stays in it, and ReLU, plain or leaky, does not hide it. */
 static void nan_survives(void) {
-    for (int i = 1; i < 3; i++) {
-        fixture f = conv_open(&cases[i], DPT_F32, cases[i].rows);
+    for (int i = 0; i < 4; i++) {
+        fixture f = conv_open(&cases[1 + i % 2], DPT_F32, cases[1 + i % 2].rows);
+        f.attr.conv.slope = i < 2 ? 0 : 0.25;
         int64_t row = f.y.operand.row_count, bad = 0;
         kernel_array_put(&f.x, f.x.operand.row_count + 30, NAN);
         conv_run(&f, DPT_OP_CONV, &f.x, &f.w, &f.y, true, DPT_ACT_RELU, 1);
@@ -202,7 +203,7 @@ static void nan_survives(void) {
             bad += nan;
             if (k / row != 1) CHECK(!nan);
         }
-        CHECK_EQ_I64(bad, 9 * cases[i].out);
+        CHECK_EQ_I64(bad, 9 * f.c->out);
         conv_close(&f);
     }
 }
@@ -255,13 +256,12 @@ static pool_fixture pool_open(const pool_case *c, dpt_dtype type, int64_t rows, 
     pool_fixture f = {.c = c, .block = {.rows = {rows}}};
     int64_t capacity = c->rows + PADDING_ROWS, x_dim[4] = {capacity, c->channels, c->height, c->width};
     int64_t y_dim[4] = {capacity, c->channels, pooled(c, c->height), pooled(c, c->width)};
-    f.attr.conv = (dpt_conv_attr){.spatial = 2,
-                                  .kernel = {c->kernel, c->kernel},
-                                  .stride = {c->stride, c->stride},
-                                  .pad = {c->pad, c->pad},
-                                  .dilation = {1, 1},
-                                  .groups = 1,
-                                  .in_dim = {DPT_BATCH, c->channels, c->height, c->width}};
+    f.attr.pool = (dpt_pool_attr){.spatial = 2,
+                                  .in = {1, c->height, c->width},
+                                  .out = {1, y_dim[2], y_dim[3]},
+                                  .kernel = {1, c->kernel, c->kernel},
+                                  .stride = {1, c->stride, c->stride},
+                                  .pad = {0, c->pad, c->pad}};
     f.x = kernel_array_make(type, rows, 4, x_dim, 1);
     if (ties) make_ties(&f.x);
     f.y = kernel_array_out(type, rows, 4, y_dim);
@@ -347,6 +347,7 @@ static void shapes(void) {
     dpt_tensor *x = image(g);
     check_dims(dpt_conv2d(x, 6, 3, 1, ((dpt_conv_options){.stride = 2, .pad = 1, .groups = 2}), "conv1"), 6, 5, 5);
     check_dims(dpt_conv2d(x, 6, 3, 0, ((dpt_conv_options){.dilation = 2}), "conv2"), 6, 5, 5);
+    check_dims(dpt_conv_transpose(x, 2, 3, 1, ((dpt_conv_options){.stride = 2, .pad = 1}), "up1"), 2, 17, 17);
     check_dims(dpt_max_pool2d(x, 3, 0, 1), 4, 3, 3);
     check_dims(dpt_max_pool2d(x, 2, 1, 0), 4, 8, 8);
     CHECK_OK(dpt_graph_status(g));
@@ -374,6 +375,25 @@ static void wrong_bias(dpt_graph *g) {
     dpt_conv_with(image(g), weight(g, 6, 4, 3), b, plain);
 }
 static void wrong_stride(dpt_graph *g) { dpt_conv2d(image(g), 6, 3, 1, ((dpt_conv_options){.stride = -1}), "conv1"); }
+static void wrong_group_channels(dpt_graph *g) {
+    dpt_conv(image(g), 6, 3, 1, ((dpt_conv_options){.groups = 3}), "conv1");
+}
+static void wrong_group_outputs(dpt_graph *g) {
+    dpt_conv(image(g), 5, 3, 1, ((dpt_conv_options){.groups = 2}), "conv1");
+}
+static void wrong_dimensions(dpt_graph *g) { dpt_conv3d(image(g), 6, 3, 1, plain, "conv1"); }
+static void wrong_width(dpt_graph *g) {
+    dpt_conv(image(g), 6, 3, 1, ((dpt_conv_options){.kernels = (const int64_t[]){3, 12}, .pad = 1}), "conv1");
+}
+static void wrong_transposed(dpt_graph *g) { dpt_conv_transpose_with(image(g), weight(g, 6, 4, 3), NULL, plain); }
+static void wrong_output_pad(dpt_graph *g) {
+    const dpt_conv_options options = {.stride = 2, .output_pads = (const int64_t[]){0, 2}};
+    dpt_conv_transpose(image(g), 6, 3, 1, options, "up1");
+}
+static void wrong_end(dpt_graph *g) {
+    dpt_conv(image(g), 6, 3, 1, ((dpt_conv_options){.output_pads = (const int64_t[]){1, 0}}), "conv1");
+}
+static void nothing_left(dpt_graph *g) { dpt_conv_transpose(image(g), 6, 1, 1, ((dpt_conv_options){.pad = 5}), "up1"); }
 static void pool_pad(dpt_graph *g) { dpt_max_pool2d(image(g), 3, 2, 2); }
 static void pool_large(dpt_graph *g) { dpt_max_pool2d(image(g), 10, 1, 0); }
 static void pool_rank(dpt_graph *g) { dpt_max_pool2d(dpt_flatten(image(g)), 2, 0, 0); }
@@ -382,12 +402,20 @@ static void wrong_shapes(void) {
     static const struct {
         void (*build)(dpt_graph *g);
         const char *text;
-    } wrong[] = {{wrong_channels, "conv: x is [B,4,9,9], w is [6,3,3,3]"},
-                 {wrong_groups, "conv: x is [B,4,9,9], w is [5,2,3,3], groups 2"},
+    } wrong[] = {{wrong_channels, "conv: x is f32 [B,4,9,9], w is f32 [6,3,3,3]"},
+                 {wrong_groups, "conv: x is f32 [B,4,9,9], w is [5,2,3,3]: groups 2 do not divide its 5 outputs"},
                  {wrong_rank, "conv \"conv1\": x is f32 [B,324]"},
-                 {wrong_kernel, "conv \"conv1\": x of size 9 with pad 0 is smaller than a kernel of 10"},
-                 {wrong_bias, "w is [6,4,3,3], b is [4]"},
-                 {wrong_stride, "conv \"conv1\": stride is -1"},
+                 {wrong_kernel, "conv \"conv1\": x is f32 [B,4,9,9]: size 9 with pad 0 is smaller than a kernel of 10"},
+                 {wrong_bias, "w is [6,4,3,3], b is f32 [4]"},
+                 {wrong_stride, "conv \"conv1\": x is f32 [B,4,9,9], stride is -1"},
+                 {wrong_group_channels, "conv \"conv1\": x is f32 [B,4,9,9]: groups 3 do not divide its 4 channels"},
+                 {wrong_group_outputs, "conv \"conv1\": x is f32 [B,4,9,9], out is 5: groups 2 do not divide it"},
+                 {wrong_dimensions, "conv \"conv1\": x is f32 [B,4,9,9]: it must be [B,C,spatial] of floats with 3"},
+                 {wrong_width, "size 9 with pad 1 is smaller than a kernel of 12"},
+                 {wrong_transposed, "conv_transpose: x is f32 [B,4,9,9], w is f32 [6,4,3,3]"},
+                 {wrong_output_pad, "conv_transpose \"up1\": x is f32 [B,4,9,9], output_pad is 2 with stride 2"},
+                 {wrong_end, "conv \"conv1\": x is f32 [B,4,9,9], output_pad is 1"},
+                 {nothing_left, "conv_transpose \"up1\": x is f32 [B,4,9,9], kernel is 1, stride 1, pad 5"},
                  {pool_pad, "max_pool: kernel is 3, stride 2, pad 2"},
                  {pool_large, "max_pool: x is [B,4,9,9], kernel 10"},
                  {pool_rank, "max_pool: x is f32 [B,324]"}};

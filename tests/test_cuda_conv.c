@@ -406,13 +406,12 @@ static void pool_run(const pool_case *c, dpt_block *block, int op, const array *
                      .in = {a->operand, b ? b->operand : a->operand},
                      .out = {out->operand, index ? index->operand : out->operand},
                      .block = block,
-                     .attr = {.conv = {.spatial = 2,
-                                       .kernel = {c->kernel[0], c->kernel[1]},
-                                       .stride = {c->stride[0], c->stride[1]},
-                                       .pad = {c->pad[0], c->pad[1]},
-                                       .dilation = {1, 1},
-                                       .groups = 1,
-                                       .in_dim = {DPT_BATCH, c->channels, c->height, c->width}}}};
+                     .attr = {.pool = {.spatial = 2,
+                                       .in = {1, c->height, c->width},
+                                       .out = {1, pooled(c, 0), pooled(c, 1)},
+                                       .kernel = {1, c->kernel[0], c->kernel[1]},
+                                       .stride = {1, c->stride[0], c->stride[1]},
+                                       .pad = {0, c->pad[0], c->pad[1]}}}};
     kernel_run(&call, 1);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "dptrain/dptrain.h"
+#include "golden/conv.h"
 #include "golden/golden.h"
 #include "graph_run.h"
 
@@ -28,7 +29,7 @@ typedef struct golden_input {
     const double *value;
     int n;
     int ndim;
-    int64_t dim[4];
+    int64_t dim[5];
     const double *gradient; /* NULL: integers */
 } golden_input;
 
@@ -56,9 +57,36 @@ static dpt_tensor *strided(dpt_tensor *const *in) {
     const dpt_conv_options options = {.stride = 2, .pad = 2, .dilation = 2, .groups = 2};
     return dpt_conv_with(in[0], in[1], in[2], options);
 }
+static dpt_tensor *conv1d(dpt_tensor *const *in) {
+    const dpt_conv_options options = {.stride = 2, .pad = 2, .dilation = 2, .groups = 2};
+    return dpt_conv_with(in[0], in[1], in[2], options);
+}
+static dpt_tensor *conv3d(dpt_tensor *const *in) {
+    const dpt_conv_options options = {.strides = (const int64_t[]){1, 2, 1}, .pads = (const int64_t[]){1, 0, 1}};
+    return dpt_conv_with(in[0], in[1], in[2], options);
+}
+static dpt_tensor *deconv1d(dpt_tensor *const *in) {
+    const dpt_conv_options options = {.stride = 3, .pad = 1, .dilation = 2, .output_pads = (const int64_t[]){2}};
+    return dpt_conv_transpose_with(in[0], in[1], in[2], options);
+}
+static dpt_tensor *deconv2d(dpt_tensor *const *in) {
+    const dpt_conv_options options = {.stride = 2, .groups = 2, .output_pads = (const int64_t[]){1, 0}};
+    return dpt_conv_transpose_with(in[0], in[1], in[2], options);
+}
+static dpt_tensor *deconv3d(dpt_tensor *const *in) {
+    return dpt_conv_transpose_with(in[0], in[1], in[2], (dpt_conv_options){.stride = 2});
+}
 static dpt_tensor *pool(dpt_tensor *const *in) { return dpt_max_pool2d(in[0], 3, 2, 1); }
 
 #define RESULT(name) .out = name##_out, .weight = name##_p, .n_out = (int)(sizeof name##_out / sizeof *name##_out)
+
+/* Of two rows. */
+#define CONV(name, x_dims, w_dims, b_dims)                                                                 \
+    {                                                                                                      \
+#name, name, 2,                                                                                    \
+            {{ARRAY(name##_x), x_dims, name##_dx },                                                        \
+              {ARRAY(name##_w), w_dims, name##_dw }, {ARRAY(name##_b), b_dims, name##_db } }, RESULT(name) \
+    }
 
 static const golden_function functions[] = {
     {"relu", relu, 44, {{ARRAY(relu_input), DIMS(B), relu_dinput}}, RESULT(relu)},
@@ -92,6 +120,11 @@ static const golden_function functions[] = {
       {ARRAY(strided_w), DIMS(4, 2, 3, 3), strided_dw},
       {ARRAY(strided_b), DIMS(4), strided_db}},
      RESULT(strided)},
+    CONV(conv1d, DIMS(B, 4, 9), DIMS(6, 2, 3), DIMS(6)),
+    CONV(conv3d, DIMS(B, 2, 2, 5, 3), DIMS(3, 2, 2, 3, 3), DIMS(3)),
+    CONV(deconv1d, DIMS(B, 2, 4), DIMS(2, 3, 3), DIMS(3)),
+    CONV(deconv2d, DIMS(B, 4, 3, 2), DIMS(4, 2, 3, 2), DIMS(4)),
+    CONV(deconv3d, DIMS(B, 2, 2, 1, 2), DIMS(2, 3, 2, 2, 2), DIMS(3)),
     {"pool", pool, 3, {{ARRAY(pool_x), DIMS(B, 2, 5, 6), pool_dx}}, RESULT(pool)},
 };
 

@@ -290,7 +290,12 @@ static void progress(void) {
     char *text = NULL;
     size_t bytes = 0;
     dpt_progress p;
-    dpt_progress_evaluation e = {.loss = 0.29714, .accuracy = 0.89306, .samples = 10000, .seconds = 2};
+    dpt_progress_evaluation e = {.loss = 0.29714,
+                                 .count = 2,
+                                 .name = {"top5", "accuracy"},
+                                 .value = {0.99, 0.89306},
+                                 .samples = 10000,
+                                 .seconds = 2};
     FILE *out = open_memstream(&text, &bytes);
     dpt_progress_start(&p, out, false, 100, 1000);
     dpt_progress_step(&p, 1, 1, 2.3, 128, 1001);
@@ -299,12 +304,12 @@ static void progress(void) {
     dpt_progress_step(&p, 20, 2, 1.25, 1000, 1022); /* 12 s, 2 of them evaluation; 80 steps at 1.1 s */
     dpt_progress_step(&p, 100, 2, NAN, 50, 1023);   /* the last step always shows */
     dpt_progress_result(&p, &e);
-    e.accuracy = NAN;
+    e.count = 1;
     dpt_progress_result(&p, &e);
     fclose(out);
     CHECK_EQ_TEXT(text,
                   "epoch 1  step 10/100  loss 1.5000  128 samples/s  90 s left\n"
-                  "epoch 1  test loss 0.2971  test accuracy 0.8931  (10000 samples, 2.0 s)\n"
+                  "epoch 1  test loss 0.2971  test top5 0.9900  test accuracy 0.8931  (10000 samples, 2.0 s)\n"
                   "epoch 2  step 20/100  loss 1.2500  100 samples/s  88 s left\n"
                   "epoch 2  step 100/100  loss nan  50 samples/s  0 s left\n"
                   "test accuracy 0.8931\n"
@@ -316,7 +321,7 @@ static void progress_terminal(void) {
     char *text = NULL;
     size_t bytes = 0;
     dpt_progress p;
-    dpt_progress_evaluation e = {.loss = 0.5, .accuracy = 0.75};
+    dpt_progress_evaluation e = {.loss = 0.5, .count = 1, .name = {"accuracy"}, .value = {0.75}};
     FILE *out = open_memstream(&text, &bytes);
     dpt_progress_start(&p, out, true, 10000, 0);
     dpt_progress_step(&p, 1, 1, 2, 100, 1);      /* 9999 s */
@@ -366,8 +371,12 @@ static void header(void) {
 
 static void metrics(void) {
     dpt_metrics_log *log;
-    dpt_metric first[] = {{"step", 9007199254740991}, {"loss", 0.1}, {"grad_norm", NAN}, {"lr", INFINITY}};
-    dpt_metric second[] = {{"epoch", 2}, {"test_loss", -1.5e-12}};
+    dpt_metric first[] = {{.name = "step", .value = 9007199254740991},
+                          {.name = "loss", .value = 0.1},
+                          {.name = "grad_norm", .value = NAN},
+                          {.name = "lr", .value = INFINITY}};
+    dpt_metric second[] = {{.name = "test_loss", .value = -1.5e-12},
+                           {.name = "confusion", .matrix = (int64_t[]){1, 2, 3, 4}, .side = 2}};
     char path[400];
     snprintf(path, sizeof path, "%s", at("metrics.jsonl"));
     if (!CHECK_OK(dpt_metrics_log_open(path, &log))) return;
@@ -382,7 +391,8 @@ static void metrics(void) {
     CHECK_OK(dpt_metrics_log_write(log, "evaluation", second, 2));
     CHECK_OK(dpt_metrics_log_close(&log));
     char both[400];
-    snprintf(both, sizeof both, "%s{\"event\": \"evaluation\", \"epoch\": 2, \"test_loss\": -1.5e-12}\n", line);
+    snprintf(both, sizeof both,
+             "%s{\"event\": \"evaluation\", \"test_loss\": -1.5e-12, \"confusion\": [[1, 2], [3, 4]]}\n", line);
     CHECK_EQ_TEXT(read_text(path), both);
     CHECK_FAILS(dpt_metrics_log_open(at("none/m"), &log), DPT_ERR_IO, "none/m cannot be opened: No such file");
     CHECK(log == NULL);

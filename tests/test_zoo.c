@@ -32,6 +32,15 @@ static void parameters(void) {
     check_parameters("cnn", 8, 32 * 9 + 32 + 64 * 32 * 9 + 64 + 3136 * 128 + 128 + 128 * 10 + 10);
     check_parameters("surrogate", 8, 8 * 64 + 64 + 2 * (64 * 64 + 64) + 64 * 3 + 3);
     check_parameters("mlp355m", 28, 2 * 4096 * 5120 + 12 * 5120 * 5120 + 13 * 5120 + 4096);
+    check_parameters("vgg11", 22, 132863336); /* torchvision's, as are the next */
+    check_parameters("vgg13", 26, 133047848);
+    check_parameters("vgg16", 32, 138357544);
+    check_parameters("vgg19", 38, 143667240);
+    check_parameters("cosmo", 12,
+                     27 * (4 * 16 + 16 * 32 + 32 * 64) + 112 + 64 * 64 * 128 + 128 + 128 * 64 + 64 + 64 * 4 + 4);
+    check_parameters("cosmoflow", 16,
+                     27 * (4 * 32 + 32 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 992 + 512 * 64 * 128 + 128 +
+                         128 * 64 + 64 + 64 * 4 + 4);
 }
 
 static void check_param(const dpt_graph *g, int64_t i, const char *name, const char *shape) {

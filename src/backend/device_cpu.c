@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/host_memory.h"
 #include "base/memory.h"
 
 struct dpt_stream {
@@ -64,10 +65,11 @@ static dpt_status cpu_event_done(dpt_device *device, dpt_event *event, bool *don
 }
 
 static dpt_status cpu_memory_info(dpt_device *device, size_t *available, size_t *total) {
-    (void)device;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    *available = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
-    *total = (size_t)sysconf(_SC_PHYS_PAGES) * page;
+    dpt_host_memory("", available, total);
+    size_t taken = 0, limit = device->memory_limit;
+    for (int i = 0; i < DPT_PURPOSE_COUNT; i++) taken += device->allocated[i];
+    if (limit != 0 && *available > limit - (taken < limit ? taken : limit))
+        *available = limit - (taken < limit ? taken : limit);
     return DPT_OK;
 }
 

@@ -56,17 +56,56 @@ typedef struct dpt_segment {
     int64_t count;                                    /* elements */
     dpt_dtype dtype;
     float lr_factor, decay; /* decay: weight decay of this stretch */
+    int64_t parameter;      /* number among the trained parameters */
+    bool adapts;            /* takes part in weight decay: LARS and LAMB scale its step */
 } dpt_segment;
 
 typedef struct dpt_conv_attr {
     int spatial; /* 1, 2 or 3 */
     int64_t kernel[DPT_MAX_SPATIAL], stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL], dilation[DPT_MAX_SPATIAL];
     int64_t groups;
-    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's (pooling's) input, dim[0] symbolic */
+    int64_t in_dim[2 + DPT_MAX_SPATIAL]; /* shape of the convolution's input, dim[0] symbolic */
     int64_t weight_dim[2 + DPT_MAX_SPATIAL];
     dpt_activation act; /* fused forms */
+    double slope;       /* of act relu where its argument is negative */
     bool bias;
 } dpt_conv_attr;
+
+/* Pooling and resampling (backend/window.h). Missing leading spatial dimensions are 1, with windows of 1. */
+typedef enum dpt_window { DPT_WINDOW_POOL, DPT_WINDOW_NEAREST, DPT_WINDOW_LINEAR, DPT_WINDOW_CORNERS } dpt_window;
+typedef struct dpt_pool_attr {
+    dpt_window window;
+    int spatial; /* 1, 2 or 3 */
+    int64_t in[DPT_MAX_SPATIAL], out[DPT_MAX_SPATIAL];
+    int64_t kernel[DPT_MAX_SPATIAL]; /* of DPT_WINDOW_POOL; 0: adaptive */
+    int64_t stride[DPT_MAX_SPATIAL], pad[DPT_MAX_SPATIAL];
+    bool exclude_pad; /* averages count no padding */
+    bool transposed;  /* from the sizes `out` to `in` */
+} dpt_pool_attr;
+
+/* Operations over classes. All 0: plain. */
+typedef struct dpt_classify_attr {
+    int after;        /* softmax, log_softmax: dimensions after that of the classes */
+    int64_t k;        /* top_k */
+    double smoothing; /* share of the target that is spread over all classes */
+    bool ignores;     /* targets equal to `ignore` count for nothing */
+    int64_t ignore;
+} dpt_classify_attr;
+
+/* rfft and irfft; missing leading dimensions are 1. */
+typedef struct dpt_fft_attr {
+    int dims;                   /* 1, 2 or 3 */
+    int64_t n[DPT_MAX_SPATIAL]; /* sizes of the real side */
+    bool doubled;               /* frequencies that stand for two count twice */
+    double scale;
+} dpt_fft_attr;
+
+/* Products of spectra; missing leading dimensions are 1. */
+typedef struct dpt_mix_attr {
+    int dims;                                              /* 1, 2 or 3 */
+    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
+    int corner; /* bit i: the negative frequencies of dimension i; of the first weight, or the one computed */
+} dpt_mix_attr;
 
 typedef union dpt_attr {
     struct {
@@ -83,6 +122,7 @@ typedef union dpt_attr {
     struct {
         bool transpose_a, transpose_b;
         dpt_activation act;
+        double slope; /* of act relu where its argument is negative */
         bool bias;
     } matmul;
     struct {
@@ -91,13 +131,40 @@ typedef union dpt_attr {
     struct {
         int order; /* derivative of the function: 0 is the function itself */
     } derivative;
+    struct {
+        int order;        /* the same */
+        double low, high; /* clamp; low: the exponent of power */
+    } function;
     dpt_conv_attr conv;
+    dpt_pool_attr pool;
+    dpt_fft_attr fft;
+    dpt_mix_attr mix;
+    dpt_classify_attr classify;
+    struct {
+        double delta; /* huber */
+        int of;       /* slope: the loss, by op number */
+        int order;    /* slope: how often it is differentiated, from 1 */
+    } slope;
     struct {
         double eps, momentum;
         bool sync;
         int64_t channels;
         bool relu, adds; /* fused forms: with ReLU or its gradient; with one more operand added */
     } norm;
+    struct {
+        double eps;
+        int64_t groups;    /* of channels; 0: over the last `dims` dimensions */
+        int dims;          /* where groups is 0 */
+        bool centre;       /* the mean is subtracted */
+        bool scale, shift; /* a weight, a bias is among the operands */
+        bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
+    } row_norm;
+    struct {
+        int axis;        /* of x: what the indices count */
+        int64_t size;    /* of that axis */
+        bool over_batch; /* x has no batch dimension, the index has one */
+        double missing;  /* gather: the value where an index is out of range */
+    } gather;            /* and scatter_add, its gradient */
     struct {
         double probability;
     } random;
@@ -131,6 +198,11 @@ typedef union dpt_attr {
         int segments;
         double momentum, beta1, beta2, eps;
         bool nesterov;
+        bool coupled;       /* adamw: weight decay is added to the gradient: Adam */
+        bool lamb;          /* of the trust_ ops: LAMB, else LARS */
+        double trust;       /* LARS */
+        double average;     /* average: share of the average that stays */
+        int64_t parameters; /* trust_ ops: how many are trained */
     } update;
     struct {
         double max_norm; /* 0: no clipping */
@@ -141,6 +213,7 @@ typedef union dpt_attr {
 /* Arenas of a session; calls that work on whole stretches of them get these. */
 typedef struct dpt_arenas {
     char *param, *grad, *moment1, *moment2, *state;
+    char *average;     /* moving averages, as param; NULL: there are none */
     char *saved_state; /* the state before the step, where micro-batches write state; else NULL */
     int64_t state_bytes;
 } dpt_arenas;

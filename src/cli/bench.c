@@ -11,6 +11,8 @@
 #include "cli/bench_workload.h"
 #include "cli/bind.h"
 #include "cli/fatal.h"
+#include "ops/op_list.h"
+#include "program/ceilings.h"
 
 typedef struct bench {
     dpt_cli *cli;
@@ -45,32 +47,83 @@ static dpt_status read_option(bench *b, const char *word) {
     return DPT_OK;
 }
 
-static void show_call(void *user, const dpt_node *node, const dpt_call *call, double seconds) {
-    const double *runs = user;
-    (void)call;
-    printf("  %-24s %-20s %10.2f us\n", node->name, dpt_op_of(node)->name, 1e6 * seconds / *runs);
+/* What a profile sums up: the time of all runs, and of what is convolution or product in it. */
+typedef struct shown {
+    double runs, products_s;
+} shown;
+
+static bool is_product(int op) {
+    return op == DPT_OP_CONV || op == DPT_OP_CONV_DGRAD || op == DPT_OP_CONV_WGRAD || op == DPT_OP_MATMUL ||
+           op == DPT_OP_LINEAR || op == DPT_OP_LINEAR_DGRAD || op == DPT_OP_LINEAR_WGRAD;
 }
 
-static void show_profile(const dpt_workload *w) {
-    dpt_profile p = dpt_session_profile_read(w->trainer->train.session);
-    double runs = (double)p.runs, whole = 0;
-    dpt_session_profile_each(w->trainer->train.session, show_call, &runs);
+/* A convolution as tests/peers/onednn_conv.c takes it, so that launch/bench-conv.sh can time the same beside it.
+ * Nothing for the few that it does not know: dilated, transposed to another size, or with numbers of their own a
+ * dimension. */
+static void show_convolution(const dpt_call *call) {
+    const dpt_conv_attr *a = &call->attr.conv;
+    if (call->op != DPT_OP_CONV && call->op != DPT_OP_CONV_DGRAD && call->op != DPT_OP_CONV_WGRAD) return;
+    for (int i = 0; i < a->spatial; i++)
+        if (a->dilation[i] != 1 || a->kernel[i] != a->kernel[0] || a->stride[i] != a->stride[0] ||
+            a->pad[i] != a->pad[0])
+            return;
+    printf(" %s:%lldx%lld", dpt_ops[call->op]->name, (long long)call->in[0].dim[0], (long long)a->in_dim[1]);
+    for (int i = 0; i < a->spatial; i++) printf("x%lld", (long long)a->in_dim[2 + i]);
+    printf(":%lld:%lld:%lld:%lld:%lld", (long long)a->weight_dim[0], (long long)a->kernel[0], (long long)a->stride[0],
+           (long long)a->pad[0], (long long)a->groups);
+}
+
+static void show_call(void *user, const dpt_node *node, const dpt_call *call, double seconds) {
+    shown *s = user;
+    if (is_product(call->op)) s->products_s += seconds;
+    printf("  %-24s %-20s %10.2f us", node->name, dpt_op_of(node)->name, 1e6 * seconds / s->runs);
+    show_convolution(call);
+    printf("\n");
+}
+
+/* Call by call, then by operation beside what the device can do at most. */
+static dpt_status show_profile(const bench *b, const dpt_workload *w, const dpt_timeline *timeline) {
+    dpt_session *session = w->trainer->train.session;
+    dpt_profile p = dpt_session_profile_read(session);
+    shown s = {.runs = (double)p.runs};
+    double whole = 0;
+    dpt_ceilings ceilings;
+    dpt_session_profile_each(session, show_call, &s);
     for (int64_t i = 0; i < w->n_time; i++) whole += w->times[i] * w->block;
-    printf("  kernels %.2f us, collectives %.2f us, step %.2f us, outside both %.2f %%\n", 1e6 * p.kernels_s / runs,
-           1e6 * p.collectives_s / runs, 1e6 * whole / runs, 100 * (whole - p.kernels_s - p.collectives_s) / whole);
+    DPT_TRY(dpt_ceilings_of_precision(b->ctx, b->precision, &ceilings));
+    DPT_TRY(dpt_timeline_table(timeline, &ceilings, stdout));
+    printf("  kernels %.2f us, collectives %.2f us, step %.2f us, outside both %.2f %%\n", 1e6 * p.kernels_s / s.runs,
+           1e6 * p.collectives_s / s.runs, 1e6 * whole / s.runs, 100 * (whole - p.kernels_s - p.collectives_s) / whole);
+    printf("  convolutions and products %.2f %% of the step\n", 100 * s.products_s / whole);
+    return DPT_OK;
+}
+
+static void add_flop(void *user, const dpt_node *node, const dpt_call *call, double seconds) {
+    (void)node, (void)seconds;
+    *(double *)user += dpt_call_cost(call).flop;
+}
+
+static dpt_status time_it(const bench *b, dpt_workload *w, dpt_timeline *timeline, double *median) {
+    DPT_TRY(dpt_workload_warm_up(w));
+    DPT_TRY(dpt_session_profile(w->trainer->train.session, b->profile, timeline));
+    DPT_TRY(dpt_workload_time(w, b->seconds, median));
+    return b->profile && b->cli->control.rank == 0 ? show_profile(b, w, timeline) : DPT_OK;
 }
 
 static dpt_status run(const bench *b, const char *name, dpt_workload *w) {
-    double median;
+    dpt_timeline *timeline = NULL;
+    double median, flop = 0;
     int world = b->cli->control.world;
     if (b->profile) w->block = 1;
-    DPT_TRY(dpt_workload_warm_up(w));
-    DPT_TRY(dpt_session_profile(w->trainer->train.session, b->profile, NULL));
-    DPT_TRY(dpt_workload_time(w, b->seconds, &median));
-    if (b->cli->control.rank != 0) return DPT_OK;
-    if (b->profile) show_profile(w);
-    printf("%-10s ranks %d batch %lld steps %6lld samples/s %12.1f step_ms %9.3f\n", name, world, (long long)w->batch,
-           (long long)w->n_time * w->block, (double)(world * w->batch) / median, 1e3 * median);
+    if (b->profile) DPT_TRY(dpt_timeline_create(b->cli->control.rank, &timeline));
+    dpt_status status = time_it(b, w, timeline, &median);
+    dpt_session_profile(w->trainer->train.session, false, NULL);
+    dpt_timeline_destroy(&timeline);
+    if (status != DPT_OK || b->cli->control.rank != 0) return status;
+    dpt_session_profile_each(w->trainer->train.session, add_flop, &flop);
+    printf("%-10s ranks %d batch %lld steps %6lld samples/s %12.1f step_ms %9.3f gflop/s %8.1f\n", name, world,
+           (long long)w->batch, (long long)w->n_time * w->block, (double)(world * w->batch) / median, 1e3 * median,
+           world * flop / median / 1e9);
     fflush(stdout);
     return DPT_OK;
 }

@@ -86,11 +86,13 @@ static dpt_status time_rounds(dpt_workload *with, dpt_workload *without, double 
 
 static void print_line(const char *name, const dpt_workload *w, const dpt_exchange_times *t) {
     printf(
-        "%-10s ranks %d batch %lld buckets %lld exchange_ms %.3f last_ms %.3f compute_ms %.3f step_ms %.3f "
+        "%-10s ranks %d batch %lld buckets %lld gradient_bytes %lld exchange_ms %.3f last_ms %.3f compute_ms %.3f "
+        "step_ms %.3f "
         "hidden_%% %.1f hideable_hidden_%% %.1f compute_slowdown_%% %.1f\n",
-        name, w->ctx->control.world, (long long)w->batch, (long long)w->trainer->plan.n_bucket, 1e3 * t->exchange,
-        1e3 * t->last, 1e3 * t->compute, 1e3 * t->step, 100 * dpt_exchange_hidden(t),
-        100 * dpt_exchange_hideable_hidden(t), 100 * (t->kernels_beside / t->kernels_alone - 1));
+        name, w->ctx->control.world, (long long)w->batch, (long long)w->trainer->plan.n_bucket,
+        (long long)w->trainer->plan.grad_bytes, 1e3 * t->exchange, 1e3 * t->last, 1e3 * t->compute, 1e3 * t->step,
+        100 * dpt_exchange_hidden(t), 100 * dpt_exchange_hideable_hidden(t),
+        100 * (t->kernels_beside / t->kernels_alone - 1));
     fflush(stdout);
 }
 

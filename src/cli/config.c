@@ -20,6 +20,7 @@ enum { LARGEST_FILE = 1 << 20, LONGEST_SECTION = 32 };
         double: DPT_CONFIG_FLOAT,                \
         bool: DPT_CONFIG_BOOL,                   \
         char *: DPT_CONFIG_TEXT,                 \
+        const dpt_model *: DPT_CONFIG_MODEL,     \
         dpt_config_ints: DPT_CONFIG_INTS,        \
         dpt_config_floats: DPT_CONFIG_FLOATS,    \
         dpt_config_texts: DPT_CONFIG_TEXTS,      \
@@ -35,7 +36,7 @@ const dpt_config_conditional dpt_config_conditionals[DPT_CONFIG_CONDITIONAL_COUN
     DPT_CONFIG_CONDITIONAL_DEFAULTS(ROW)};
 #undef ROW
 
-_Static_assert(sizeof(dpt_config_model) == sizeof(int), "choices are written through int");
+_Static_assert(sizeof(dpt_config_loss) == sizeof(int), "choices are written through int");
 
 const dpt_config_key *dpt_config_find(const char *name) {
     size_t n = strlen(name);
@@ -130,19 +131,29 @@ static dpt_status apply_overrides(dpt_config *config, dpt_config_origin *origin,
 static const dpt_config_key *condition_key(const char *condition) {
     char name[LONGEST_SECTION * 2];
     size_t n = 0;
-    for (; condition[n] != '=' && condition[n] != '!' && n + 1 < sizeof name; n++) name[n] = condition[n];
+    for (; condition[n] != '=' && condition[n] != '!' && condition[n] != ':' && n + 1 < sizeof name; n++)
+        name[n] = condition[n];
     name[n] = '\0';
     return dpt_config_find(name);
 }
 
 bool dpt_config_holds(const dpt_config *config, const char *condition) {
     const dpt_config_key *key = condition_key(condition);
+    const char *setting = strchr(condition, ':');
+    if (setting) return config->model.file == NULL && dpt_model_takes(config->model.name, setting + 1);
     const char *wanted = strchr(condition, '=') + 1;
-    if (wanted[0] == '\0') return !dpt_config_is_set(config, key);
+    if (wanted[0] == '\0') return dpt_config_is_set(config, key) == (strchr(condition, '!') != NULL);
     size_t bytes;
     const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
-    bool is = strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
+    bool is = false;
+    for (; wanted; wanted = strchr(wanted, ',') ? strchr(wanted, ',') + 1 : NULL)
+        is |= strcspn(wanted, ",") == bytes && memcmp(choice, wanted, bytes) == 0;
     return is == (strchr(condition, '!') == NULL);
+}
+
+int dpt_config_condition_bytes(const char *condition) {
+    size_t bytes = strlen(condition);
+    return (int)(bytes > 2 && strcmp(condition + bytes - 2, "!=") == 0 ? bytes - 2 : bytes);
 }
 
 /* "file:line: " for a key from the file, "override: " for one from a word. */
@@ -167,6 +178,22 @@ static dpt_status choose_length(dpt_config *config, const dpt_config_origin *ori
     return DPT_OK;
 }
 
+static dpt_status does_nothing(const dpt_config *config, const dpt_config_key *key) {
+    const char *setting = strchr(key->condition, ':');
+    if (config->model.file && strncmp(key->name, "model.", 6) == 0)
+        return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside model.file: the layers say all", key->name);
+    if (setting == NULL)
+        return dpt_error(DPT_ERR_CONFIG, "%s does nothing without %.*s", key->name,
+                         dpt_config_condition_bytes(key->condition), key->condition);
+    char all[512] = "";
+    size_t length = 0;
+    for (int i = 0; i < dpt_model_count; i++)
+        if (dpt_model_takes(&dpt_models[i], setting + 1))
+            length = dpt_append(all, sizeof all, length, "%s%s", length ? ", " : "", dpt_models[i].name);
+    return dpt_error(DPT_ERR_CONFIG, "%s does nothing with model.name=%s; it is a setting of %s", key->name,
+                     config->model.name->name, all);
+}
+
 /* Refuses keys without effect. One of a lower layer than what made it so is put back to its default. */
 static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *origin, const char *file) {
     for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
@@ -174,8 +201,7 @@ static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *
         if (key->condition == NULL || origin->layer[k] == DPT_CONFIG_FROM_DEFAULT) continue;
         if (dpt_config_holds(config, key->condition)) continue;
         if (origin->layer[k] >= origin->layer[condition_key(key->condition) - dpt_config_keys])
-            return blame(origin, k, file,
-                         dpt_error(DPT_ERR_CONFIG, "%s does nothing without %s", key->name, key->condition));
+            return blame(origin, k, file, does_nothing(config, key));
         if (key->initial == NULL)
             dpt_config_unset(config, key);
         else
@@ -184,14 +210,57 @@ static dpt_status check_conditions(dpt_config *config, const dpt_config_origin *
     return DPT_OK;
 }
 
+static dpt_status set_hidden(dpt_config_ints *hidden, const dpt_model_options *o) {
+    dpt_free(hidden->item);
+    *hidden = (dpt_config_ints){dpt_alloc_zero((size_t)o->n_hidden, sizeof *hidden->item), o->n_hidden};
+    DPT_CHECK_ALLOC(hidden->item);
+    for (int i = 0; i < o->n_hidden; i++) hidden->item[i] = o->hidden[i];
+    return DPT_OK;
+}
+
+_Static_assert((int)DPT_CONFIG_BATCH_NORM_SYNC == DPT_MODEL_NORM_SYNC &&
+                   (int)DPT_CONFIG_ACTIVATION_TANH + 1 == DPT_ACT_TANH,
+               "the words of model.batch_norm and model.activation stand in the order of the zoo's enums");
+
+/* Settings of the model that nobody gave start as the zoo has them. */
+static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin *origin) {
+    const dpt_model_options *o = &config->model.name->defaults;
+#define OPEN(key) (origin->layer[dpt_config_find(#key) - dpt_config_keys] == DPT_CONFIG_FROM_DEFAULT)
+    if (OPEN(model.dropout)) config->model.dropout = o->dropout;
+    if (OPEN(model.width)) config->model.width = o->width;
+    if (OPEN(model.sigma)) config->model.sigma = o->sigma;
+    if (OPEN(model.depth)) config->model.depth = o->depth;
+    if (OPEN(model.modes)) config->model.modes = o->modes;
+    if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
+    if (OPEN(model.activation) && o->activation != DPT_ACT_NONE)
+        config->model.activation = (dpt_config_activation)(o->activation - 1);
+    return OPEN(model.hidden) ? set_hidden(&config->model.hidden, o) : DPT_OK;
+#undef OPEN
+}
+
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
     long long mean = config->data.mean.count, std = config->data.std.count;
     DPT_CHECK(mean < 2 || std < 2 || mean == std, DPT_ERR_CONFIG,
               "data.mean has %lld values and data.std %lld: as many, or one", mean, std);
-    DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_COSINE || config->schedule.min_lr <= config->optimizer.lr,
+    DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
+                  config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
               config->optimizer.lr);
+    DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
+              "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
+              "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
+              (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);
+    DPT_CHECK(!config->optimizer.nesterov || config->optimizer.momentum > 0, DPT_ERR_CONFIG,
+              "optimizer.nesterov looks ahead along the momentum: without optimizer.momentum=0");
+    DPT_CHECK(!config->optimizer.by_bucket || !dpt_config_holds(config, "optimizer.name=lars,lamb"), DPT_ERR_CONFIG,
+              "optimizer.by_bucket goes without lars and lamb");
+    DPT_CHECK(config->loss.class_weights.count == 0 || config->loss.class_weights.count == config->data.classes,
+              DPT_ERR_CONFIG, "loss.class_weights has %lld values, data.classes is %lld",
+              (long long)config->loss.class_weights.count, (long long)config->data.classes);
+    DPT_CHECK(config->loss.ignore.count <= 1, DPT_ERR_CONFIG, "loss.ignore: %lld labels, at most one",
+              (long long)config->loss.ignore.count);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
     DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,
@@ -214,6 +283,7 @@ dpt_status dpt_config_parse(const char *file, const char *text, size_t bytes, co
     DPT_TRY_GOTO(choose_length(made, &origin, file), fail);
     DPT_TRY_GOTO(check_conditions(made, &origin, file), fail);
     DPT_TRY_GOTO(set_conditional_defaults(made, &origin), fail);
+    DPT_TRY_GOTO(set_model_defaults(made, &origin), fail);
     DPT_TRY_GOTO(check_together(made), fail);
     *config = made;
     return DPT_OK;

@@ -19,14 +19,9 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "dptrain/types.h"
+#include "models/zoo.h"
 
 /* X(name, text). The texts are what a config says. */
-#define DPT_CONFIG_MODEL_LIST(X)             \
-    X(DPT_CONFIG_MODEL_MLP, "mlp")           \
-    X(DPT_CONFIG_MODEL_CNN, "cnn")           \
-    X(DPT_CONFIG_MODEL_RESNET18, "resnet18") \
-    X(DPT_CONFIG_MODEL_RESNET34, "resnet34") \
-    X(DPT_CONFIG_MODEL_RESNET50, "resnet50")
 #define DPT_CONFIG_STEM_LIST(X)       \
     X(DPT_CONFIG_STEM_AUTO, "auto")   \
     X(DPT_CONFIG_STEM_SMALL, "small") \
@@ -40,15 +35,39 @@
     X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \
     X(DPT_CONFIG_BATCH_NORM_SYNC, "sync")
 #define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
-#define DPT_CONFIG_OPTIMIZER_LIST(X)   \
-    X(DPT_CONFIG_OPTIMIZER_SGD, "sgd") \
-    X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw")
-#define DPT_CONFIG_SCHEDULE_LIST(X)             \
-    X(DPT_CONFIG_SCHEDULE_CONSTANT, "constant") \
-    X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")
+#define DPT_CONFIG_OPTIMIZER_LIST(X)       \
+    X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
+    X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
+    X(DPT_CONFIG_OPTIMIZER_ADAM, "adam")   \
+    X(DPT_CONFIG_OPTIMIZER_LARS, "lars")   \
+    X(DPT_CONFIG_OPTIMIZER_LAMB, "lamb")
+#define DPT_CONFIG_SCHEDULE_LIST(X)                 \
+    X(DPT_CONFIG_SCHEDULE_CONSTANT, "constant")     \
+    X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")         \
+    X(DPT_CONFIG_SCHEDULE_STEP, "step")             \
+    X(DPT_CONFIG_SCHEDULE_MULTISTEP, "multistep")   \
+    X(DPT_CONFIG_SCHEDULE_LINEAR, "linear")         \
+    X(DPT_CONFIG_SCHEDULE_POLYNOMIAL, "polynomial") \
+    X(DPT_CONFIG_SCHEDULE_ONE_CYCLE, "one_cycle")   \
+    X(DPT_CONFIG_SCHEDULE_PLATEAU, "plateau")
+#define DPT_CONFIG_UNIT_LIST(X)         \
+    X(DPT_CONFIG_UNIT_EPOCHS, "epochs") \
+    X(DPT_CONFIG_UNIT_STEPS, "steps")
 #define DPT_CONFIG_LOSS_LIST(X)                       \
     X(DPT_CONFIG_LOSS_CROSS_ENTROPY, "cross_entropy") \
-    X(DPT_CONFIG_LOSS_MSE, "mse")
+    X(DPT_CONFIG_LOSS_MSE, "mse")                     \
+    X(DPT_CONFIG_LOSS_L1, "l1")                       \
+    X(DPT_CONFIG_LOSS_HUBER, "huber")                 \
+    X(DPT_CONFIG_LOSS_BCE, "bce")                     \
+    X(DPT_CONFIG_LOSS_DICE, "dice")
+#define DPT_CONFIG_FLIP_LIST(X)                 \
+    X(DPT_CONFIG_FLIP_NONE, "none")             \
+    X(DPT_CONFIG_FLIP_HORIZONTAL, "horizontal") \
+    X(DPT_CONFIG_FLIP_VERTICAL, "vertical")     \
+    X(DPT_CONFIG_FLIP_BOTH, "both")
+#define DPT_CONFIG_PADDING_LIST(X)       \
+    X(DPT_CONFIG_PADDING_ZEROS, "zeros") \
+    X(DPT_CONFIG_PADDING_REFLECT, "reflect")
 #define DPT_CONFIG_DEVICE_LIST(X)     \
     X(DPT_CONFIG_DEVICE_AUTO, "auto") \
     X(DPT_CONFIG_DEVICE_CPU, "cpu")   \
@@ -90,14 +109,16 @@
     X(DPT_CONFIG_CUDA_SYNC_OP, "op")
 
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
-typedef enum dpt_config_model { DPT_CONFIG_MODEL_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_model;
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
+typedef enum dpt_config_unit { DPT_CONFIG_UNIT_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_unit;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
 typedef enum dpt_config_loss { DPT_CONFIG_LOSS_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_loss;
+typedef enum dpt_config_flip { DPT_CONFIG_FLIP_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_flip;
+typedef enum dpt_config_padding { DPT_CONFIG_PADDING_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_padding;
 typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
 typedef enum dpt_config_recompute { DPT_CONFIG_RECOMPUTE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_recompute;
@@ -126,11 +147,15 @@ typedef struct dpt_config_texts {
 /* What each member means stands in config_table.h and docs/config.md. A member that is not set is 0, NULL or empty. */
 typedef struct dpt_config {
     struct {
-        dpt_config_model name;
+        const dpt_model *name;
+        char *file; /* of a layer list; NULL: name counts */
         dpt_config_ints hidden;
         dpt_config_activation activation;
         double dropout;
         dpt_config_batch_norm batch_norm;
+        int64_t width, depth;
+        int64_t modes;
+        double sigma;
         dpt_config_stem stem;
     } model;
     struct {
@@ -151,18 +176,52 @@ typedef struct dpt_config {
     int64_t eval_every; /* epochs; 0: only at the end */
     struct {
         dpt_config_optimizer name;
-        double lr, momentum, beta1, beta2, eps, weight_decay;
+        double lr, momentum, beta1, beta2, eps, trust, weight_decay;
+        bool nesterov;
         double clip_norm; /* 0: off */
         int64_t zero;
         bool by_bucket;
-        dpt_config_texts no_decay, frozen;
+        dpt_config_texts no_decay, frozen, groups;
     } optimizer;
+    struct {
+        double decay; /* 0: off */
+    } average;
     struct {
         dpt_config_schedule name;
         int64_t warmup_steps;
+        double warmup_epochs; /* 0: warmup_steps count */
         double min_lr;
+        dpt_config_unit unit;
+        int64_t every;
+        dpt_config_ints milestones;
+        double gamma, power, div, final_div, rise;
+        char *metric;
+        int64_t patience;
+        double threshold;
     } schedule;
-    dpt_config_loss loss;
+    struct {
+        dpt_config_loss name;
+        double smoothing;
+        dpt_config_floats class_weights;
+        dpt_config_ints ignore; /* at most one */
+        double delta;
+    } loss;
+    struct {
+        dpt_config_flip flip;
+        int64_t crop; /* pixels; 0: off */
+        dpt_config_padding padding;
+        int64_t cutout; /* pixels; 0: off */
+        double brightness, contrast, saturation;
+    } augment;
+    struct {
+        double alpha; /* 0: off */
+    } mixup;
+    dpt_config_texts metrics; /* empty: by the loss */
+    struct {
+        char *metric; /* NULL: off */
+        int64_t patience;
+        double min_delta;
+    } early_stop;
     int64_t seed;
     dpt_config_device device;
     struct {
@@ -230,8 +289,8 @@ dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest);
 /* Every key with type, default, range and meaning: the text of docs/config.md. */
 void dpt_config_reference(FILE *out);
 
-/* "mlp", "cnn". */
-const char *dpt_config_model_text(dpt_config_model model);
+/* "mlp"; of a layer list the name of its file without folder and ending, in `text`. */
+const char *dpt_config_model_text(const dpt_config *config, char *text, size_t bytes);
 
 /* data.files with its patterns (glob(3)) replaced by the files that match, those sorted bytewise; release with
  * dpt_config_files_free. DPT_ERR_CONFIG: nothing matches a pattern or name. DPT_ERR_IO: a folder cannot be read. */

@@ -10,7 +10,7 @@
 
 #include "cli/config.h"
 
-/* "|mlp|cnn": the texts of a list of choices, in the order of its enum. */
+/* "|auto|cpu": the texts of a list of choices, in the order of its enum. */
 #define DPT_CONFIG_CHOICE_TEXT(name, text) "|" text
 #define DPT_CONFIG_CHOICES(LIST) LIST(DPT_CONFIG_CHOICE_TEXT)
 
@@ -25,18 +25,25 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(member, default, range, condition, help)
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
- * condition: "key=value" or "key!=value", without which the key would do nothing and is refused; NULL: none. */
+ * condition: "key=value", "key=value,value", "key!=value" or "model.name:setting" (the model follows it), without which
+ * the key would do nothing and is refused; "key=": not set; "key!=": set; NULL: none. Settings of models start as the
+ * zoo has them. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
-    X(model.name, "cnn", DPT_CONFIG_CHOICES(DPT_CONFIG_MODEL_LIST), NULL, "model of the zoo") \
-    X(model.hidden, "[512, 512]", "[1, 1048576]", "model.name=mlp", "widths of the hidden layers") \
-    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name=mlp", "between layers") \
-    X(model.dropout, "0", "[0, 1)", NULL, "share of activations dropped in training") \
-    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), NULL, \
-      "batch norm after each hidden layer: statistics of each rank (local) or of all ranks (sync); resnet: not none, " \
-      "local if not set") \
-    X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), NULL, "resnet: begins with a 3x3 convolution " \
-      "(small) or with 7x7, stride 2, and max-pool (large); auto: small up to 64 x 64 pixels") \
+    X(model.name, "cnn", NULL, "model.file=", "model of the zoo") \
+    X(model.file, NULL, NULL, NULL, "a list of layers (docs/layers.md) instead of a model of the zoo") \
+    X(model.hidden, NULL, "[1, 1048576]", "model.name:hidden", "widths of the hidden layers") \
+    X(model.activation, "relu", DPT_CONFIG_CHOICES(DPT_CONFIG_ACTIVATION_LIST), "model.name:activation", \
+      "between layers") \
+    X(model.dropout, NULL, "[0, 1)", "model.name:dropout", "share of activations dropped in training") \
+    X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), "model.name:batch_norm", \
+      "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
+    X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
+    X(model.modes, NULL, "[1, 65536]", "model.name:modes", "frequencies that a spectral convolution keeps, a dimension") \
+    X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
+    X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
+      "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
     X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
@@ -46,7 +53,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs: one value, or one a channel") \
     X(data.std, NULL, "(0, inf)", NULL, "the scaled inputs less the mean are divided by it: one value, or one a channel") \
     X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
-    X(data.classes, "10", "[2, 1048576]", "loss=cross_entropy", "labels are 0 to classes-1") \
+    X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
@@ -57,12 +64,15 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(eval_every, "1", "[0, inf)", NULL, "epochs between evaluations; 0: only at the end") \
     X(optimizer.name, "sgd", DPT_CONFIG_CHOICES(DPT_CONFIG_OPTIMIZER_LIST), NULL, "update rule") \
     X(optimizer.lr, "0.05", "[0, inf)", NULL, "learning rate after warm-up") \
-    X(optimizer.momentum, "0.9", "[0, 1)", "optimizer.name=sgd", "share of the last update that is kept") \
-    X(optimizer.beta1, "0.9", "[0, 1)", "optimizer.name=adamw", "decay of the mean of gradients") \
-    X(optimizer.beta2, "0.999", "[0, 1)", "optimizer.name=adamw", "decay of the mean of squared gradients") \
-    X(optimizer.eps, "1e-08", "(0, inf)", "optimizer.name=adamw", "added to the divisor") \
-    X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd adds it times the parameter to the gradient; " \
-      "adamw shrinks the parameter by it times the learning rate") \
+    X(optimizer.momentum, "0.9", "[0, 1)", "optimizer.name=sgd,lars", "share of the last update that is kept") \
+    X(optimizer.nesterov, "false", NULL, "optimizer.name=sgd", "look ahead along the momentum (Nesterov)") \
+    X(optimizer.beta1, "0.9", "[0, 1)", "optimizer.name=adamw,adam,lamb", "decay of the mean of gradients") \
+    X(optimizer.beta2, "0.999", "[0, 1)", "optimizer.name=adamw,adam,lamb", "decay of the mean of squared gradients") \
+    X(optimizer.eps, "1e-08", "(0, inf)", "optimizer.name=adamw,adam,lamb", "added to the divisor") \
+    X(optimizer.trust, "0.001", "(0, inf)", "optimizer.name=lars", \
+      "steps are scaled by it times the norm of a parameter over that of its gradient") \
+    X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd, adam and lars add it times the parameter to the gradient, lamb to the " \
+      "step; adamw shrinks the parameter by it times the learning rate") \
     X(optimizer.clip_norm, NULL, "(0, inf)", NULL, "largest norm of all gradients together; not set: no limit") \
     X(optimizer.zero, "0", "[0, 1]", NULL, \
       "1: each rank keeps the optimiser's moments of its share of the parameters only") \
@@ -70,10 +80,59 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "update parameters as their gradients arrive; one that is not finite then skips its own bucket only") \
     X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
     X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
+    X(optimizer.groups, NULL, NULL, NULL, \
+      "settings of the parameters whose names match a pattern, as \"fc1.* lr=0.1 no_decay\": lr (times optimizer.lr), " \
+      "no_decay, decay, frozen, trained; later ones win, and win over no_decay and frozen") \
+    X(average.decay, NULL, "(0, 1)", NULL, \
+      "share of a moving average of the parameters that stays in a step; evaluation and params.h5 take the average; " \
+      "not set: none") \
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
-    X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
-    X(loss, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(schedule.warmup_epochs, NULL, "(0, inf)", NULL, "the same in epochs, in place of steps") \
+    X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine,linear,polynomial,plateau", \
+      "learning rate at the end; plateau: the least") \
+    X(schedule.unit, "epochs", DPT_CONFIG_CHOICES(DPT_CONFIG_UNIT_LIST), "schedule.name=step,multistep", \
+      "of schedule.every and schedule.milestones") \
+    X(schedule.every, "30", "[1, inf)", "schedule.name=step", "units between reductions") \
+    X(schedule.milestones, NULL, "[1, inf)", "schedule.name=multistep", "units after which it is reduced") \
+    X(schedule.gamma, "0.1", "(0, inf)", "schedule.name=step,multistep,plateau", "factor of a reduction") \
+    X(schedule.power, "1", "(0, inf)", "schedule.name=polynomial", "of the share that is left") \
+    X(schedule.div, "25", "[1, inf)", "schedule.name=one_cycle", "the first learning rate is optimizer.lr over it") \
+    X(schedule.final_div, "10000", "[1, inf)", "schedule.name=one_cycle", "the last one is the first over it") \
+    X(schedule.rise, "0.3", "(0, 1)", "schedule.name=one_cycle", "share of the steps until the largest") \
+    X(schedule.metric, "loss", NULL, "schedule.name=plateau", "loss or one of metrics, of the test samples") \
+    X(schedule.patience, "10", "[0, inf)", "schedule.name=plateau", \
+      "evaluations without an improvement that are borne before a reduction") \
+    X(schedule.threshold, "0.0001", "[0, 1)", "schedule.name=plateau", "share of the best that is no improvement") \
+    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, \
+      "what training makes small; bce and dice take the model's output as logits of values from 0 to 1") \
+    X(loss.smoothing, "0", "[0, 1)", "loss.name=cross_entropy", "share of a label that is spread over all classes") \
+    X(loss.class_weights, NULL, "[0, inf)", "loss.name=cross_entropy", "a weight a class; not set: 1 each") \
+    X(loss.ignore, NULL, "[-9223372036854775808, 9223372036854775807]", "loss.name=cross_entropy", \
+      "a label that counts for nothing") \
+    X(loss.delta, "1", "(0, inf)", "loss.name=huber", "differences above it count linearly") \
+    X(augment.flip, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_FLIP_LIST), NULL, \
+      "turn every second training image over, at random: left to right, top to bottom, or each of both") \
+    X(augment.crop, NULL, "[1, 65536]", NULL, \
+      "add so many pixels on each side of a training image and cut a window of its size at random; not set: off") \
+    X(augment.padding, "zeros", DPT_CONFIG_CHOICES(DPT_CONFIG_PADDING_LIST), "augment.crop!=", \
+      "what is added: stored zeros, or the image mirrored at its edges") \
+    X(augment.cutout, NULL, "[1, 65536]", NULL, \
+      "side in pixels of a square that is set to 0, after normalisation, at a random place; not set: off") \
+    X(augment.brightness, "0", "[0, 1]", NULL, "s: training images are multiplied by a factor between 1-s and 1+s") \
+    X(augment.contrast, "0", "[0, 1]", NULL, "s: so is their distance from their mean grey value") \
+    X(augment.saturation, "0", "[0, 1]", NULL, "s: so is the distance of colours from grey; three channels only") \
+    X(mixup.alpha, NULL, "(0, 1000]", NULL, \
+      "mix each training sample and its target with another one of the batch, with shares from a Beta(alpha, alpha) " \
+      "distribution; not set: off") \
+    X(metrics, NULL, NULL, NULL, \
+      "measured in evaluation: accuracy, top5, confusion of classes; mae, rmse, r2 of numbers; " \
+      "not set: accuracy, and top5 with more than five classes; mae, rmse, r2") \
+    X(early_stop.metric, NULL, NULL, NULL, \
+      "loss or one of metrics, of the test samples: training ends when it gets no better, and params.h5 holds the " \
+      "parameters of the best evaluation; not set: off") \
+    X(early_stop.patience, "5", "[1, inf)", "early_stop.metric!=", "evaluations without an improvement until the end") \
+    X(early_stop.min_delta, "0", "[0, inf)", "early_stop.metric!=", "less of a difference is no improvement") \
     X(seed, "0", "[0, inf)", NULL, "of all random numbers and of the sample order") \
     X(device, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_DEVICE_LIST), NULL, "auto: cuda where it works, else cpu") \
     X(cuda.graph, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_GRAPH_LIST), "device!=cpu", \
@@ -124,7 +183,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(condition, member, default): defaults that depend on another key ("key=": not set). */
 #define DPT_CONFIG_CONDITIONAL_DEFAULTS(X) \
     X("steps=", epochs, "5") \
-    X("optimizer.name=adamw", optimizer.lr, "0.001") \
+    X("optimizer.name=adamw,adam,lamb", optimizer.lr, "0.001") \
     X("data.files=", data.mean, "[0.286]") \
     X("data.files=", data.std, "[0.353]")
 // clang-format on
@@ -142,6 +201,7 @@ typedef enum dpt_config_kind {
     DPT_CONFIG_BOOL,
     DPT_CONFIG_TEXT,
     DPT_CONFIG_CHOICE,
+    DPT_CONFIG_MODEL,
     DPT_CONFIG_INTS,
     DPT_CONFIG_FLOATS,
     DPT_CONFIG_TEXTS
@@ -197,6 +257,8 @@ bool dpt_config_is_section(const char *name);
 /* "unknown key NAME", with the nearest one. */
 dpt_status dpt_config_unknown(const char *name);
 bool dpt_config_holds(const dpt_config *config, const char *condition);
+/* How much of a condition is shown: "key!=" as its key. */
+int dpt_config_condition_bytes(const char *condition);
 
 /* config_yaml.c: applies the file's keys. */
 dpt_status dpt_config_read_yaml(dpt_config *config, dpt_config_origin *origin, const char *file, const char *text,

@@ -173,6 +173,14 @@ static dpt_status set_text(const char *text, char **out) {
     return DPT_OK;
 }
 
+static dpt_status set_model(const dpt_config_key *key, const char *text, const dpt_model **out) {
+    const dpt_model *model;
+    dpt_status status = dpt_model_find(text, &model);
+    if (status != DPT_OK) return dpt_error_prefix(status, "%s: ", key->name);
+    *out = model;
+    return DPT_OK;
+}
+
 dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const dpt_config_value *value) {
     void *member = dpt_config_member(config, key);
     if (!dpt_config_is_list(key)) {
@@ -189,6 +197,7 @@ dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const d
         case DPT_CONFIG_BOOL: return parse_bool(key, value->item[0], member);
         case DPT_CONFIG_CHOICE: return parse_choice(key, value->item[0], member);
         case DPT_CONFIG_TEXT: return set_text(value->item[0], member);
+        case DPT_CONFIG_MODEL: return set_model(key, value->item[0], member);
         case DPT_CONFIG_INTS: return set_ints(key, value, member);
         case DPT_CONFIG_FLOATS: return set_floats(key, value, member);
         case DPT_CONFIG_TEXTS: return set_texts(key, value, member);
@@ -203,6 +212,7 @@ void dpt_config_unset(dpt_config *config, const dpt_config_key *key) {
         case DPT_CONFIG_FLOAT: *(double *)member = 0; break;
         case DPT_CONFIG_BOOL: *(bool *)member = false; break;
         case DPT_CONFIG_CHOICE: *(int *)member = 0; break;
+        case DPT_CONFIG_MODEL: *(const dpt_model **)member = NULL; break;
         case DPT_CONFIG_TEXT:
             dpt_free(*(char **)member);
             *(char **)member = NULL;
@@ -230,6 +240,7 @@ bool dpt_config_is_set(const dpt_config *config, const dpt_config_key *key) {
         case DPT_CONFIG_FLOATS: return ((const dpt_config_floats *)member)->count > 0;
         case DPT_CONFIG_TEXTS: return ((const dpt_config_texts *)member)->count > 0;
         case DPT_CONFIG_BOOL:
+        case DPT_CONFIG_MODEL:
         case DPT_CONFIG_CHOICE: break;
     }
     return true;

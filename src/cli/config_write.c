@@ -67,6 +67,7 @@ static void write_value(FILE *out, const dpt_config *config, const dpt_config_ke
         case DPT_CONFIG_BOOL: fputs(*(const bool *)member ? "true" : "false", out); break;
         case DPT_CONFIG_TEXT: write_text(out, *(char *const *)member); break;
         case DPT_CONFIG_CHOICE: write_choice(out, key->range, *(const int *)member); break;
+        case DPT_CONFIG_MODEL: fputs((*(const dpt_model *const *)member)->name, out); break;
         case DPT_CONFIG_INTS:
         case DPT_CONFIG_FLOATS:
         case DPT_CONFIG_TEXTS: write_list(out, key, member); break;
@@ -141,14 +142,12 @@ dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest) {
     return DPT_OK;
 }
 
-const char *dpt_config_model_text(dpt_config_model model) {
-    switch (model) {
-#define CASE(name, text) \
-    case name: return text;
-        DPT_CONFIG_MODEL_LIST(CASE)
-#undef CASE
-    }
-    return "?";
+const char *dpt_config_model_text(const dpt_config *config, char *text, size_t bytes) {
+    const char *file = config->model.file;
+    if (file == NULL) return config->model.name->name;
+    const char *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file, *dot = strrchr(base, '.');
+    snprintf(text, bytes, "%.*s", dot ? (int)(dot - base) : (int)strlen(base), base);
+    return text;
 }
 
 /* ---- reference ---- */
@@ -159,7 +158,8 @@ static const char *kind_text(dpt_config_kind kind) {
         case DPT_CONFIG_FLOAT: return "number";
         case DPT_CONFIG_BOOL: return "true or false";
         case DPT_CONFIG_TEXT: return "text";
-        case DPT_CONFIG_CHOICE: return "one of";
+        case DPT_CONFIG_CHOICE:
+        case DPT_CONFIG_MODEL: return "one of";
         case DPT_CONFIG_INTS: return "list of integers";
         case DPT_CONFIG_FLOATS: return "list of numbers";
         case DPT_CONFIG_TEXTS: return "list of texts";
@@ -169,6 +169,8 @@ static const char *kind_text(dpt_config_kind kind) {
 
 static void write_type(FILE *out, const dpt_config_key *key) {
     fputs(kind_text(key->kind), out);
+    for (int i = 0; key->kind == DPT_CONFIG_MODEL && i < dpt_model_count; i++)
+        fprintf(out, "%s `%s`", i ? "," : "", dpt_models[i].name);
     if (key->kind != DPT_CONFIG_CHOICE) {
         if (key->range != NULL) fprintf(out, " in %s", key->range);
         return;
@@ -180,7 +182,9 @@ static void write_type(FILE *out, const dpt_config_key *key) {
 }
 
 static void write_default(FILE *out, const dpt_config_key *key) {
-    if (key->initial != NULL)
+    if (key->condition != NULL && strchr(key->condition, ':') != NULL)
+        fputs("the model's own", out);
+    else if (key->initial != NULL)
         fprintf(out, "`%s`", key->initial);
     else
         fputs("not set", out);
@@ -193,6 +197,25 @@ static void write_default(FILE *out, const dpt_config_key *key) {
         else
             fprintf(out, "; `%s` with `%s`", row->initial, row->condition);
     }
+}
+
+/* In words where it is not "key=value": the models that follow the setting; "key=": not set. */
+static void write_condition(FILE *out, const dpt_config_key *key) {
+    if (key->condition == NULL) return;
+    const char *setting = strchr(key->condition, ':');
+    size_t end = strlen(key->condition) - 1;
+    bool is_set = dpt_config_condition_bytes(key->condition) < (int)end;
+    if (setting == NULL && is_set)
+        fprintf(out, " (with `%.*s`)", (int)end - 1, key->condition);
+    else if (setting == NULL && key->condition[end] == '=')
+        fprintf(out, " (without `%.*s`)", (int)end, key->condition);
+    else if (setting == NULL)
+        fprintf(out, " (with `%s`)", key->condition);
+    else
+        for (int i = 0, n = 0; i < dpt_model_count; i++)
+            if (dpt_model_takes(&dpt_models[i], setting + 1))
+                fprintf(out, "%s`%s`", n++ ? ", " : " (of ", dpt_models[i].name);
+    if (setting) fputc(')', out);
 }
 
 void dpt_config_reference(FILE *out) {
@@ -223,7 +246,7 @@ void dpt_config_reference(FILE *out) {
         fputs(" | ", out);
         write_default(out, key);
         fprintf(out, " | %s", key->help);
-        if (key->condition != NULL) fprintf(out, " (with `%s`)", key->condition);
+        write_condition(out, key);
         fputs(" |\n", out);
     }
 }

@@ -119,12 +119,37 @@ static dpt_status see_section(yaml_reader *r, const char *path) {
     return DPT_OK;
 }
 
+/* "model.layers": the list stays where it is, and the file itself becomes model.file (models/layer_yaml.c reads it). */
+static dpt_status take_layers(yaml_reader *r, yaml_mark_t key_mark) {
+    const dpt_config_key *key = dpt_config_find("model.file");
+    ptrdiff_t k = key - dpt_config_keys;
+    if (r->origin->layer[k] == DPT_CONFIG_FROM_FILE)
+        return at(r, key_mark, dpt_error(DPT_ERR_CONFIG, "model.layers beside model.file: give one"));
+    DPT_TRY(next(r));
+    if (r->event.type != YAML_SEQUENCE_START_EVENT)
+        return at(r, r->event.start_mark, dpt_error(DPT_ERR_CONFIG, "model.layers: a list of layers is expected"));
+    for (int depth = 1; depth > 0;) {
+        DPT_TRY(next(r));
+        yaml_event_type_t type = r->event.type;
+        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+    }
+    dpt_config_value value = {0};
+    dpt_status status = dpt_config_value_add(&value, r->file, strlen(r->file));
+    if (status == DPT_OK) status = dpt_config_set(r->config, key, &value);
+    dpt_config_value_free(&value);
+    r->origin->layer[k] = DPT_CONFIG_FROM_FILE;
+    r->origin->line[k] = key_mark.line + 1;
+    return status;
+}
+
 static dpt_status read_section(yaml_reader *r, const char *section);
 
 /* The value of path: a section, or a key's. */
 static dpt_status read_value(yaml_reader *r, const char *path, yaml_mark_t key_mark) {
     const dpt_config_key *key = dpt_config_find(path);
     bool is_section = dpt_config_is_section(path);
+    if (strcmp(path, "model.layers") == 0) return take_layers(r, key_mark);
     if (key == NULL && !is_section) return at(r, key_mark, dpt_config_unknown(path));
     DPT_TRY(next(r));
     if (r->event.type == YAML_MAPPING_START_EVENT) {

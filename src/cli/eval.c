@@ -25,6 +25,20 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
     return dpt_config_load(words->config, words->override, words->override_count, config);
 }
 
+/* The accuracy stands last, as at the end of training. */
+static void print_measures(const dpt_measures *m, int64_t classes) {
+    const int64_t *confusion = dpt_measures_confusion(m);
+    if (confusion) printf("samples of each class (line) taken for each class (column)\n");
+    for (int64_t i = 0; confusion && i < classes * classes; i++)
+        printf("%lld%c", (long long)confusion[i], (i + 1) % classes ? ' ' : '\n');
+    for (int last = 0; last < 2; last++)
+        for (int i = 0; i < dpt_measures_count(m); i++) {
+            const char *name = dpt_measures_name(m, i);
+            bool is_last = strcmp(name, "accuracy") == 0;
+            if (is_last == last) printf("test %s %.*f\n", name, is_last ? 4 : 6, dpt_measures_value(m, i));
+        }
+}
+
 dpt_status dpt_cli_eval(dpt_cli *cli) {
     dpt_words words = {0};
     dpt_config *config = NULL;
@@ -40,7 +54,7 @@ dpt_status dpt_cli_eval(dpt_cli *cli) {
     DPT_TRY_GOTO(dpt_job_evaluate(&job, &e), fail);
     if (cli->control.rank == 0) {
         printf("test samples %lld\ntest loss %.6f\n", (long long)e.rows, e.loss);
-        for (int i = 0; i < e.n_mean; i++) printf("test %s %.4f\n", e.name[i], e.mean[i]);
+        print_measures(job.measures, config->data.classes);
     }
 fail:
     dpt_words_free(&words);

@@ -1,5 +1,6 @@
-/* info.c: dptrain info: versions of what the program was built with and runs with, and the devices it finds. Runs on a
- * login node: without MPI started, without a GPU, a driver or CUDA's libraries; what is missing is said. */
+/* info.c: dptrain info [layers]: the types of layers (docs/layers.md), or versions of what the program was built with
+ * and runs with, and the devices it finds. Runs on a login node: without MPI started, without a GPU, a driver or CUDA's
+ * libraries; what is missing is said. */
 #include <hdf5.h>
 #include <mpi.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -10,6 +11,7 @@
 #include "backend/device_cpu.h"
 #include "backend/topology.h"
 #include "cli/cli.h"
+#include "models/layer_list.h"
 #include "ops/op_list.h"
 
 static void show_mpi(void) {
@@ -66,6 +68,10 @@ static void show_host(void) {
 }
 
 dpt_status dpt_cli_info(dpt_cli *cli) {
+    if (cli->argc > 0 && strcmp(cli->argv[0], "layers") == 0) {
+        dpt_layers_reference(stdout);
+        return DPT_OK;
+    }
     unsigned major, minor, release;
     const dnnl_version_t *dnnl = dnnl_version();
     dpt_device cpu;

@@ -2,7 +2,6 @@
  * call. */
 #include "cli/job.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,10 +60,11 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_
 
 static dpt_status open_part(dpt_job *job, char *const *files, int count, const char *x, const char *y, bool like_train,
                             dpt_dataset **part) {
-    bool classes = job->config->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY,
+         of_input = job->target == DPT_MODEL_OF_INPUT;
     dpt_field_spec fields[] = {
         {.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
-        {.name = "y", .path = y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = classes ? 0 : DPT_ANY_NDIM}};
+        {.name = "y", .path = of_input ? x : y, .dtype = classes ? DPT_I64 : DPT_F32, .ndim = DPT_ANY_NDIM}};
     for (int i = 0; like_train && i < 2; i++) {
         const dpt_field *f = dpt_dataset_field(job->train, i);
         fields[i].ndim = f->ndim;
@@ -91,62 +91,14 @@ fail:
     return status;
 }
 
-static const dpt_activation activations[] = {DPT_ACT_RELU, DPT_ACT_GELU, DPT_ACT_TANH};
-static const dpt_model_norm norms[] = {DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC};
-static const dpt_model_stem stems[] = {DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE};
-
-static dpt_status model_options(const dpt_job *job, dpt_model_options *o) {
-    const dpt_config *c = job->config;
-    const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
-    bool classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
-              DPT_MAX_NDIM - 1);
-    *o = job->model->defaults;
-    o->in_ndim = x->ndim;
-    memcpy(o->in_dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
-    o->classes = classes ? c->data.classes : y->elements;
-    o->target_dtype = y->dtype;
-    o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
-    DPT_CHECK(c->model.hidden.count <= DPT_MODEL_MAX_HIDDEN, DPT_ERR_CONFIG, "model.hidden: %lld layers, at most %d",
-              (long long)c->model.hidden.count, DPT_MODEL_MAX_HIDDEN);
-    if (c->model.name == DPT_CONFIG_MODEL_MLP) {
-        o->n_hidden = (int)c->model.hidden.count;
-        for (int i = 0; i < o->n_hidden; i++) o->hidden[i] = c->model.hidden.item[i];
-        o->activation = activations[c->model.activation];
-    }
-    o->dropout = c->model.dropout;
-    if (c->model.batch_norm != DPT_CONFIG_BATCH_NORM_NONE) o->batch_norm = norms[c->model.batch_norm];
-    o->stem = stems[c->model.stem];
-    return DPT_OK;
-}
-
-static bool matches(const dpt_config_texts *patterns, const char *name) {
-    for (int64_t i = 0; i < patterns->count; i++)
-        if (fnmatch(patterns->item[i], name, 0) == 0) return true;
-    return false;
-}
-
-static void make_groups(const dpt_job *job) {
-    const dpt_config *c = job->config;
-    for (int64_t i = 0; i < job->graph->n_param; i++) {
-        const char *name = job->graph->param[i].name;
-        dpt_group group = {.lr_factor = 1,
-                           .no_decay = matches(&c->optimizer.no_decay, name),
-                           .frozen = matches(&c->optimizer.frozen, name)};
-        dpt_param_group(job->graph, name, group);
-    }
-}
-
 static dpt_status build_model(dpt_job *job) {
-    DPT_TRY(dpt_model_find(dpt_config_model_text(job->config->model.name), &job->model));
-    dpt_model_options options;
-    DPT_TRY(model_options(job, &options));
-    job->graph = dpt_graph_create(job->ctx);
-    DPT_TRY(job->model->build(job->graph, &options));
-    make_groups(job);
+    DPT_TRY(dpt_job_model(job));
+    DPT_TRY(dpt_job_groups(job));
     return dpt_graph_status(job->graph);
 }
 
+_Static_assert((int)DPT_CONFIG_OPTIMIZER_ADAM == DPT_ADAM && (int)DPT_CONFIG_OPTIMIZER_LAMB == DPT_LAMB,
+               "the words of the config stand in the order of dpt_optimizer");
 _Static_assert((int)DPT_CONFIG_PRECISION_TF32 == DPT_PRECISION_TF32 &&
                    (int)DPT_CONFIG_PRECISION_FP16 == DPT_PRECISION_FP16,
                "the words of the config stand in the order of dpt_precision");
@@ -159,7 +111,10 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     const dpt_config *c = job->config;
     dpt_trainer_options_init(o);
     o->max_rows = job->share;
-    o->optimizer = c->optimizer.name == DPT_CONFIG_OPTIMIZER_ADAMW ? DPT_ADAMW : DPT_SGD;
+    o->optimizer = (dpt_optimizer)c->optimizer.name;
+    o->nesterov = c->optimizer.nesterov;
+    o->trust = c->optimizer.trust;
+    o->average_decay = c->average.decay;
     o->lr = c->optimizer.lr;
     o->momentum = c->optimizer.momentum;
     o->beta1 = c->optimizer.beta1;
@@ -220,6 +175,27 @@ static dpt_status check_batch(dpt_job *job) {
     return DPT_OK;
 }
 
+/* What evaluation measures, and memory for a batch's predictions. */
+static dpt_status open_measures(dpt_job *job) {
+    const dpt_config *c = job->config;
+    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    int64_t targets = dpt_dataset_field(job->test, 1)->elements;
+    dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
+                                .count = (int)c->metrics.count,
+                                .classes = classes ? c->data.classes : 0,
+                                .ignores = c->loss.ignore.count > 0,
+                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
+                                .values = classes ? targets * c->data.classes : targets};
+    DPT_TRY(dpt_measures_create(&about, &job->measures));
+    job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
+    DPT_CHECK_ALLOC(job->prediction);
+    if (c->mixup.alpha == 0) return DPT_OK;
+    job->lambda = dpt_alloc((size_t)job->share * sizeof *job->lambda);
+    DPT_CHECK_ALLOC(job->lambda);
+    for (int64_t i = 0; i < job->share; i++) job->lambda[i] = 1;
+    return DPT_OK;
+}
+
 dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job) {
     *job = (dpt_job){.cli = cli, .config = config};
     dpt_cli_log_level = config->log.level;
@@ -228,6 +204,7 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(dpt_control_same(&cli->control, "the configuration", digest.value));
     DPT_TRY(check_batch(job));
     DPT_TRY(open_context(job));
+    dpt_job_choose_model(job);
     DPT_TRY(open_data(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
     int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), config->batch);
@@ -235,17 +212,46 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     if (plan) return DPT_OK;
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);
-    return dpt_trainer_create(job->graph, &o, &job->trainer);
+    DPT_TRY(dpt_trainer_create(job->graph, &o, &job->trainer));
+    return dpt_control_agree(&cli->control, open_measures(job));
 }
 
 void dpt_job_close(dpt_job *job) {
+    dpt_measures_destroy(&job->measures);
+    dpt_free(job->prediction);
+    dpt_free(job->lambda);
     dpt_trainer_destroy(&job->trainer);
     dpt_graph_destroy(&job->graph);
+    dpt_layers_destroy(&job->layers);
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
     if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
     if (job->cli) job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
+}
+
+static dpt_augment_options augment_options(const dpt_config *c) {
+    int flip = c->augment.flip;
+    return (dpt_augment_options){.field = 0,
+                                 .flip_horizontal = flip == DPT_CONFIG_FLIP_HORIZONTAL || flip == DPT_CONFIG_FLIP_BOTH,
+                                 .flip_vertical = flip == DPT_CONFIG_FLIP_VERTICAL || flip == DPT_CONFIG_FLIP_BOTH,
+                                 .crop = c->augment.crop,
+                                 .reflect = c->augment.padding == DPT_CONFIG_PADDING_REFLECT,
+                                 .cutout = c->augment.cutout,
+                                 .brightness = c->augment.brightness,
+                                 .contrast = c->augment.contrast,
+                                 .saturation = c->augment.saturation};
+}
+
+/* Crop and flips move pixels, and with them what a target says of places. */
+static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *augment) {
+    const dpt_field *y = dpt_dataset_field(job->train, 1);
+    const char *what = augment->crop > 0 ? "crop" : "flip";
+    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0, places = y->ndim >= 2;
+    DPT_CHECK(!moves || !places, DPT_ERR_CONFIG,
+              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions", what,
+              dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
+    return DPT_OK;
 }
 
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
@@ -258,8 +264,11 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
               (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
-        {.classes = c->loss == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
+        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
+         .ignores = c->loss.ignore.count > 0,
+         .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0}};
     if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
+    if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
     dpt_loader_options o;
     dpt_loader_options_init(&o);
     o.seed = (uint64_t)c->seed;
@@ -270,22 +279,40 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     o.epochs = training ? 0 : 1;
     o.threads = (int)c->data.threads;
     o.normalise = normalise;
+    dpt_augment_options augment = augment_options(c);
+    o.augment = training ? &augment : NULL;
+    DPT_TRY(check_augment(job, &augment));
+    o.mixup = training ? c->mixup.alpha : 0;
     return dpt_loader_create(part, &o, loader);
+}
+
+/* Rows of a part of a batch as the trainer takes them; returns how many arrays. */
+static int part_arrays(const dpt_job *job, const dpt_batch *batch, int64_t first, int64_t rows, dpt_array in[4]) {
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+    for (int i = 0; i < 2; i++) {
+        const dpt_field *f = dpt_dataset_field(job->test, i);
+        in[i] = batch->array[i];
+        in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
+        in[i].rows = rows;
+    }
+    if (job->lambda == NULL || !classes) return 2;
+    in[2] = in[1]; /* each sample is its own partner */
+    in[2].name = "y" DPT_PARTNER_SUFFIX;
+    in[3] =
+        (dpt_array){.name = DPT_LAMBDA_NAME, .data = job->lambda, .dtype = DPT_F32, .place = DPT_HOST, .rows = rows};
+    return 4;
 }
 
 /* An evaluation batch may be larger than a training one: it goes in parts that fit, as many on every rank. */
 static dpt_status evaluate_batch(dpt_job *job, const dpt_batch *batch, dpt_status mine, int64_t parts) {
+    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     for (int64_t p = 0; p < parts; p++) {
-        dpt_array in[2] = {{.name = "x", .dtype = DPT_F32}, {.name = "y", .dtype = DPT_I64}};
-        for (int i = 0; batch && i < 2; i++) {
-            int64_t first = batch->rows * p / parts, end = batch->rows * (p + 1) / parts;
-            const dpt_field *f = dpt_dataset_field(job->test, i);
-            in[i] = batch->array[i];
-            in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
-            in[i].rows = end - first;
-        }
-        dpt_step_request r = {.mine = mine, .in = in, .n_in = 2};
+        dpt_array in[4];
+        dpt_step_request r = {.mine = mine, .in = in, .output = classes ? "logits" : "y", .out = job->prediction};
+        int64_t first = batch ? batch->rows * p / parts : 0, end = batch ? batch->rows * (p + 1) / parts : 0;
+        if (batch) r.n_in = part_arrays(job, batch, first, end - first, in);
         DPT_TRY(dpt_trainer_evaluate_request(job->trainer, &r));
+        dpt_measures_add(job->measures, job->prediction, in[1].data, end - first);
     }
     return DPT_OK;
 }
@@ -304,6 +331,7 @@ dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result) {
         dpt_loader_release(loader);
     }
     DPT_TRY_GOTO(dpt_trainer_evaluation(job->trainer, result), fail);
+    DPT_TRY_GOTO(dpt_measures_finish(job->measures, &job->cli->control), fail);
 fail:
     dpt_loader_destroy(&loader);
     return status;

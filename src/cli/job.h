@@ -6,7 +6,9 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "dptrain/dptrain.h"
+#include "models/layer_list.h"
 #include "models/zoo.h"
+#include "train/measures.h"
 #include "train/trainer.h"
 
 typedef struct dpt_job {
@@ -16,10 +18,15 @@ typedef struct dpt_job {
     dpt_dataset *train, *test;
     dpt_graph *graph;
     dpt_trainer *trainer;
-    const dpt_model *model;
-    char data_name[256]; /* for the header */
-    int64_t share;       /* rows of a rank in a global batch at most */
-    int64_t steps;       /* of the whole training */
+    dpt_layers *layers;      /* of a list; NULL: of the zoo */
+    dpt_model_target target; /* what the data's targets must be */
+    char model_name[64];     /* for the header */
+    char data_name[256];     /* for the header */
+    int64_t share;           /* rows of a rank in a global batch at most */
+    int64_t steps;           /* of the whole training */
+    dpt_measures *measures;  /* with the trainer */
+    float *prediction;       /* a rank's share of a batch */
+    float *lambda;           /* as many ones: evaluation mixes nothing; NULL without mixup */
 } dpt_job;
 
 /* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
@@ -31,7 +38,14 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
 /* The trainer's options as the config says. */
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 
-/* Evaluates the test part: every rank its share of each batch. Collective. */
+/* job_model.c: notes what targets the model wants, before the data are opened; builds its graph, after. Local. */
+void dpt_job_choose_model(dpt_job *job);
+dpt_status dpt_job_model(dpt_job *job);
+/* job_groups.c: gives the graph's parameters their groups. DPT_ERR_CONFIG: an entry that is wrong or matches nothing.
+ */
+dpt_status dpt_job_groups(dpt_job *job);
+
+/* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);
 
 #endif

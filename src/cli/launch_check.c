@@ -65,6 +65,8 @@ dpt_status dpt_launch_prepare(dpt_launch *launch) {
     count(launch);
     DPT_TRY(set_default("OMP_NUM_THREADS", launch->threads));
     if (launch->oversubscribed) DPT_TRY(set_default("OMPI_MCA_mpi_yield_when_idle", 1));
+    /* a process without mpirun starts no daemon of Open MPI's beside it: a third of a second, and nothing to lose */
+    DPT_TRY(set_default("OMPI_MCA_ess_singleton_isolated", 1));
     return DPT_OK;
 }
 

@@ -39,7 +39,7 @@ static const command commands[] = {
      "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
      "steps a second on random data: mlp, surrogate, cnn; allreduce: the exchange by itself, and how much of it hides"},
     {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist", "makes HDF5 datasets"},
-    {"info", dpt_cli_info, false, "", "versions and devices"},
+    {"info", dpt_cli_info, false, "[layers]", "versions and devices; layers: what model.file may hold"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands };
 

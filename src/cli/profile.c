@@ -29,17 +29,6 @@ static dpt_status share_folder(dpt_job *job, char **folder) {
     return dpt_control_agree(control, *folder ? DPT_OK : DPT_ERR_MEMORY);
 }
 
-/* The ceiling of products is that of the type they are computed in. */
-static dpt_status measure(dpt_job *job, dpt_ceilings *ceilings) {
-    static const dpt_dtype type[DPT_PRECISION_COUNT] = {[DPT_PRECISION_FP32] = DPT_F32,
-                                                        [DPT_PRECISION_TF32] = DPT_F32,
-                                                        [DPT_PRECISION_BF16] = DPT_BF16,
-                                                        [DPT_PRECISION_FP16] = DPT_F16};
-    dpt_precision precision = job->trainer->o.precision;
-    return dpt_ceilings_measure(job->ctx->backend, &job->ctx->device, type[precision], precision == DPT_PRECISION_TF32,
-                                ceilings);
-}
-
 dpt_status dpt_profiler_open(dpt_job *job, int64_t count, dpt_profiler *p) {
     const dpt_control *control = &job->cli->control;
     *p = (dpt_profiler){.count = count};
@@ -47,7 +36,7 @@ dpt_status dpt_profiler_open(dpt_job *job, int64_t count, dpt_profiler *p) {
     p->first = job->steps > FIRST_STEP + count ? FIRST_STEP : job->steps > count ? job->steps - count : 0;
     DPT_TRY(share_folder(job, &p->folder));
     DPT_TRY(dpt_control_agree(control, dpt_timeline_create(control->rank, &p->timeline)));
-    return dpt_control_agree(control, measure(job, &p->ceilings));
+    return dpt_control_agree(control, dpt_ceilings_of_precision(job->ctx, job->trainer->o.precision, &p->ceilings));
 }
 
 void dpt_profiler_close(dpt_profiler *p) {

@@ -75,17 +75,25 @@ void dpt_progress_step(dpt_progress *p, int64_t step, int64_t epoch, double loss
 void dpt_progress_evaluated(dpt_progress *p, int64_t epoch, const dpt_progress_evaluation *e) {
     clear_line(p);
     fprintf(p->out, "epoch %" PRId64 "  test loss %.4f", epoch, e->loss);
-    if (!isnan(e->accuracy)) fprintf(p->out, "  test accuracy %.4f", e->accuracy);
+    for (int i = 0; i < e->count; i++) fprintf(p->out, "  test %s %.4f", e->name[i], e->value[i]);
     fprintf(p->out, "  (%" PRId64 " samples, %.1f s)\n", e->samples, e->seconds);
     fflush(p->out);
     p->line_s += e->seconds;
 }
 
+double dpt_progress_value(const dpt_progress_evaluation *e, const char *name) {
+    if (strcmp(name, "loss") == 0) return e->loss;
+    for (int i = 0; i < e->count; i++)
+        if (strcmp(e->name[i], name) == 0) return e->value[i];
+    return NAN;
+}
+
 void dpt_progress_result(dpt_progress *p, const dpt_progress_evaluation *e) {
     clear_line(p);
-    if (isnan(e->accuracy))
+    double accuracy = dpt_progress_value(e, "accuracy");
+    if (isnan(accuracy))
         fprintf(p->out, "test loss %.4f\n", e->loss);
     else
-        fprintf(p->out, "test accuracy %.4f\n", e->accuracy);
+        fprintf(p->out, "test accuracy %.4f\n", accuracy);
     fflush(p->out);
 }

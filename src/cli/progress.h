@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "train/measures.h"
+
 typedef struct dpt_progress_about {
     const char *version, *device, *model, *data, *run_dir, *precision;
     int ranks, hosts, threads; /* threads of a rank */
@@ -35,7 +37,9 @@ typedef struct dpt_progress {
 
 typedef struct dpt_progress_evaluation {
     double loss;
-    double accuracy; /* share of 1; NaN where the loss has none */
+    int count; /* metrics */
+    const char *name[DPT_MEASURES_MAX];
+    double value[DPT_MEASURES_MAX];
     int64_t samples;
     double seconds;
 } dpt_progress_evaluation;
@@ -45,7 +49,9 @@ void dpt_progress_start(dpt_progress *p, FILE *out, bool terminal, int64_t steps
 /* Step `step`, counted from 1, is done, with `samples` in it over all ranks. */
 void dpt_progress_step(dpt_progress *p, int64_t step, int64_t epoch, double loss, int64_t samples, double now_s);
 void dpt_progress_evaluated(dpt_progress *p, int64_t epoch, const dpt_progress_evaluation *e);
-/* The last line. */
+/* The last line: the accuracy where it is measured, else the loss. */
 void dpt_progress_result(dpt_progress *p, const dpt_progress_evaluation *e);
+/* The value of the loss or of the metric of that name; NaN: there is none. */
+double dpt_progress_value(const dpt_progress_evaluation *e, const char *name);
 
 #endif

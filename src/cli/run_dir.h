@@ -1,7 +1,7 @@
 /* run_dir.h: the folder that keeps a run: config.yaml, metrics, params.h5, exit_report.json, and a lock that names the
  * host and process that write there. One rank of a run opens it. Every file is replaced whole or not at all.
  *
- *   DPT_TRY(dpt_run_dir_open(config->run.dir, dpt_config_model_text(config->model.name), overwrite, &run));
+ *   DPT_TRY(dpt_run_dir_open(config->run.dir, model, overwrite, &run));
  *   DPT_TRY(dpt_run_dir_write(run, "config.yaml", text));
  *   dpt_run_dir_close(&run);
  *

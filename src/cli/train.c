@@ -9,16 +9,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/early_stop.h"
 #include "cli/fatal.h"
 #include "cli/job.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
-#include "train/metrics_log.h"
+#include "cli/results.h"
+#include "data/sampler.h"
 #include "train/schedule.h"
 
 /* So many updates in a row that were not finite end a run: it will not recover. In fp16 the loss scale finds its level
  * by skipped steps, from 2^24 to 1 at most, as long as the loss itself is finite. */
 enum { MOST_SKIPPED = 10, MOST_HALVINGS = 24 };
+
+_Static_assert((int)DPT_CONFIG_SCHEDULE_COSINE == DPT_SCHEDULE_COSINE &&
+                   (int)DPT_CONFIG_SCHEDULE_PLATEAU == DPT_SCHEDULE_PLATEAU,
+               "the words of schedule.name stand in the order of dpt_schedule_kind");
 
 typedef struct training {
     dpt_cli *cli;
@@ -26,9 +32,13 @@ typedef struct training {
     dpt_job job;
     dpt_loader *loader;
     dpt_schedule schedule;
+    dpt_schedule_state plateau;
+    int64_t *milestones; /* of the schedule, in steps */
     dpt_progress progress;
     dpt_profiler profiler;
-    dpt_metrics_log *log; /* rank 0 */
+    dpt_results results; /* rank 0 */
+    dpt_early_stop stop;
+    dpt_progress_evaluation last, best; /* best: of early stopping */
     char *config_text;
     int64_t per_epoch;
     int64_t skipped, overflowed; /* steps in a row; overflowed: by fp16's loss scale */
@@ -47,18 +57,11 @@ static void enter(training *t, dpt_phase phase) {
 static dpt_status open_run(training *t) {
     if (!is_root(t)) return DPT_OK;
     const dpt_config *c = t->config;
-    DPT_TRY(dpt_run_dir_open(c->run.dir, dpt_config_model_text(c->model.name), c->run.overwrite, &t->cli->run));
+    char model[64];
+    DPT_TRY(
+        dpt_run_dir_open(c->run.dir, dpt_config_model_text(c, model, sizeof model), c->run.overwrite, &t->cli->run));
     DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
-    char *report = dpt_run_dir_file(t->cli->run, "exit_report.json"), *path;
-    DPT_CHECK_ALLOC(report);
-    remove(report); /* run.overwrite: what an earlier run left */
-    dpt_free(report);
-    path = dpt_run_dir_file(t->cli->run, "metrics.jsonl");
-    DPT_CHECK_ALLOC(path);
-    remove(path);
-    dpt_status status = dpt_metrics_log_open(path, &t->log);
-    dpt_free(path);
-    return status;
+    return dpt_results_open(t->cli->run, &t->results);
 }
 
 static dpt_status count_hosts(const training *t, int *hosts) {
@@ -76,7 +79,7 @@ static dpt_status show_header(training *t) {
     dpt_memory memory = dpt_trainer_memory(job->trainer);
     dpt_progress_about about = {.version = dpt_version(),
                                 .device = dpt_context_device(job->ctx),
-                                .model = job->model->name,
+                                .model = job->model_name,
                                 .data = job->data_name,
                                 .run_dir = dpt_run_dir_path(t->cli->run),
                                 .ranks = t->cli->control.world,
@@ -94,6 +97,57 @@ static dpt_status show_header(training *t) {
     return DPT_OK;
 }
 
+/* What is watched must be measured. */
+static dpt_status check_metric(const training *t, const char *key, const char *metric) {
+    const dpt_measures *m = t->job.measures;
+    bool found = strcmp(metric, "loss") == 0;
+    for (int i = 0; i < dpt_measures_count(m); i++) found |= strcmp(metric, dpt_measures_name(m, i)) == 0;
+    DPT_CHECK(found, DPT_ERR_CONFIG, "%s=%s is neither loss nor among metrics", key, metric);
+    return DPT_OK;
+}
+
+static dpt_status open_early_stop(training *t) {
+    const char *metric = t->config->early_stop.metric;
+    if (metric == NULL) return DPT_OK;
+    DPT_TRY(check_metric(t, "early_stop.metric", metric));
+    t->stop = (dpt_early_stop){.metric = metric,
+                               .rises = dpt_measure_rises(metric),
+                               .patience = t->config->early_stop.patience,
+                               .min_delta = t->config->early_stop.min_delta};
+    return DPT_OK;
+}
+
+/* The config's schedule, in steps. */
+static dpt_status open_schedule(training *t) {
+    const dpt_config *c = t->config;
+    const int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(t->job.train), c->batch);
+    const int64_t unit = c->schedule.unit == DPT_CONFIG_UNIT_EPOCHS ? per_epoch : 1, n = c->schedule.milestones.count;
+    const bool plateau = c->schedule.name == DPT_CONFIG_SCHEDULE_PLATEAU;
+    t->milestones = dpt_alloc((size_t)(n + 1) * sizeof *t->milestones);
+    DPT_CHECK_ALLOC(t->milestones);
+    for (int64_t i = 0; i < n; i++) t->milestones[i] = c->schedule.milestones.item[i] * unit;
+    t->schedule = (dpt_schedule){.kind = (dpt_schedule_kind)c->schedule.name,
+                                 .lr = c->optimizer.lr,
+                                 .min_lr = c->schedule.min_lr,
+                                 .warmup_steps = c->schedule.warmup_steps,
+                                 .total_steps = t->job.steps,
+                                 .gamma = c->schedule.gamma,
+                                 .every = c->schedule.every * unit,
+                                 .milestone = t->milestones,
+                                 .milestones = n,
+                                 .power = c->schedule.power,
+                                 .div = c->schedule.div,
+                                 .final_div = c->schedule.final_div,
+                                 .rise = c->schedule.rise,
+                                 .patience = c->schedule.patience,
+                                 .threshold = c->schedule.threshold,
+                                 .rises = plateau && dpt_measure_rises(c->schedule.metric)};
+    if (c->schedule.warmup_epochs > 0)
+        t->schedule.warmup_steps = (int64_t)(c->schedule.warmup_epochs * (double)per_epoch + 0.5);
+    if (plateau) DPT_TRY(check_metric(t, "schedule.metric", c->schedule.metric));
+    return dpt_schedule_check(&t->schedule);
+}
+
 static dpt_status open_training(training *t) {
     dpt_status parsed = DPT_OK;
     dpt_words words = {0};
@@ -105,13 +159,8 @@ static dpt_status open_training(training *t) {
     if (parsed == DPT_OK) parsed = dpt_config_text(t->config, &t->config_text);
     DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
     DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
-    t->schedule = (dpt_schedule){
-        .kind = t->config->schedule.name == DPT_CONFIG_SCHEDULE_COSINE ? DPT_SCHEDULE_COSINE : DPT_SCHEDULE_CONSTANT,
-        .lr = t->config->optimizer.lr,
-        .min_lr = t->config->schedule.min_lr,
-        .warmup_steps = t->config->schedule.warmup_steps,
-        .total_steps = t->job.steps};
-    dpt_status status = dpt_schedule_check(&t->schedule);
+    dpt_status status = open_schedule(t);
+    if (status == DPT_OK) status = open_early_stop(t);
     if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
     t->per_epoch = (int64_t)dpt_loader_steps(t->loader);
@@ -128,15 +177,15 @@ static dpt_status log_step(training *t, int64_t epoch, const dpt_metrics *m) {
     double now = dpt_clock_s(), rate = (double)t->logged_rows / (now - t->logged_s);
     t->logged_s = now;
     t->logged_rows = 0;
-    const dpt_metric metrics[] = {{"step", (double)(m->step + 1)},
-                                  {"epoch", (double)epoch},
-                                  {"loss", m->loss},
-                                  {"lr", m->lr},
-                                  {"grad_norm", m->grad_norm},
-                                  {"skipped", (double)m->skipped},
-                                  {"samples_per_s", rate},
-                                  {"data_wait_s", dpt_loader_wait_s(t->loader)}};
-    return dpt_metrics_log_write(t->log, "train", metrics, sizeof metrics / sizeof *metrics);
+    const dpt_metric metrics[] = {{.name = "step", .value = (double)(m->step + 1)},
+                                  {.name = "epoch", .value = (double)epoch},
+                                  {.name = "loss", .value = m->loss},
+                                  {.name = "lr", .value = m->lr},
+                                  {.name = "grad_norm", .value = m->grad_norm},
+                                  {.name = "skipped", .value = (double)m->skipped},
+                                  {.name = "samples_per_s", .value = rate},
+                                  {.name = "data_wait_s", .value = dpt_loader_wait_s(t->loader)}};
+    return dpt_results_step(&t->results, metrics, sizeof metrics / sizeof *metrics);
 }
 
 /* Says what was skipped: a search of the loss scale once, others where a row of them begins. */
@@ -200,10 +249,10 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     dpt_position_phase(t->job.ctx->position, DPT_PHASE_STEP);
     dpt_mark_end(&t->job.ctx->device);
     waited_s = dpt_loader_wait_s(t->loader) - waited_s;
-    dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
+    dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, &t->plateau, step));
     int64_t first_row[DPT_MAX_AXES] = {batch ? batch->first_row : 0};
     dpt_step_request r = {
-        .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? 2 : 0, .first_row = first_row};
+        .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? batch->arrays : 0, .first_row = first_row};
     dpt_metrics m;
     DPT_TRY(dpt_trainer_step_request(t->job.trainer, &r, &m));
     t->cli->report.step = step + 1;
@@ -215,32 +264,6 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     return account(t, &m, mine);
 }
 
-static double accuracy_of(const dpt_evaluation *e) {
-    for (int i = 0; i < e->n_mean; i++)
-        if (strcmp(e->name[i], "accuracy") == 0) return e->mean[i];
-    return NAN;
-}
-
-static dpt_status evaluate(training *t, int64_t epoch, dpt_progress_evaluation *shown, dpt_status *mine) {
-    dpt_evaluation e;
-    double begin = dpt_clock_s();
-    DPT_TRY(account_rest(t, mine));
-    enter(t, DPT_PHASE_EVALUATE);
-    DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
-    DPT_TRY(dpt_job_evaluate(&t->job, &e));
-    *shown = (dpt_progress_evaluation){
-        .loss = e.loss, .accuracy = accuracy_of(&e), .samples = e.rows, .seconds = dpt_clock_s() - begin};
-    t->logged_s += shown->seconds;
-    if (is_root(t)) {
-        dpt_progress_evaluated(&t->progress, epoch, shown);
-        const dpt_metric metrics[] = {
-            {"epoch", (double)epoch}, {"loss", e.loss}, {"accuracy", shown->accuracy}, {"samples", (double)e.rows}};
-        *mine = dpt_metrics_log_write(t->log, "evaluate", metrics, sizeof metrics / sizeof *metrics);
-    }
-    enter(t, DPT_PHASE_STEP);
-    return DPT_OK;
-}
-
 static dpt_status save(training *t) {
     char *path = is_root(t) ? dpt_run_dir_file(t->cli->run, "params.h5") : NULL;
     enter(t, DPT_PHASE_SAVE);
@@ -248,6 +271,41 @@ static dpt_status save(training *t) {
     dpt_status status = dpt_trainer_save(t->job.trainer, path, t->config_text);
     dpt_free(path);
     return status;
+}
+
+/* With early stopping, params.h5 is written where the evaluation is the best so far, and not at the end. */
+static dpt_status keep_best(training *t, int64_t epoch) {
+    if (t->stop.metric == NULL) return DPT_OK;
+    if (!dpt_early_stop_add(&t->stop, epoch, dpt_progress_value(&t->last, t->stop.metric))) return DPT_OK;
+    t->best = t->last;
+    return save(t);
+}
+
+static dpt_status evaluate(training *t, int64_t step, int64_t epoch, dpt_status *mine) {
+    dpt_evaluation e;
+    double begin = dpt_clock_s();
+    DPT_TRY(account_rest(t, mine));
+    enter(t, DPT_PHASE_EVALUATE);
+    DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
+    DPT_TRY(dpt_job_evaluate(&t->job, &e));
+    const dpt_measures *m = t->job.measures;
+    t->last = (dpt_progress_evaluation){
+        .loss = e.loss, .count = dpt_measures_count(m), .samples = e.rows, .seconds = dpt_clock_s() - begin};
+    for (int i = 0; i < t->last.count; i++) {
+        t->last.name[i] = dpt_measures_name(m, i);
+        t->last.value[i] = dpt_measures_value(m, i);
+    }
+    if (is_root(t)) {
+        dpt_progress_evaluated(&t->progress, epoch, &t->last);
+        enter(t, DPT_PHASE_SAVE);
+        *mine = dpt_results_evaluated(&t->results, &t->job, step, epoch, &t->last);
+    }
+    if (t->schedule.kind == DPT_SCHEDULE_PLATEAU)
+        dpt_schedule_observe(&t->schedule, dpt_progress_value(&t->last, t->config->schedule.metric), &t->plateau);
+    DPT_TRY(keep_best(t, epoch));
+    t->logged_s += dpt_clock_s() - begin;
+    enter(t, DPT_PHASE_STEP);
+    return DPT_OK;
 }
 
 /* Whether lines may be drawn over. mpirun gives ranks a terminal of its own whatever its output is, so the launcher's
@@ -263,22 +321,34 @@ static bool is_terminal(void) {
     return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
 }
 
+/* The end: parameters, where the best are not already there, and the last line. */
+static dpt_status finish(training *t, int64_t steps) {
+    if (!t->stop.any) DPT_TRY(save(t));
+    if (!is_root(t)) return DPT_OK;
+    if (dpt_early_stop_ends(&t->stop) && steps < t->job.steps)
+        dpt_log(DPT_LOG_INFO, "stopped after step %lld: %s has not improved for %lld evaluations", (long long)steps,
+                t->stop.metric, (long long)t->stop.since);
+    if (t->stop.any)
+        dpt_log(DPT_LOG_INFO, "params.h5 and the result are those of epoch %lld, %s %.6g",
+                (long long)t->stop.best_epoch, t->stop.metric, t->stop.best);
+    dpt_progress_result(&t->progress, t->stop.any ? &t->best : &t->last);
+    return DPT_OK;
+}
+
 static dpt_status run(training *t) {
     dpt_status mine = DPT_OK;
-    dpt_progress_evaluation last = {0};
-    int64_t every = t->config->eval_every * t->per_epoch;
+    int64_t every = t->config->eval_every * t->per_epoch, step = 0;
     enter(t, DPT_PHASE_STEP);
     t->logged_s = dpt_clock_s();
     if (is_root(t)) dpt_progress_start(&t->progress, stdout, is_terminal(), t->job.steps, t->logged_s);
-    for (int64_t step = 0; step < t->job.steps; step++) {
+    while (step < t->job.steps && !dpt_early_stop_ends(&t->stop)) {
         DPT_TRY(train_step(t, step, &mine));
-        bool end = step + 1 == t->job.steps, epoch_ends = every > 0 && (step + 1) % every == 0;
-        if (end || epoch_ends) DPT_TRY(evaluate(t, t->cli->report.epoch, &last, &mine));
+        step++;
+        bool epoch_ends = every > 0 && step % every == 0;
+        if (step == t->job.steps || epoch_ends) DPT_TRY(evaluate(t, step, t->cli->report.epoch, &mine));
     }
     DPT_TRY(dpt_control_agree(&t->cli->control, mine));
-    DPT_TRY(save(t));
-    if (is_root(t)) dpt_progress_result(&t->progress, &last);
-    return DPT_OK;
+    return finish(t, step);
 }
 
 dpt_status dpt_cli_train(dpt_cli *cli) {
@@ -288,7 +358,7 @@ dpt_status dpt_cli_train(dpt_cli *cli) {
     if (status == DPT_OK) status = run(&t);
     char message[1024];
     snprintf(message, sizeof message, "%s", dpt_last_error());
-    dpt_status closed = dpt_metrics_log_close(&t.log);
+    dpt_status closed = dpt_results_close(&t.results);
     if (status == DPT_OK)
         status = closed;
     else
@@ -296,6 +366,7 @@ dpt_status dpt_cli_train(dpt_cli *cli) {
     dpt_profiler_close(&t.profiler);
     dpt_loader_destroy(&t.loader);
     dpt_job_close(&t.job);
+    dpt_free(t.milestones);
     dpt_free(t.config_text);
     dpt_config_destroy(&t.config);
     return status;

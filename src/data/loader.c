@@ -6,6 +6,7 @@
  * else is under the lock. */
 #include "data/loader.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -21,8 +22,8 @@ struct dpt_loader {
     uint64_t batches; /* to deliver in all; UINT64_MAX: endless */
     int slots, threads;
     dpt_slot *slot;
-    bool *ready; /* [slots] */
-    void **raw;  /* [max(threads, 1)] */
+    bool *ready;    /* [slots] */
+    void **scratch; /* [max(threads, 1)] */
     pthread_t *thread;
     int started;
     pthread_mutex_t lock;
@@ -34,17 +35,17 @@ struct dpt_loader {
 
 typedef struct filler {
     dpt_loader *loader;
-    void *raw;
+    void *scratch;
 } filler;
 
 void dpt_loader_options_init(dpt_loader_options *options) {
     *options = (dpt_loader_options){.world = 1, .threads = 1, .slots = 4};
 }
 
-static void fill_number(dpt_loader *loader, uint64_t number, void *raw) {
+static void fill_number(dpt_loader *loader, uint64_t number, void *scratch) {
     uint64_t step = loader->first_step + number % loader->steps;
     uint64_t epoch = loader->first_epoch + number / loader->steps + step / loader->steps;
-    dpt_slot_fill(&loader->plan, epoch, step % loader->steps, raw, &loader->slot[number % (uint64_t)loader->slots]);
+    dpt_slot_fill(&loader->plan, epoch, step % loader->steps, scratch, &loader->slot[number % (uint64_t)loader->slots]);
 }
 
 static bool may_take(const dpt_loader *loader) {
@@ -61,7 +62,7 @@ static void *fill_slots(void *user) {
         if (loader->stop) break;
         uint64_t number = loader->taken++;
         pthread_mutex_unlock(&loader->lock);
-        fill_number(loader, number, me.raw);
+        fill_number(loader, number, me.scratch);
         pthread_mutex_lock(&loader->lock);
         uint64_t s = number % (uint64_t)loader->slots;
         loader->ready[s] = true;
@@ -81,6 +82,7 @@ static dpt_status check_options(const dpt_dataset *dataset, const dpt_loader_opt
               "a capacity of %lld rows a rank; a global batch of %lld over %d ranks needs %lld", (long long)o->capacity,
               (long long)o->global_batch, o->world, (long long)least);
     DPT_CHECK(o->threads >= 0 && o->threads <= 1024, DPT_ERR_ARG, "%d loader threads", o->threads);
+    DPT_CHECK(o->mixup >= 0 && o->mixup < HUGE_VAL, DPT_ERR_ARG, "mixup with alpha %g", o->mixup);
     DPT_CHECK(o->slots >= 1 && o->slots <= 65536, DPT_ERR_ARG, "%d loader slots", o->slots);
     uint64_t steps = dpt_epoch_steps(dpt_dataset_rows(dataset), o->global_batch);
     DPT_CHECK(o->first_step <= steps, DPT_ERR_ARG, "first step %llu of an epoch of %llu",
@@ -102,13 +104,13 @@ static dpt_status create_slots(dpt_loader *loader) {
     int fillers = loader->threads > 0 ? loader->threads : 1;
     loader->slot = dpt_alloc_zero((size_t)loader->slots, sizeof *loader->slot);
     loader->ready = dpt_alloc_zero((size_t)loader->slots, sizeof *loader->ready);
-    loader->raw = dpt_alloc_zero((size_t)fillers, sizeof *loader->raw);
+    loader->scratch = dpt_alloc_zero((size_t)fillers, sizeof *loader->scratch);
     loader->thread = dpt_alloc_zero((size_t)fillers, sizeof *loader->thread);
-    if (!loader->slot || !loader->ready || !loader->raw || !loader->thread) return DPT_ERR_MEMORY;
+    if (!loader->slot || !loader->ready || !loader->scratch || !loader->thread) return DPT_ERR_MEMORY;
     for (int s = 0; s < loader->slots; s++) DPT_TRY(dpt_slot_create(&loader->plan, &loader->slot[s]));
     for (int i = 0; i < fillers; i++) {
-        loader->raw[i] = dpt_alloc_aligned(loader->plan.raw_bytes, 64);
-        DPT_CHECK_ALLOC(loader->raw[i]);
+        loader->scratch[i] = dpt_alloc_aligned(loader->plan.scratch_bytes, 64);
+        DPT_CHECK_ALLOC(loader->scratch[i]);
     }
     return DPT_OK;
 }
@@ -125,7 +127,7 @@ static dpt_status start_threads(dpt_loader *loader) {
             status = DPT_ERR_MEMORY;
             break;
         }
-        *me = (filler){loader, loader->raw[loader->started]};
+        *me = (filler){loader, loader->scratch[loader->started]};
         int error = pthread_create(&loader->thread[loader->started], NULL, fill_slots, me);
         if (error == 0) {
             loader->started++;
@@ -177,14 +179,14 @@ void dpt_loader_destroy(dpt_loader **loader) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->started; i++) pthread_join(l->thread[i], NULL);
     for (int s = 0; l->slot && s < l->slots; s++) dpt_slot_destroy(&l->plan, &l->slot[s]);
-    for (int i = 0; l->raw && i < (l->threads > 0 ? l->threads : 1); i++) dpt_free(l->raw[i]);
+    for (int i = 0; l->scratch && i < (l->threads > 0 ? l->threads : 1); i++) dpt_free(l->scratch[i]);
     dpt_fill_plan_destroy(&l->plan);
     pthread_cond_destroy(&l->room);
     pthread_cond_destroy(&l->filled);
     pthread_mutex_destroy(&l->lock);
     dpt_free(l->slot);
     dpt_free(l->ready);
-    dpt_free(l->raw);
+    dpt_free(l->scratch);
     dpt_free(l->thread);
     dpt_free(l);
 }
@@ -195,7 +197,7 @@ static void wait_filled(dpt_loader *loader, uint64_t s) {
     double start = dpt_clock_s();
     if (loader->threads == 0) {
         loader->taken++;
-        fill_number(loader, loader->delivered, loader->raw[0]);
+        fill_number(loader, loader->delivered, loader->scratch[0]);
         loader->ready[s] = true;
     }
     while (!loader->ready[s]) pthread_cond_wait(&loader->filled, &loader->lock);

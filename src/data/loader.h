@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 
+#include "data/augment.h"
 #include "data/convert.h"
 #include "data/dataset.h"
 
@@ -27,12 +28,19 @@ typedef struct dpt_loader_options {
     int64_t global_batch; /* rows over all ranks; required */
     int64_t capacity;     /* rows of a slot, at least ceil(global_batch / world); 0: just that */
     int rank, world;
-    uint64_t first_epoch, first_step; /* where to begin; first_step may be the number of steps: the next epoch */
-    uint64_t epochs;                  /* ends before this epoch; 0: never ends */
-    int threads;                      /* 0: dpt_loader_next reads in the caller */
-    int slots;                        /* batches read ahead or held; at least 1 */
-    const dpt_normalise *normalise;   /* a field each, in the dataset's order; NULL: none. Copied. */
+    uint64_t first_epoch, first_step;   /* where to begin; first_step may be the number of steps: the next epoch */
+    uint64_t epochs;                    /* ends before this epoch; 0: never ends */
+    int threads;                        /* 0: dpt_loader_next reads in the caller */
+    int slots;                          /* batches read ahead or held; at least 1 */
+    const dpt_normalise *normalise;     /* a field each, in the dataset's order; NULL: none. Copied. */
+    const dpt_augment_options *augment; /* of one field; NULL: none. Copied. */
+    double mixup; /* alpha of mixup.h: floats are mixed with those of a partner of the same global batch; 0: none */
 } dpt_loader_options;
+
+/* With mixup a batch has two arrays more where the last field holds integers: the partners' ("<name>_partner"), and
+ * lambda for each row (f32). */
+#define DPT_PARTNER_SUFFIX "_partner"
+#define DPT_LAMBDA_NAME "lambda"
 
 /* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots. Local. */
 void dpt_loader_options_init(dpt_loader_options *options);
@@ -43,12 +51,14 @@ typedef struct dpt_batch {
     int64_t first_row;      /* of this rank in the global batch */
     int64_t rows;           /* of this rank; maybe 0 */
     int64_t global_rows;    /* of all ranks: fewer in the last batch of an epoch */
-    const dpt_array *array; /* a field each; rows past `rows` up to the capacity hold finite values */
+    int arrays;             /* fields, and those that mixup adds */
+    const dpt_array *array; /* a field each, then mixup's; rows past `rows` up to the capacity hold finite values */
     const uint64_t *sample; /* [rows]: indices over all files */
 } dpt_batch;
 
 /* Starts the threads. Borrows the dataset until the loader is destroyed. Local.
- * DPT_ERR_ARG: an option is out of range (which, with numbers), or normalisation does not fit a field. */
+ * DPT_ERR_ARG: an option is out of range (which, with numbers), or normalisation does not fit a field. DPT_ERR_CONFIG:
+ * augmentation does not fit its field. */
 dpt_status dpt_loader_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_loader **loader);
 /* Stops at once, whatever is in flight. Local. */
 void dpt_loader_destroy(dpt_loader **loader);

@@ -12,7 +12,30 @@ static uint64_t stored_row_bytes(const dpt_field *field) {
     return (uint64_t)field->elements * dpt_dtype_size(field->stored);
 }
 
+static bool is_float(dpt_dtype dtype) { return dtype == DPT_F32 || dtype == DPT_F64; }
+
+/* What mixup adds to a batch, and room for rows between reading and the batch. */
+static dpt_status plan_rows(dpt_fill_plan *plan) {
+    const dpt_field *last = dpt_dataset_field(plan->dataset, plan->fields - 1);
+    for (int i = 0; i < plan->fields; i++) {
+        const dpt_field *field = dpt_dataset_field(plan->dataset, i);
+        uint64_t bytes = (uint64_t)field->elements * dpt_dtype_size(field->dtype);
+        if (stored_row_bytes(field) > plan->raw_bytes) plan->raw_bytes = stored_row_bytes(field);
+        if (bytes > plan->row_bytes) plan->row_bytes = bytes;
+    }
+    plan->raw_bytes = (plan->raw_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    plan->row_bytes = (plan->row_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    plan->scratch_bytes = plan->raw_bytes + 2 * plan->row_bytes;
+    plan->arrays = plan->fields;
+    if (plan->mixup == 0 || is_float(last->dtype)) return DPT_OK;
+    plan->partner_name = dpt_format("%s" DPT_PARTNER_SUFFIX, last->name);
+    DPT_CHECK_ALLOC(plan->partner_name);
+    plan->arrays += 2;
+    return DPT_OK;
+}
+
 dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan) {
+    const dpt_augment_options *augment = options->augment;
     *plan = (dpt_fill_plan){.dataset = dataset,
                             .order = dpt_order_create(dpt_dataset_rows(dataset), options->seed),
                             .shuffle = options->shuffle,
@@ -20,6 +43,9 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
                             .capacity = options->capacity,
                             .rank = options->rank,
                             .world = options->world,
+                            .augmented = -1,
+                            .mixup = options->mixup,
+                            .seed = options->seed,
                             .raw_bytes = RUN_BYTES};
     int fields = dpt_dataset_field_count(dataset);
     plan->convert = dpt_alloc_zero((size_t)fields, sizeof *plan->convert);
@@ -28,59 +54,83 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
     for (int i = 0; i < fields; i++) {
         const dpt_field *field = dpt_dataset_field(dataset, i);
         const dpt_normalise *normalise = options->normalise ? &options->normalise[i] : NULL;
-        if (stored_row_bytes(field) > plan->raw_bytes) plan->raw_bytes = stored_row_bytes(field);
         DPT_TRY(dpt_convert_create(field, normalise, &plan->convert[i]));
+        if (!augment || augment->field != i || !dpt_augment_any(augment)) continue;
+        DPT_TRY(dpt_augmenter_create(field, normalise, augment, options->seed, &plan->augmenter));
+        plan->augmented = i;
     }
-    return DPT_OK;
+    return plan_rows(plan);
 }
 
 void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
     for (int i = 0; i < plan->fields; i++) dpt_convert_destroy(&plan->convert[i]);
+    dpt_augmenter_destroy(&plan->augmenter);
+    dpt_free(plan->partner_name);
     dpt_free(plan->convert);
+    plan->partner_name = NULL;
     plan->convert = NULL;
     plan->fields = 0;
 }
 
-static dpt_status create_array(const dpt_fill_plan *plan, int i, dpt_array *array) {
-    const dpt_field *field = dpt_dataset_field(plan->dataset, i);
+static dpt_status create_array(const dpt_fill_plan *plan, const char *name, int64_t elements, dpt_dtype dtype,
+                               dpt_array *array) {
     uint64_t bytes;
-    bool over = __builtin_mul_overflow((uint64_t)plan->capacity, (uint64_t)field->elements, &bytes) ||
-                __builtin_mul_overflow(bytes, dpt_dtype_size(field->dtype), &bytes);
-    DPT_CHECK(!over, DPT_ERR_MEMORY, "input \"%s\": %lld rows of %lld elements", field->name, (long long)plan->capacity,
-              (long long)field->elements);
+    bool over = __builtin_mul_overflow((uint64_t)plan->capacity, (uint64_t)elements, &bytes) ||
+                __builtin_mul_overflow(bytes, dpt_dtype_size(dtype), &bytes);
+    DPT_CHECK(!over, DPT_ERR_MEMORY, "input \"%s\": %lld rows of %lld elements", name, (long long)plan->capacity,
+              (long long)elements);
     void *data = dpt_alloc_aligned(bytes, ALIGNMENT);
     DPT_CHECK_ALLOC(data);
     memset(data, 0, bytes);
-    *array = (dpt_array){.name = field->name, .data = data, .dtype = field->dtype, .place = DPT_HOST};
+    *array = (dpt_array){.name = name, .data = data, .dtype = dtype, .place = DPT_HOST};
     return DPT_OK;
 }
 
 dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot) {
     *slot = (dpt_slot){.status = DPT_OK};
-    slot->array = dpt_alloc_zero((size_t)plan->fields, sizeof *slot->array);
+    slot->array = dpt_alloc_zero((size_t)plan->arrays, sizeof *slot->array);
     slot->sample = dpt_alloc_zero((size_t)plan->capacity, sizeof *slot->sample);
-    if (!slot->array || !slot->sample) return DPT_ERR_MEMORY;
-    for (int i = 0; i < plan->fields; i++) DPT_TRY(create_array(plan, i, &slot->array[i]));
-    return DPT_OK;
+    slot->partner = dpt_alloc_zero((size_t)plan->capacity, sizeof *slot->partner);
+    if (!slot->array || !slot->sample || !slot->partner) return DPT_ERR_MEMORY;
+    const dpt_field *field = NULL;
+    for (int i = 0; i < plan->fields; i++) {
+        field = dpt_dataset_field(plan->dataset, i);
+        DPT_TRY(create_array(plan, field->name, field->elements, field->dtype, &slot->array[i]));
+    }
+    if (plan->arrays == plan->fields) return DPT_OK;
+    DPT_TRY(create_array(plan, plan->partner_name, field->elements, field->dtype, &slot->array[plan->fields]));
+    return create_array(plan, DPT_LAMBDA_NAME, 1, DPT_F32, &slot->array[plan->fields + 1]);
 }
 
 void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot) {
-    for (int i = 0; slot->array && i < plan->fields; i++) dpt_free((void *)(uintptr_t)slot->array[i].data);
+    for (int i = 0; slot->array && i < plan->arrays; i++) dpt_free((void *)(uintptr_t)slot->array[i].data);
     dpt_free(slot->array);
     dpt_free(slot->sample);
+    dpt_free(slot->partner);
     dpt_free(slot->message);
     *slot = (dpt_slot){.status = DPT_OK};
 }
 
-/* Which batch this is, and its samples. */
+static uint64_t sample_at(const dpt_fill_plan *plan, uint64_t epoch, uint64_t position) {
+    return plan->shuffle ? dpt_order_exact(&plan->order, epoch, position) : position;
+}
+
+/* Which batch this is, its samples and their partners. */
 static void choose(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, dpt_slot *slot) {
     dpt_batch *batch = &slot->batch;
-    *batch = (dpt_batch){.epoch = epoch, .step = step, .array = slot->array, .sample = slot->sample};
+    *batch =
+        (dpt_batch){.epoch = epoch, .step = step, .arrays = plan->arrays, .array = slot->array, .sample = slot->sample};
     batch->global_rows = dpt_epoch_batch_rows(plan->order.rows, plan->global_batch, step);
     dpt_share(batch->global_rows, plan->rank, plan->world, &batch->first_row, &batch->rows);
-    uint64_t position = step * (uint64_t)plan->global_batch + (uint64_t)batch->first_row;
-    for (int64_t r = 0; r < batch->rows && !atomic_load(&plan->stop); r++, position++)
-        slot->sample[r] = plan->shuffle ? dpt_order_exact(&plan->order, epoch, position) : position;
+    uint64_t begin = step * (uint64_t)plan->global_batch;
+    if (plan->mixup > 0) slot->mixup = dpt_mixup_draw(plan->mixup, plan->seed, epoch, step, batch->global_rows);
+    for (int64_t r = 0; r < batch->rows && !atomic_load(&plan->stop); r++) {
+        int64_t row = batch->first_row + r;
+        slot->sample[r] = sample_at(plan, epoch, begin + (uint64_t)row);
+        if (plan->mixup == 0) continue;
+        slot->partner[r] =
+            sample_at(plan, epoch, begin + (uint64_t)((row + slot->mixup.distance) % batch->global_rows));
+    }
 }
 
 /* Rows from r on whose samples follow each other, and that fit in raw. */
@@ -97,28 +147,77 @@ static dpt_status name_sample(const dpt_fill_plan *plan, const dpt_field *field,
                             field->path, (unsigned long long)sample, (unsigned long long)row, (long long)element);
 }
 
-static dpt_status fill_field(const dpt_fill_plan *plan, int i, void *raw, dpt_slot *slot) {
+/* Reads consecutive samples of field i from `sample` on, converted, to out. */
+static dpt_status read_rows(const dpt_fill_plan *plan, int i, uint64_t sample, int64_t n, void *raw, void *out) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
-    const dpt_convert *convert = plan->convert[i];
+    int64_t bad = 0;
+    void *in = dpt_convert_in_place(plan->convert[i]) ? out : raw;
+    DPT_TRY(dpt_dataset_read(plan->dataset, i, sample, (uint64_t)n, in));
+    if (dpt_convert_rows(plan->convert[i], in, n, out, &bad) == DPT_OK) return DPT_OK;
+    return name_sample(plan, field, sample + (uint64_t)(bad / field->elements), bad % field->elements);
+}
+
+static dpt_status fill_field(const dpt_fill_plan *plan, int i, void *scratch, dpt_slot *slot) {
+    const dpt_field *field = dpt_dataset_field(plan->dataset, i);
     int64_t most = (int64_t)(plan->raw_bytes / stored_row_bytes(field));
     size_t out_bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
-    char *out = (char *)(uintptr_t)slot->array[i].data;
+    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)scratch + plan->raw_bytes;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop);) {
-        int64_t n = run_length(slot, r, most), bad = 0;
-        void *in = dpt_convert_in_place(convert) ? out : raw;
-        DPT_TRY(dpt_dataset_read(plan->dataset, i, slot->sample[r], (uint64_t)n, in));
-        if (dpt_convert_rows(convert, in, n, out, &bad) != DPT_OK)
-            return name_sample(plan, field, slot->sample[r + bad / field->elements], bad % field->elements);
-        out += (size_t)n * out_bytes;
+        int64_t n = run_length(slot, r, most);
+        DPT_TRY(read_rows(plan, i, slot->sample[r], n, scratch, out));
+        for (int64_t k = r; k < r + n; k++, out += out_bytes) {
+            if (i != plan->augmented) continue;
+            memcpy(row, out, out_bytes);
+            dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->sample[k], (void *)row, (void *)out);
+        }
         r += n;
     }
     slot->array[i].rows = slot->batch.rows;
     return DPT_OK;
 }
 
-void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *raw, dpt_slot *slot) {
+/* Floats are mixed with the partner's, which is read and augmented as when it stands for itself. */
+static dpt_status mix_field(const dpt_fill_plan *plan, int i, void *scratch, dpt_slot *slot) {
+    const dpt_field *field = dpt_dataset_field(plan->dataset, i);
+    size_t bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
+    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)scratch + plan->raw_bytes;
+    float lambda = slot->mixup.lambda;
+    for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop); r++, out += bytes) {
+        char *partner = i == plan->augmented ? row + plan->row_bytes : row;
+        DPT_TRY(read_rows(plan, i, slot->partner[r], 1, scratch, row));
+        if (i == plan->augmented)
+            dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->partner[r], (void *)row, (void *)partner);
+        if (field->dtype == DPT_F32)
+            dpt_mixup_blend_f32(lambda, (void *)out, (const void *)partner, field->elements);
+        else
+            dpt_mixup_blend_f64(lambda, (void *)out, (const void *)partner, field->elements);
+    }
+    return DPT_OK;
+}
+
+/* The partners' values of the last field, and lambda for each row. */
+static dpt_status fill_partners(const dpt_fill_plan *plan, void *scratch, dpt_slot *slot) {
+    int last = plan->fields - 1;
+    dpt_array *partners = &slot->array[plan->fields], *share = &slot->array[plan->fields + 1];
+    size_t bytes = (size_t)dpt_dataset_field(plan->dataset, last)->elements * dpt_dtype_size(partners->dtype);
+    char *out = (char *)(uintptr_t)partners->data;
+    float *lambda = (float *)(uintptr_t)share->data;
+    for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop); r++, out += bytes) {
+        DPT_TRY(read_rows(plan, last, slot->partner[r], 1, scratch, out));
+        lambda[r] = slot->mixup.lambda;
+    }
+    partners->rows = share->rows = slot->batch.rows;
+    return DPT_OK;
+}
+
+void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *scratch, dpt_slot *slot) {
     choose(plan, epoch, step, slot);
     slot->status = DPT_OK;
-    for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) slot->status = fill_field(plan, i, raw, slot);
+    for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) {
+        slot->status = fill_field(plan, i, scratch, slot);
+        if (slot->status == DPT_OK && plan->mixup > 0 && is_float(slot->array[i].dtype))
+            slot->status = mix_field(plan, i, scratch, slot);
+    }
+    if (slot->status == DPT_OK && plan->arrays > plan->fields) slot->status = fill_partners(plan, scratch, slot);
     if (slot->status != DPT_OK) slot->message = dpt_strdup(dpt_last_error());
 }

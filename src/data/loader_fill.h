@@ -1,11 +1,12 @@
 /* loader_fill.h: one slot of the loader's ring and how it is filled: the samples of a batch, read in runs, converted,
- * checked. No threads here: a slot belongs to whoever fills it. */
+ * checked, augmented, mixed. No threads here: a slot belongs to whoever fills it. */
 #ifndef DPT_DATA_LOADER_FILL_H
 #define DPT_DATA_LOADER_FILL_H
 
 #include <stdatomic.h>
 
 #include "data/loader.h"
+#include "data/mixup.h"
 #include "data/sampler.h"
 
 /* What filling needs to know, the same for all slots and unchanged after creation. */
@@ -15,15 +16,23 @@ typedef struct dpt_fill_plan {
     bool shuffle;
     int64_t global_batch, capacity;
     int rank, world, fields;
-    dpt_convert **convert; /* [fields], owned */
-    uint64_t raw_bytes;    /* that a filler needs for rows before their conversion */
-    atomic_bool stop;      /* filling ends early, with an unusable slot */
+    dpt_convert **convert;    /* [fields], owned */
+    dpt_augmenter *augmenter; /* NULL: none; owned */
+    int augmented;            /* field */
+    double mixup;             /* alpha; 0: none */
+    int arrays;               /* fields, then the partners' of the last one and lambda, where that holds integers */
+    char *partner_name;       /* of that array; owned */
+    uint64_t seed;
+    uint64_t raw_bytes;                /* of stored rows that are read together */
+    uint64_t row_bytes, scratch_bytes; /* a filler needs raw_bytes and two rows as they come out */
+    atomic_bool stop;                  /* filling ends early, with an unusable slot */
 } dpt_fill_plan;
 
 typedef struct dpt_slot {
     dpt_batch batch;
     dpt_array *array;
-    uint64_t *sample;
+    uint64_t *sample, *partner; /* partner: with mixup */
+    dpt_mixup mixup;
     dpt_status status;
     char *message; /* the filler's last error where status is not DPT_OK; owned, NULL if memory ran out */
 } dpt_slot;
@@ -36,7 +45,8 @@ void dpt_fill_plan_destroy(dpt_fill_plan *plan);
 dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot);
 void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot);
 
-/* Fills a slot with this rank's share of global batch (epoch, step). raw: plan->raw_bytes. Sets status and message. */
-void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *raw, dpt_slot *slot);
+/* Fills a slot with this rank's share of global batch (epoch, step). scratch: plan->scratch_bytes, aligned to 64. Sets
+ * status and message. */
+void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *scratch, dpt_slot *slot);
 
 #endif

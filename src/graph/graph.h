@@ -66,6 +66,7 @@ typedef struct dpt_state_info {
 typedef struct dpt_loss_info {
     dpt_tensor *value; /* per sample, or scalar */
     dpt_tensor *mask;  /* or NULL */
+    bool weighed;      /* the mask is in the value already: it only counts */
     double weight;
 } dpt_loss_info;
 

@@ -2,9 +2,14 @@
 #include "models/ends.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "data/loader.h"
 #include "dptrain/ops.h"
+#include "graph/graph.h"
+#include "ops/internal.h"
 
 dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->in_ndim >= 1 && o->in_ndim < DPT_MAX_NDIM, DPT_ERR_CONFIG, "model %s: samples of %d dimensions", model,
@@ -16,12 +21,36 @@ dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->dropout >= 0 && o->dropout < 1, DPT_ERR_CONFIG, "model %s: dropout %g is not in [0, 1)", model,
               o->dropout);
     bool floats = o->target_dtype == DPT_F32 || o->target_dtype == DPT_F64;
-    if (o->loss == DPT_MODEL_MSE)
+    if (o->loss != DPT_MODEL_CROSS_ENTROPY)
         DPT_CHECK(o->target_dtype == DPT_F32, DPT_ERR_CONFIG,
-                  "model %s: targets of a mean squared error are f32, not %s", model, dpt_dtype_text(o->target_dtype));
+                  "model %s: targets of every loss but cross-entropy are f32, not %s", model,
+                  dpt_dtype_text(o->target_dtype));
     else
         DPT_CHECK(!floats, DPT_ERR_CONFIG, "model %s: targets of a cross-entropy are u8, i32 or i64, not %s", model,
                   dpt_dtype_text(o->target_dtype));
+    return DPT_OK;
+}
+
+/* "100 x 75" */
+static const char *sizes_text(const int64_t *size, int n, char *text, size_t bytes) {
+    size_t length = 0;
+    for (int i = 0; i < n; i++) length = dpt_append(text, bytes, length, "%s%lld", i ? " x " : "", (long long)size[i]);
+    return text;
+}
+
+dpt_status dpt_model_check_halving(const char *model, const dpt_model_options *o) {
+    static const char *const sides[] = {"length", "height and width", "depth, height and width"};
+    int64_t multiple = (int64_t)1 << o->depth, padded[DPT_MAX_NDIM];
+    int n = o->in_ndim - 1;
+    bool fits = true;
+    char has[96], wanted[96];
+    for (int i = 0; i < n; i++) {
+        padded[i] = (o->in_dim[i + 1] + multiple - 1) / multiple * multiple;
+        fits &= padded[i] == o->in_dim[i + 1];
+    }
+    DPT_CHECK(fits, DPT_ERR_CONFIG, "model %s: samples are %s: %s must be %s of %lld: pad to %s", model,
+              sizes_text(o->in_dim + 1, n, has, sizeof has), sides[n - 1], n > 1 ? "multiples" : "a multiple",
+              (long long)multiple, sizes_text(padded, n, wanted, sizeof wanted));
     return DPT_OK;
 }
 
@@ -31,13 +60,77 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
     return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
 }
 
+/* Input "y": of the value's shape, without its classes where it classifies. */
+static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor **target) {
+    int64_t dim[DPT_MAX_NDIM], elements = 1;
+    int ndim = dpt_tensor_dims(value, dim);
+    DPT_CHECK(ndim >= 2 && dim[1] == o->classes, DPT_ERR_SHAPE,
+              "the model's output is %s: wanted [B,%lld], or as many channels", dpt_shape_text(value),
+              (long long)o->classes);
+    if (o->loss == DPT_MODEL_CROSS_ENTROPY) {
+        ndim--;
+        memmove(dim + 1, dim + 2, (size_t)(ndim - 1) * sizeof *dim);
+    }
+    for (int i = 1; i < ndim; i++) elements *= dim[i];
+    DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
+              "a sample's target has %lld values, the model's output wants %lld", (long long)o->target_elements,
+              (long long)elements);
+    *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
+    return DPT_OK;
+}
+
+/* lambda l(y) + (1 - lambda) l(y of the partner), lambda [B]. */
+static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target, double smoothing) {
+    int64_t dim[DPT_MAX_NDIM];
+    int ndim = dpt_tensor_dims(target, dim);
+    dpt_tensor *partner = dpt_input(g, "y" DPT_PARTNER_SUFFIX, target->dtype, ndim, dim);
+    dpt_tensor *lambda = dpt_input(g, DPT_LAMBDA_NAME, DPT_F32, 1, dim);
+    for (int i = 1; i < ndim; i++) dim[i] = 1;
+    dpt_tensor *own = dpt_smooth_cross_entropy_at(DPT_HERE, value, target, smoothing);
+    dpt_tensor *other = dpt_smooth_cross_entropy_at(DPT_HERE, value, partner, smoothing);
+    return dpt_add(other, dpt_mul(dpt_reshape(lambda, ndim, dim), dpt_sub(own, other)));
+}
+
+static dpt_status classify(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
+    const dpt_model_loss_options *l = &o->of_loss;
+    dpt_output(g, "logits", value);
+    if (value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    if (o->mixup) {
+        DPT_CHECK(!l->class_weights && !l->ignores, DPT_ERR_CONFIG,
+                  "mixup mixes losses of two targets: without loss.class_weights and loss.ignore");
+        dpt_loss_add(g, mixed_cross_entropy(g, value, target, l->smoothing), 1.0, NULL);
+        return DPT_OK;
+    }
+    dpt_cross_entropy_options options = {
+        .smoothing = l->smoothing, .weight = l->class_weights, .ignores = l->ignores, .ignore = l->ignore};
+    dpt_cross_entropy_loss(g, value, target, 1.0, options);
+    return DPT_OK;
+}
+
+/* One loss a sample; what is meant to be a probability is one in the output. */
+static void regress(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
+    dpt_tensor *loss, *y = value;
+    bool logits = o->loss == DPT_MODEL_BCE || o->loss == DPT_MODEL_DICE;
+    if (logits) y = dpt_offset(dpt_scale(dpt_tanh(dpt_scale(value, 0.5)), 0.5), 0.5); /* sigmoid */
+    switch (o->loss) {
+        case DPT_MODEL_L1: loss = dpt_l1(y, target); break;
+        case DPT_MODEL_HUBER: loss = dpt_huber(y, target, o->of_loss.delta); break;
+        case DPT_MODEL_BCE: loss = dpt_bce(value, target); break;
+        case DPT_MODEL_DICE: loss = dpt_dice(y, target, 1); break;
+        default: loss = dpt_mse(y, target); break;
+    }
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, loss, 1.0, NULL);
+}
+
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
-    bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
-    int64_t dim[] = {DPT_BATCH, o->classes};
-    dpt_tensor *target = dpt_input(g, "y", o->target_dtype, classifies ? 1 : 2, dim);
-    dpt_output(g, classifies ? "logits" : "y", value);
-    if (classifies) dpt_output(g, "accuracy", dpt_accuracy(value, target));
-    dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
+    DPT_TRY(dpt_graph_status(g));
+    dpt_tensor *target = NULL;
+    DPT_TRY(make_target(g, o, value, &target));
+    if (o->loss == DPT_MODEL_CROSS_ENTROPY)
+        DPT_TRY(classify(g, o, value, target));
+    else
+        regress(g, o, value, target);
     return dpt_graph_status(g);
 }
 
@@ -47,4 +140,14 @@ dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int 
     snprintf(name, sizeof name, "bn%d", number);
     dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
     return dpt_batch_norm(x, norm, name);
+}
+
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation) {
+    switch (activation) {
+        case DPT_ACT_NONE: return x;
+        case DPT_ACT_RELU: return dpt_relu(x);
+        case DPT_ACT_GELU: return dpt_gelu(x);
+        case DPT_ACT_TANH: return dpt_tanh(x);
+    }
+    return x;
 }

@@ -4,15 +4,56 @@
 #ifndef DPT_MODELS_ZOO_H
 #define DPT_MODELS_ZOO_H
 
+#include <stdbool.h>
+
 #include "backend/kernel.h"
 #include "dptrain/graph.h"
 
 enum { DPT_MODEL_MAX_HIDDEN = 16 };
 
+/* X(bit, word): the settings that some models follow and others do not; the words are members of the config's model. */
+#define DPT_MODEL_KEY_LIST(X)   \
+    X(HIDDEN, "hidden")         \
+    X(ACTIVATION, "activation") \
+    X(DROPOUT, "dropout")       \
+    X(BATCH_NORM, "batch_norm") \
+    X(WIDTH, "width")           \
+    X(DEPTH, "depth")           \
+    X(STEM, "stem")             \
+    X(SIGMA, "sigma")           \
+    X(MODES, "modes")
+
+#define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
+enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
+#undef DPT_MODEL_KEY_NUMBER
+#define DPT_MODEL_KEY_BIT(name, word) DPT_MODEL_##name = 1U << DPT_MODEL_NUMBER_##name,
+typedef enum dpt_model_key { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_BIT) } dpt_model_key;
+#undef DPT_MODEL_KEY_BIT
+
+/* What a sample's target is. */
+typedef enum dpt_model_target {
+    DPT_MODEL_OF_SAMPLE,    /* a class, or a vector */
+    DPT_MODEL_OF_POSITIONS, /* a class or channels for each position of the sample */
+    DPT_MODEL_OF_INPUT      /* the sample itself */
+} dpt_model_target;
+
 typedef enum dpt_model_loss {
-    DPT_MODEL_CROSS_ENTROPY, /* target [B] of u8, i32 or i64 */
-    DPT_MODEL_MSE            /* target [B, classes] of f32 */
+    DPT_MODEL_CROSS_ENTROPY, /* value [B, classes, positions], target [B, positions] of u8, i32 or i64 */
+    DPT_MODEL_MSE,           /* from here on: target of f32, of the value's shape */
+    DPT_MODEL_L1,
+    DPT_MODEL_HUBER,
+    DPT_MODEL_BCE, /* the value is logits, output "y" their sigmoid; the same for dice */
+    DPT_MODEL_DICE
 } dpt_model_loss;
+
+/* What a loss takes besides; all 0: nothing. */
+typedef struct dpt_model_loss_options {
+    double smoothing;            /* cross-entropy: as dpt_cross_entropy_options */
+    const double *class_weights; /* cross-entropy: of each class; NULL: 1. Borrowed while the model is built */
+    int ignores;                 /* cross-entropy: 1: targets equal to `ignore` count for nothing */
+    int64_t ignore;
+    double delta; /* huber */
+} dpt_model_loss_options;
 
 typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC } dpt_model_norm;
 
@@ -23,15 +64,21 @@ typedef enum dpt_model_stem { DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MOD
 typedef struct dpt_model_options {
     int in_ndim; /* shape of one sample of x, f32 */
     int64_t in_dim[DPT_MAX_NDIM - 1];
-    int64_t classes; /* width of the last layer */
+    int64_t classes; /* width (channels) of the last layer */
     dpt_dtype target_dtype;
+    int64_t target_elements; /* values in the target of a sample; 0: what fits the model */
     dpt_model_loss loss;
-    int n_hidden; /* mlp: widths of the hidden layers */
+    dpt_model_loss_options of_loss;
+    int mixup; /* 1: a cross-entropy also takes "y_partner", the partners' targets, and "lambda" [B] (data/mixup.h) */
+    int n_hidden; /* widths of the hidden layers */
     int64_t hidden[DPT_MODEL_MAX_HIDDEN];
-    dpt_activation activation; /* mlp: after each hidden layer */
-    double dropout;            /* probability: mlp after each hidden layer, others before the last; 0: none */
-    dpt_model_norm batch_norm; /* before each activation; cnn: after its convolutions only; resnet: not none */
-    dpt_model_stem stem;       /* resnet */
+    dpt_activation activation; /* after each hidden layer */
+    double dropout;            /* probability, after hidden layers that are fully connected; 0: none */
+    dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
+    int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
+    int64_t modes;             /* Fourier neural operators: frequencies kept a dimension */
+    dpt_model_stem stem;       /* residual nets */
+    double sigma;              /* fourier: of the frequencies */
 } dpt_model_options;
 
 typedef struct dpt_model {
@@ -39,6 +86,8 @@ typedef struct dpt_model {
     dpt_status (*build)(dpt_graph *g, const dpt_model_options *options);
     int64_t batch;              /* rows per rank when it is timed */
     dpt_model_options defaults; /* what is timed: the same as tests/peers/torch_ddp.py */
+    unsigned keys;              /* dpt_model_key: the settings that it follows */
+    dpt_model_target target;
 } dpt_model;
 
 extern const dpt_model dpt_models[];
@@ -47,12 +96,17 @@ extern const int dpt_model_count;
 /* DPT_ERR_CONFIG: no model has this name; the message gives the nearest one, or all. Borrowed. Local. */
 dpt_status dpt_model_find(const char *name, const dpt_model **model);
 
+/* Whether the model follows the setting of this name ("hidden"). Local. */
+bool dpt_model_takes(const dpt_model *model, const char *key);
+
 /* Each adds its model to an empty graph. DPT_ERR_CONFIG: options that it cannot follow. Local. */
-dpt_status dpt_model_mlp(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_cnn(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_surrogate(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_resnet18(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_resnet34(dpt_graph *g, const dpt_model_options *options);
-dpt_status dpt_model_resnet50(dpt_graph *g, const dpt_model_options *options);
+// clang-format off
+#define DPT_MODEL_BUILDERS(X)                                                                                      \
+    X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
+    X(autoencoder) X(conv_autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno)
+// clang-format on
+#define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
+DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)
+#undef DPT_MODEL_DECLARE
 
 #endif

@@ -1,5 +1,7 @@
-/* activation.c: ReLU, tanh, GELU. All are closed: ReLU's gradient by relu_grad, which is linear in the gradient; tanh's
- * by arithmetic on its output; GELU's by the same op one derivative further, so that any order exists. */
+/* activation.c: ReLU, plain and leaky, tanh, GELU. All are closed: ReLU's gradient by relu_grad, which is linear in the
+ * gradient; tanh's by arithmetic on its output; GELU's by the same op one derivative further, so that any order exists.
+ */
+#include <float.h>
 #include <math.h>
 
 #include "ops/declare.h"
@@ -15,14 +17,25 @@ static dpt_status float_shape(dpt_node *node) {
     return DPT_OK;
 }
 
-/* ---- relu: y = max(x, 0), NaN where x is; relu_grad: g where y > 0, else 0 ---- */
+/* ---- relu: y = x, slope x where x < 0, NaN where x is; relu_grad: g where y > 0, else slope g. Slope 0 is the plain
+ * ReLU, with loops of its own: 0 x would be NaN for an infinite x ---- */
 
-dpt_tensor *dpt_relu_at(const char *file, int line, dpt_tensor *x) {
-    return dpt_apply(file, line, DPT_OP_RELU, NULL, NULL, 1, &x);
+static dpt_tensor *relu_of_slope(const char *file, int line, dpt_tensor *x, double slope) {
+    return dpt_apply(file, line, DPT_OP_RELU, NULL, &(dpt_attr){.relu = {slope}}, 1, &x);
 }
 
-dpt_tensor *dpt_relu_grad_at(const char *file, int line, dpt_tensor *g, dpt_tensor *y) {
-    return dpt_apply(file, line, DPT_OP_RELU_GRAD, NULL, NULL, 2, (dpt_tensor *[]){g, y});
+dpt_tensor *dpt_relu_at(const char *file, int line, dpt_tensor *x) { return relu_of_slope(file, line, x, 0); }
+
+dpt_tensor *dpt_leaky_relu_at(const char *file, int line, dpt_tensor *x, double slope) {
+    if (dpt_is_poison(x)) return x;
+    if (!(slope >= 0 && slope <= DBL_MAX))
+        return dpt_graph_fail(x->graph, file, line, DPT_ERR_ARG, "leaky_relu: the slope is %g: at least 0, finite",
+                              slope);
+    return relu_of_slope(file, line, x, slope);
+}
+
+dpt_tensor *dpt_relu_grad_at(const char *file, int line, dpt_tensor *g, dpt_tensor *y, double slope) {
+    return dpt_apply(file, line, DPT_OP_RELU_GRAD, NULL, &(dpt_attr){.relu = {slope}}, 2, (dpt_tensor *[]){g, y});
 }
 
 static dpt_status relu_grad_shape(dpt_node *node) {
@@ -34,25 +47,30 @@ static dpt_status relu_grad_shape(dpt_node *node) {
 }
 
 static void relu_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
-    if (want[0]) gin[0] = dpt_relu_grad_at(DPT_AT(node), gout[0], &node->out[0]);
+    if (want[0]) gin[0] = dpt_relu_grad_at(DPT_AT(node), gout[0], &node->out[0], node->attr.relu.slope);
 }
 
 /* Linear in g; nothing flows to y, whose sign alone counts. */
 static void relu_grad_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
-    if (want[0]) gin[0] = dpt_relu_grad_at(DPT_AT(node), gout[0], node->in[1]);
+    if (want[0]) gin[0] = dpt_relu_grad_at(DPT_AT(node), gout[0], node->in[1], node->attr.relu.slope);
 }
 
 DPT_MAP(relu, v < 0 ? 0 : v, v < 0 ? 0 : v)
+DPT_MAP(leaky, v < 0 ? value * v : v, v < 0 ? value * v : v)
 DPT_MAP(relu_grad, w > 0 ? v : 0, w > 0 ? v : 0)
+DPT_MAP(leaky_grad, w > 0 ? v : value * v, w > 0 ? v : value * v)
 
 static dpt_status relu_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
-    return dpt_map_run(call, (dpt_map){0}, relu_f32, relu_f64);
+    const dpt_map map = {.value = call->attr.relu.slope};
+    return map.value != 0 ? dpt_map_run(call, map, leaky_f32, leaky_f64) : dpt_map_run(call, map, relu_f32, relu_f64);
 }
 
 static dpt_status relu_grad_run(dpt_call *call, dpt_stream *stream) {
     (void)stream;
-    return dpt_map_run(call, (dpt_map){0}, relu_grad_f32, relu_grad_f64);
+    const dpt_map map = {.value = call->attr.relu.slope};
+    if (map.value != 0) return dpt_map_run(call, map, leaky_grad_f32, leaky_grad_f64);
+    return dpt_map_run(call, map, relu_grad_f32, relu_grad_f64);
 }
 
 const dpt_op dpt_op_relu = {.name = "relu",

@@ -1,84 +1,15 @@
-/* conv.c: convolution in 2-D: constructors, shapes, gradients. Kernels: conv_cpu.c.
+/* conv.c: convolution in 1 to 3 dimensions: shapes, gradients. Constructors: conv_layer.c; kernels: conv_cpu.c.
  *
  * conv(x, w) -> y, conv_dgrad(g, w) -> dx, conv_wgrad(g, x) -> dw are the three products of one trilinear form
  * T(x, w, y) = sum of y * conv(x, w): each is T without one argument, so the gradients of each are the other two, and
  * derivatives of any order exist. attr.conv holds stride, pad, dilation, groups and the full shapes of x and w, so that
  * each knows the size of its result. The fused forms (bias and activation in conv, bias gradient in conv_wgrad) are
  * made by the fuse pass after all gradients. */
-#include <stdio.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "ops/conv_cpu.h"
 #include "ops/declare.h"
 #include "ops/internal.h"
-
-/* ---- constructors ---- */
-
-static int64_t or_one(int64_t value) { return value == 0 ? 1 : value; }
-
-/* Where x or w are not of the right rank the shape rule says so. */
-static dpt_attr attr_of(const dpt_tensor *x, const dpt_tensor *w, const dpt_conv_options *o) {
-    dpt_attr attr = {0};
-    dpt_conv_attr *a = &attr.conv;
-    a->spatial = 2;
-    a->groups = or_one(o->groups);
-    for (int i = 0; i < 2; i++) {
-        a->stride[i] = or_one(o->stride);
-        a->pad[i] = o->pad;
-        a->dilation[i] = or_one(o->dilation);
-        if (w->ndim == 4) a->kernel[i] = w->dim[2 + i];
-    }
-    if (x->ndim == 4) memcpy(a->in_dim, x->dim, 4 * sizeof *a->in_dim);
-    if (w->ndim == 4) memcpy(a->weight_dim, w->dim, 4 * sizeof *a->weight_dim);
-    return attr;
-}
-
-static dpt_tensor *conv_layer(DPT_PLACE_ARGS, const char *name, dpt_tensor *x, dpt_tensor *w, dpt_tensor *b,
-                              const dpt_conv_options *options) {
-    if (dpt_is_poison(x) || dpt_is_poison(w) || (b && dpt_is_poison(b))) return &x->graph->poison;
-    dpt_attr attr = attr_of(x, w, options);
-    dpt_tensor *y = dpt_apply(file, line, DPT_OP_CONV, name, &attr, 2, (dpt_tensor *[]){x, w});
-    if (b == NULL || dpt_is_poison(y)) return y;
-    if (b->ndim != 1 || b->dim[0] != w->dim[0])
-        return dpt_graph_fail(x->graph, file, line, DPT_ERR_SHAPE, "conv: w is %s, b is %s: b must be [%lld]",
-                              dpt_shape_text(w), dpt_shape_text(b), (long long)w->dim[0]);
-    b = dpt_reshape_at(file, line, b, 3, (int64_t[]){w->dim[0], 1, 1});
-    return dpt_add_at(file, line, y, b);
-}
-
-dpt_tensor *dpt_conv_with_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_tensor *w, dpt_tensor *b, dpt_conv_options options) {
-    return conv_layer(file, line, NULL, x, w, b, &options);
-}
-
-dpt_tensor *dpt_conv_at(DPT_PLACE_ARGS, int spatial, dpt_tensor *x, int64_t out, int64_t kernel, int bias,
-                        dpt_conv_options options, const char *name) {
-    (void)spatial;
-    dpt_graph *g = x->graph;
-    if (dpt_is_poison(x)) return &g->poison;
-    int64_t groups = or_one(options.groups), in = x->ndim == 4 && groups > 0 ? x->dim[1] / groups : 0;
-    if (name == NULL || in < 1 || out < 1 || kernel < 1 || !dpt_is_float(x->dtype))
-        return dpt_graph_fail(g, file, line, name ? DPT_ERR_SHAPE : DPT_ERR_ARG,
-                              "conv \"%s\": x is %s %s, out is %lld, kernel %lld, groups %lld: it needs a name, x "
-                              "[B,C,H,W] of f32 or f64 with C >= groups, and the rest >= 1",
-                              name ? name : "", dpt_dtype_text(x->dtype), dpt_shape_text(x), (long long)out,
-                              (long long)kernel, (long long)groups);
-    char *weight_name = dpt_format("%s.weight", name), *bias_name = dpt_format("%s.bias", name);
-    dpt_tensor *y = &g->poison;
-    if (weight_name && bias_name) {
-        dpt_init kaiming = {DPT_INIT_KAIMING_UNIFORM, 0.57735026918962576, 0}; /* a = 1/sqrt(3) */
-        dpt_init fan_in = {DPT_INIT_FAN_IN_UNIFORM, 0, (double)(in * kernel * kernel)};
-        int64_t dim[4] = {out, in, kernel, kernel};
-        dpt_tensor *w = dpt_param_at(file, line, g, weight_name, x->dtype, 4, dim, kaiming);
-        dpt_tensor *b = bias ? dpt_param_at(file, line, g, bias_name, x->dtype, 1, &out, fan_in) : NULL;
-        y = conv_layer(file, line, name, x, w, b, &options);
-    } else {
-        dpt_graph_fail(g, file, line, DPT_ERR_MEMORY, "%s", dpt_last_error());
-    }
-    dpt_free(weight_name);
-    dpt_free(bias_name);
-    return y;
-}
 
 static dpt_tensor *product(const dpt_node *at, int op, dpt_tensor *a, dpt_tensor *b) {
     return dpt_apply(DPT_AT(at), op, NULL, &at->attr, 2, (dpt_tensor *[]){a, b});
@@ -130,7 +61,8 @@ static dpt_status conv_shape(dpt_node *node) {
     DPT_TRY(check_types(node));
     bool fits = x->ndim == 2 + a->spatial && w->ndim == x->ndim && !dpt_has_batch(w) && a->groups >= 1;
     if (!fits || w->dim[1] * a->groups != x->dim[1] || w->dim[0] % a->groups != 0)
-        return dpt_shape_error(node, "x is %s, w is %s, groups %lld: they must be [B,C,H,W] and [O,C/groups,KH,KW]",
+        return dpt_shape_error(node,
+                               "x is %s, w is %s, groups %lld: they must be [B,C,spatial] and [O,C/groups,kernel]",
                                dpt_shape_text(x), dpt_shape_text(w), (long long)a->groups);
     if (a->bias && (node->n_in < 3 || node->in[2]->ndim != 1 || node->in[2]->dim[0] != w->dim[0]))
         return dpt_shape_error(node, "w is %s and the bias does not fit it", dpt_shape_text(w));

@@ -40,13 +40,25 @@ static int use_threads(int threads) {
 
 /* ---- primitives ---- */
 
+static dpt_status append_leaky(dnnl_primitive_attr_t attr, double slope) {
+    dnnl_post_ops_t after;
+    dpt_status status;
+    DPT_TRY(DPT_DNNL(dnnl_post_ops_create(&after)));
+    DPT_TRY_GOTO(DPT_DNNL(dnnl_post_ops_append_eltwise(after, 1, dnnl_eltwise_relu, (float)slope, 0)), done);
+    DPT_TRY_GOTO(DPT_DNNL(dnnl_primitive_attr_set_post_ops(attr, after)), done);
+done:
+    dnnl_post_ops_destroy(after);
+    return status;
+}
+
 static dpt_status describe(dnnl_primitive_desc_t *desc, const_dnnl_op_desc_t operation,
-                           const_dnnl_primitive_desc_t hint) {
+                           const_dnnl_primitive_desc_t hint, double slope) {
     dnnl_primitive_attr_t attr = NULL;
     dpt_status status;
     DPT_TRY(engine_ready());
     DPT_TRY(DPT_DNNL(dnnl_primitive_attr_create(&attr)));
     DPT_TRY_GOTO(DPT_DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user)), done);
+    if (slope > 0) DPT_TRY_GOTO(append_leaky(attr, slope), done);
     DPT_TRY_GOTO(DPT_DNNL(dnnl_primitive_desc_create(desc, operation, attr, engine, hint)), done);
 done:
     dnnl_primitive_attr_destroy(attr);
@@ -54,9 +66,9 @@ done:
 }
 
 dpt_status dpt_dnnl_describe(dnnl_primitive_desc_t *desc, int threads, const_dnnl_op_desc_t operation,
-                             const_dnnl_primitive_desc_t hint) {
+                             const_dnnl_primitive_desc_t hint, double slope) {
     int before = use_threads(threads);
-    dpt_status status = describe(desc, operation, hint);
+    dpt_status status = describe(desc, operation, hint, slope);
     use_threads(before);
     return status;
 }
@@ -72,10 +84,11 @@ static dpt_status create(dpt_dnnl *p, int threads) {
     return DPT_OK;
 }
 
-dpt_status dpt_dnnl_open(dpt_dnnl *p, int threads, const_dnnl_op_desc_t operation, const_dnnl_primitive_desc_t hint) {
+dpt_status dpt_dnnl_open(dpt_dnnl *p, int threads, const_dnnl_op_desc_t operation, const_dnnl_primitive_desc_t hint,
+                         double slope) {
     dpt_status status;
     *p = (dpt_dnnl){0};
-    DPT_TRY_GOTO(dpt_dnnl_describe(&p->desc, threads, operation, hint), fail);
+    DPT_TRY_GOTO(dpt_dnnl_describe(&p->desc, threads, operation, hint, slope), fail);
     DPT_TRY_GOTO(create(p, threads), fail);
     return DPT_OK;
 fail:

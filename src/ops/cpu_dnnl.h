@@ -1,7 +1,7 @@
 /* cpu_dnnl.h: oneDNN for CPU kernels: a primitive together with its operands, made once, bound to addresses, run often.
  *
  *   dpt_dnnl p = {0};
- *   DPT_TRY_GOTO(dpt_dnnl_open(&p, threads, &desc, NULL), fail);        shapes are known
+ *   DPT_TRY_GOTO(dpt_dnnl_open(&p, threads, &desc, NULL, 0), fail);     shapes are known
  *   DPT_TRY_GOTO(dpt_dnnl_operand(&p, DNNL_ARG_SRC, md), fail);
  *   dpt_dnnl_bind(&p, DNNL_ARG_SRC, x); dpt_dnnl_bind(&p, DNNL_ARG_SCRATCHPAD, workspace);
  *   DPT_TRY(dpt_dnnl_run(&p, threads));
@@ -31,8 +31,10 @@ typedef struct dpt_dnnl {
 } dpt_dnnl;
 
 /* Makes the primitive of an operation descriptor; hint is the forward primitive's descriptor for backward ones, or
- * NULL. On failure p is closed. */
-dpt_status dpt_dnnl_open(dpt_dnnl *p, int threads, const_dnnl_op_desc_t operation, const_dnnl_primitive_desc_t hint);
+ * NULL. slope > 0: with a leaky ReLU of the result, which keeps NaN; slope 0: without, for oneDNN's ReLU does not. On
+ * failure p is closed. */
+dpt_status dpt_dnnl_open(dpt_dnnl *p, int threads, const_dnnl_op_desc_t operation, const_dnnl_primitive_desc_t hint,
+                         double slope);
 /* Copies `from` to `to` between layouts. */
 dpt_status dpt_dnnl_open_reorder(dpt_dnnl *p, int threads, const dnnl_memory_desc_t *from,
                                  const dnnl_memory_desc_t *to);
@@ -49,7 +51,7 @@ dpt_status dpt_dnnl_plain(dnnl_memory_desc_t *md, int ndim, const int64_t *dim);
 
 /* A primitive descriptor alone, as hint of backward primitives; freed by dnnl_primitive_desc_destroy. */
 dpt_status dpt_dnnl_describe(dnnl_primitive_desc_t *desc, int threads, const_dnnl_op_desc_t operation,
-                             const_dnnl_primitive_desc_t hint);
+                             const_dnnl_primitive_desc_t hint, double slope);
 
 /* Zeros the rows of an operand that are not valid in this run: before library calls of fixed shape that contract over
  * the batch. */

@@ -25,7 +25,7 @@ static dpt_status open_product(dpt_dnnl *p, int threads, const dpt_product *d) {
     DPT_TRY(matrix_layout(&c, d->batch, d->m, d->n, false));
     DPT_TRY(matrix_layout(&bias, 1, 1, d->n, false));
     DPT_TRY(DPT_DNNL(dnnl_matmul_desc_init(&operation, &a, &b, d->bias ? &bias : NULL, &c)));
-    DPT_TRY(dpt_dnnl_open(p, threads, &operation, NULL));
+    DPT_TRY(dpt_dnnl_open(p, threads, &operation, NULL, 0));
     DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_SRC, &a));
     DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_WEIGHTS, &b));
     DPT_TRY(dpt_dnnl_operand(p, DNNL_ARG_DST, &c));

@@ -1,5 +1,5 @@
-/* fastmath.h: exp, tanh and the normal distribution for loops over f32 that must vectorise, in plain arithmetic without
- * branches or calls; f64 twins of the same names by libm. NaN gives NaN.
+/* fastmath.h: exp, ln, sin, cos, tanh, the logistic function and the normal distribution for loops over f32 that must
+ * vectorise, in plain arithmetic without branches or calls; f64 twins of the same names by libm. NaN gives NaN.
  *
  * Errors are against libm in f64, over all arguments where the result is a normal number. Every polynomial was chosen
  * for these bounds: who changes one measures again (tests/test_op_kernels.c does). */
@@ -7,6 +7,7 @@
 #define DPT_OPS_FASTMATH_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ops/normal_polynomial.h"
@@ -71,6 +72,65 @@ DPT_INLINE float dpt_normal_f32(float x) {
     const float tail = dpt_exp_f32(-0.5F * u * u) * t * p;
     return x < 0 ? tail : 1.0F - tail;
 }
+
+/* ln x with error below 1e-7 relative (absolute near 1, where x - 1 is what counts: relative too); -inf at 0, NaN
+ * below. x = 2^e m, m in [sqrt(1/2), sqrt(2)); ln m by the polynomial of Cephes' logf. Subnormal x is scaled first. */
+DPT_INLINE float dpt_ln_f32(float x) {
+    const float scaled = x < 1.17549435e-38F ? x * 8388608.0F : x;
+    const dpt_bits32 bits = {.f = scaled};
+    dpt_bits32 fraction = {.u = (bits.u & 0x007fffffU) | 0x3f000000U};
+    float e = (float)((int32_t)(bits.u >> 23) - 126) - (x < 1.17549435e-38F ? 23.0F : 0.0F);
+    const bool low = fraction.f < 0.707106781F;
+    const float m = low ? fraction.f + fraction.f - 1.0F : fraction.f - 1.0F, z = m * m;
+    e = low ? e - 1.0F : e;
+    float p = 7.0376836292E-2F;
+    p = p * m - 1.1514610310E-1F;
+    p = p * m + 1.1676998740E-1F;
+    p = p * m - 1.2420140846E-1F;
+    p = p * m + 1.4249322787E-1F;
+    p = p * m - 1.6668057665E-1F;
+    p = p * m + 2.0000714765E-1F;
+    p = p * m - 2.4999993993E-1F;
+    p = p * m + 3.3333331174E-1F;
+    float y = p * m * z + e * -2.12194440e-4F;
+    y = m + (y - 0.5F * z) + e * 0.693359375F;
+    y = x == 0 ? -INFINITY : y;
+    y = x < 0 ? NAN : y;
+    return x < INFINITY ? y : x; /* infinity and NaN */
+}
+
+/* sin(x + quarter pi/2) for |x| <= DPT_SIN_MOST, absolute error below 1e-7; relative too where x is no multiple of pi/2
+ * to within it. x - n pi/2 is taken in f64 (n pi/2 in two parts, the first exact for n below 2^20), the polynomials are
+ * Cephes' sinf and cosf. */
+#define DPT_SIN_MOST 1e6F
+DPT_INLINE float dpt_sin_of_quarter(float x, double quarter) {
+    const double wide = x, n = wide * 0.63661977236758134308 + 6755399441055744.0 - 6755399441055744.0;
+    const float r = (float)(wide - n * 1.57079632673412561417 - n * 6.07710050650619224932e-11);
+    const double turn = (n + quarter) * 0.25;
+    const float q = (float)(turn - (turn - 0.375 + 6755399441055744.0 - 6755399441055744.0)) * 4.0F; /* 0, 1, 2, 3 */
+    const float z = r * r;
+    float s = -1.9515295891e-4F, c = 2.443315711809948e-5F;
+    s = s * z + 8.3321608736e-3F;
+    s = (s * z - 1.6666654611e-1F) * z * r + r;
+    c = c * z - 1.388731625493765e-3F;
+    c = (c * z + 4.166664568298827e-2F) * z * z - 0.5F * z + 1.0F;
+    const float y = q == 1.0F || q == 3.0F ? c : s;
+    return q >= 2.0F ? -y : y;
+}
+DPT_INLINE float dpt_sin_f32(float x) { return dpt_sin_of_quarter(x, 0); }
+DPT_INLINE float dpt_cos_f32(float x) { return dpt_sin_of_quarter(x, 1); }
+
+/* 1/(1 + e^-x), relative error below 3e-7 where it is a normal number. */
+DPT_INLINE float dpt_sigmoid_f32(float x) { return 1.0F / (1.0F + dpt_exp_f32(-x)); }
+DPT_INLINE double dpt_sigmoid_f64(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+/* ln(1 + e^x) = max(x, 0) + ln(1 + t), t = e^-|x|, relative error below 3e-7. With u = 1 + t rounded, ln(1 + t) is
+ * ln u + (t - (u - 1)) / u. */
+DPT_INLINE float dpt_softplus_f32(float x) {
+    const float t = dpt_exp_f32(-fabsf(x)), u = 1.0F + t;
+    return (x > 0 ? x : 0.0F) + (dpt_ln_f32(u) + (t - (u - 1.0F)) / u);
+}
+DPT_INLINE double dpt_softplus_f64(double x) { return (x > 0 ? x : 0.0) + log1p(exp(-fabs(x))); }
 
 DPT_INLINE double dpt_exp_f64(double x) { return exp(x); }
 DPT_INLINE double dpt_tanh_f64(double x) { return tanh(x); }

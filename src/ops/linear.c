@@ -12,10 +12,12 @@
 /* ---- activations and their derivatives ---- */
 
 DPT_MAP(act_relu, v < 0 ? 0 : v, v < 0 ? 0 : v)
+DPT_MAP(act_leaky, v < 0 ? value * v : v, v < 0 ? value * v : v)
 DPT_MAP(act_tanh, dpt_tanh_f32(v), dpt_tanh_f64(v))
 DPT_MAP(act_gelu, v *dpt_normal_f32(v), v *dpt_normal_f64(v))
 /* v is the gradient; w the activation's output (relu, tanh) or argument (gelu) */
 DPT_MAP(slope_relu, w > 0 ? v : 0, w > 0 ? v : 0)
+DPT_MAP(slope_leaky, w > 0 ? v : value * v, w > 0 ? v : value * v)
 DPT_MAP(slope_tanh, v - v * (w * w), v - v * (w * w))
 DPT_MAP(slope_gelu, v *(dpt_normal_f32(w) + w * dpt_normal_density_f32(w)),
         v *(dpt_normal_f64(w) + w * dpt_normal_density_f64(w)))
@@ -31,9 +33,15 @@ static const act_loops act_slope[] = {[DPT_ACT_RELU] = {slope_relu_f32, slope_re
                                       [DPT_ACT_GELU] = {slope_gelu_f32, slope_gelu_f64},
                                       [DPT_ACT_TANH] = {slope_tanh_f32, slope_tanh_f64}};
 
-/* y = loop(x, z) over the valid elements of output 0. */
-static void apply(const dpt_call *call, const act_loops *loops, const void *x, const void *z, void *y) {
-    dpt_map map = {.x = x, .z = z, .y = y};
+static const act_loops leaky_forward = {act_leaky_f32, act_leaky_f64}, leaky_slope = {slope_leaky_f32, slope_leaky_f64};
+
+/* y = act(x), or x act'(z), over the valid elements of output 0. */
+static void apply(const dpt_call *call, const void *x, const void *z, void *y) {
+    const dpt_activation act = call->attr.matmul.act;
+    const bool leaky = act == DPT_ACT_RELU && call->attr.matmul.slope != 0;
+    const act_loops *loops = z ? &act_slope[act] : &act_forward[act];
+    if (leaky) loops = z ? &leaky_slope : &leaky_forward;
+    dpt_map map = {.x = x, .z = z, .y = y, .value = call->attr.matmul.slope};
     dpt_parallel(call->device->threads, dpt_valid_count(call, &call->out[0]), DPT_MAP_GRAIN,
                  call->out[0].dtype == DPT_F32 ? loops->f32 : loops->f64, &map);
 }
@@ -113,7 +121,7 @@ static dpt_status linear_run(dpt_call *call, dpt_stream *stream) {
         DPT_TRY(dpt_dnnl_run(call->plan, call->device->threads));
     else
         linear_f64(call, argument);
-    if (act != DPT_ACT_NONE) apply(call, &act_forward[act], argument, NULL, call->out[0].data);
+    if (act != DPT_ACT_NONE) apply(call, argument, NULL, call->out[0].data);
     return DPT_OK;
 }
 
@@ -166,7 +174,7 @@ static dpt_status linear_dgrad_run(dpt_call *call, dpt_stream *stream) {
         DPT_TRY(dpt_dnnl_run(call->plan, call->device->threads));
     else
         dpt_product_f64(call->device->threads, &d, call->in[0].data, call->in[1].data, dx);
-    if (act != DPT_ACT_NONE) apply(call, &act_slope[act], dx, call->in[2].data, dx);
+    if (act != DPT_ACT_NONE) apply(call, dx, call->in[2].data, dx);
     return DPT_OK;
 }
 

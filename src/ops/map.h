@@ -18,8 +18,9 @@
 typedef struct dpt_map {
     const void *x, *z; /* z: the second input, or NULL */
     void *y;
-    double value; /* attribute of the op, where it has one */
-    int order;    /* the same */
+    double value, high;  /* attributes of the op, where it has them */
+    int order;           /* the same */
+    const double *table; /* coefficients, as the op's loops want them; lives until dpt_map_run returns */
 } dpt_map;
 
 /* Elements from which another thread is worth its start. */
@@ -35,7 +36,7 @@ enum { DPT_MAP_GRAIN = 32768 };
         (void)value;                                                           \
         _Pragma("omp simd") for (int64_t i = begin; i < end; i++) {            \
             const T v = x[i], w = z[i];                                        \
-            (void)w;                                                           \
+            (void)v, (void)w;                                                  \
             y[i] = (expression);                                               \
         }                                                                      \
     }

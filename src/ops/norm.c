@@ -56,9 +56,11 @@ dpt_tensor *dpt_batch_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_opti
     dpt_graph *g = x->graph;
     if (dpt_is_poison(x)) return x;
     if (name == NULL || name[0] == 0) return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "batch_norm: a name is needed");
+    if (x->dtype == DPT_F64) return dpt_batch_norm_closed_at(file, line, x, options, name);
     if (dpt_wide_dtype(x->dtype) != DPT_F32 || x->ndim < 2 || !dpt_has_batch(x))
-        return dpt_graph_fail(g, file, line, DPT_ERR_SHAPE, "batch_norm \"%s\": x is %s %s, not f32 [B, channels, ...]",
-                              name, dpt_dtype_text(x->dtype), dpt_shape_text(x));
+        return dpt_graph_fail(g, file, line, DPT_ERR_SHAPE,
+                              "batch_norm \"%s\": x is %s %s, not floats [B, channels, ...]", name,
+                              dpt_dtype_text(x->dtype), dpt_shape_text(x));
     dpt_attr attr = {0};
     attr.norm.eps = options.eps == 0 ? 1e-5 : options.eps;
     attr.norm.momentum = options.momentum == 0 ? 0.1 : options.momentum;

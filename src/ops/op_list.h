@@ -26,6 +26,17 @@
     KERNEL(RELU_GRAD, relu_grad)                   \
     KERNEL(TANH, tanh)                             \
     KERNEL(GELU, gelu)                             \
+    /* ops/functions.c */                          \
+    KERNEL(EXP, exp)                               \
+    KERNEL(LN, ln)                                 \
+    KERNEL(SIN, sin)                               \
+    KERNEL(COS, cos)                               \
+    KERNEL(ABS, abs)                               \
+    KERNEL(POWER, power)                           \
+    KERNEL(CLAMP, clamp)                           \
+    KERNEL(SIGMOID, sigmoid)                       \
+    KERNEL(SILU, silu)                             \
+    KERNEL(SOFTPLUS, softplus)                     \
     /* ops/reduce.c */                             \
     KERNEL(SUM, sum)                               \
     KERNEL(BROADCAST, broadcast)                   \
@@ -33,7 +44,10 @@
     /* ops/shape.c */                              \
     PLAIN(RESHAPE, reshape)                        \
     KERNEL(COPY, copy)                             \
-    /* ops/reorder.c: made by the layout pass */    \
+    /* ops/gather.c */                             \
+    KERNEL(GATHER, gather)                         \
+    KERNEL(SCATTER_ADD, scatter_add)               \
+    /* ops/reorder.c: made by the layout pass */   \
     KERNEL(REORDER, reorder)                       \
     /* ops/matmul.c */                             \
     KERNEL(MATMUL, matmul)                         \
@@ -49,6 +63,16 @@
     KERNEL(MAX_POOL, max_pool)                     \
     KERNEL(POOL_SCATTER, pool_scatter)             \
     KERNEL(POOL_GATHER, pool_gather)               \
+    /* ops/resample.c */                           \
+    KERNEL(AVG_POOL, avg_pool)                     \
+    KERNEL(RESAMPLE, resample)                     \
+    /* ops/fft.c */                                \
+    KERNEL(RFFT, rfft)                             \
+    KERNEL(IRFFT, irfft)                           \
+    /* ops/mix.c */                                \
+    KERNEL(MIX, mix)                               \
+    KERNEL(MIX_DGRAD, mix_dgrad)                   \
+    KERNEL(MIX_WGRAD, mix_wgrad)                   \
     /* ops/norm.c */                               \
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
@@ -58,16 +82,30 @@
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/norm_closed.c */                        \
+    PLAIN(BN_TRAIN, bn_train)                      \
+    /* ops/row_norm.c, row_norm_cpu.c */           \
+    KERNEL(ROW_NORM, row_norm)                     \
+    KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
+    KERNEL(ROW_NORM_PARAMS, row_norm_params)       \
     /* ops/dropout.c */                            \
     KERNEL(DROPOUT, dropout)                       \
     /* ops/softmax.c */                            \
     KERNEL(SOFTMAX, softmax)                       \
+    KERNEL(LOG_SOFTMAX, log_softmax)               \
     KERNEL(ONE_HOT, one_hot)                       \
+    /* ops/cross_entropy.c */                      \
     KERNEL(CROSS_ENTROPY, cross_entropy)           \
     KERNEL(CROSS_ENTROPY_GRAD, cross_entropy_grad) \
+    KERNEL(TARGET_WEIGHT, target_weight)           \
     KERNEL(ACCURACY, accuracy)                     \
+    KERNEL(TOP_K, top_k)                           \
     /* ops/loss.c */                               \
     KERNEL(MSE, mse)                               \
+    KERNEL(L1, l1)                                 \
+    KERNEL(HUBER, huber)                           \
+    KERNEL(BCE, bce)                               \
+    KERNEL(LOSS_SLOPE, loss_slope)                 \
     KERNEL(LOSS_SCALE, loss_scale)                 \
     /* ops/update.c */                             \
     KERNEL(GRAD_STORE, grad_store)                 \
@@ -75,6 +113,11 @@
     KERNEL(GUARD, guard)                           \
     KERNEL(SGD, sgd)                               \
     KERNEL(ADAMW, adamw)                           \
+    /* ops/trust.c */                              \
+    KERNEL(TRUST_NORMS, trust_norms)               \
+    KERNEL(TRUST_STEP, trust_step)                 \
+    KERNEL(AVERAGE, average)                       \
+    /* ops/update.c */                             \
     KERNEL(ASSIGN, assign)                         \
     KERNEL(STATE_RESTORE, state_restore)           \
     /* ops/loss_scaling.c */                       \

@@ -53,11 +53,13 @@ typedef struct widened {
 static bool is_half(const dpt_operand *o) { return o->dtype == DPT_BF16 || o->dtype == DPT_F16; }
 
 /* Calls that move bytes need no arithmetic. */
+static bool moves(int op) { return op == DPT_OP_COPY || op == DPT_OP_REORDER || op == DPT_OP_GATHER; }
+
 static bool widens(const dpt_call *call) {
     bool any = false;
     for (int i = 0; i < call->n_in; i++) any |= is_half(&call->in[i]);
     for (int i = 0; i < call->n_out; i++) any |= is_half(&call->out[i]);
-    return any && call->op != DPT_OP_COPY && call->op != DPT_OP_REORDER;
+    return any && !moves(call->op);
 }
 
 /* Gives an operand's copy its place in the workspace. */

@@ -107,3 +107,11 @@ dpt_status dpt_ceilings_measure(const dpt_backend *backend, dpt_device *device, 
     device->ops->stream_destroy(device, b.stream);
     return status;
 }
+
+dpt_status dpt_ceilings_of_precision(dpt_context *ctx, dpt_precision precision, dpt_ceilings *ceilings) {
+    static const dpt_dtype type[DPT_PRECISION_COUNT] = {[DPT_PRECISION_FP32] = DPT_F32,
+                                                        [DPT_PRECISION_TF32] = DPT_F32,
+                                                        [DPT_PRECISION_BF16] = DPT_BF16,
+                                                        [DPT_PRECISION_FP16] = DPT_F16};
+    return dpt_ceilings_measure(ctx->backend, &ctx->device, type[precision], precision == DPT_PRECISION_TF32, ceilings);
+}

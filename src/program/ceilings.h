@@ -10,4 +10,7 @@
 dpt_status dpt_ceilings_measure(const dpt_backend *backend, dpt_device *device, dpt_dtype dtype, bool tf32,
                                 dpt_ceilings *ceilings);
 
+/* The same for the type that products are computed in under a precision. */
+dpt_status dpt_ceilings_of_precision(dpt_context *ctx, dpt_precision precision, dpt_ceilings *ceilings);
+
 #endif

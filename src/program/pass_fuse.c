@@ -6,7 +6,6 @@
  *   act(conv(x, w) + b)                -> conv
  *   act'(.) * (g w)                    -> linear_dgrad
  *   g^T x and sum of g over the batch  -> linear_wgrad;  the same for conv_wgrad
- *   g * (softmax(l) - one_hot(t))      -> cross_entropy_grad; of 16-bit l with the casts around it
  *   relu'(y) * scatter(g, max_pool(y)) -> scatter of relu'(max_pool(y)) * g: a quarter of the work, and y is not kept
  *   optimiser nodes of one guard       -> one over what they update
  *
@@ -55,8 +54,13 @@ static bool match_linear(const fuse *f, const dpt_tensor *t, linear_parts *p) {
 /* The layer's name, where the caller gave one. */
 static const char *layer_name(const dpt_node *n) { return n->named ? n->name : NULL; }
 
+/* What a node that is an activation multiplies negative values by. */
+static double slope_of(const dpt_node *n) {
+    return n->op == DPT_OP_RELU || n->op == DPT_OP_RELU_GRAD ? n->attr.relu.slope : 0;
+}
+
 static dpt_node *emit_linear(fuse *f, const dpt_node *at, const linear_parts *p, dpt_activation act) {
-    dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .bias = p->b != NULL}};
+    dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .slope = slope_of(at), .bias = p->b != NULL}};
     dpt_tensor *in[3] = {now(f, p->x), now(f, p->w), p->b ? now(f, p->b) : NULL};
     return dpt_node_add(f->rw.to, DPT_AT(at), DPT_OP_LINEAR, layer_name(p->product), &attr, p->b ? 3 : 2, in);
 }
@@ -87,6 +91,7 @@ static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_act
     dpt_attr attr = conv->attr;
     attr.conv.bias = true;
     attr.conv.act = act;
+    attr.conv.slope = slope_of(n);
     dpt_tensor *in[3] = {now(f, conv->in[0]), now(f, conv->in[1]), now(f, b)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CONV, layer_name(conv), &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
@@ -108,7 +113,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
 
 static bool emit_dgrad(fuse *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y, dpt_activation act) {
     if (!once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
-    dpt_attr attr = {.matmul = {.act = act}};
+    dpt_attr attr = {.matmul = {.act = act, .slope = slope_of(n)}};
     dpt_tensor *in[3] = {now(f, product->node->in[0]), now(f, product->node->in[1]), now(f, y)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_LINEAR_DGRAD, NULL, &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
@@ -126,31 +131,6 @@ static const dpt_tensor *match_tanh_slope(const fuse *f, const dpt_tensor *t) {
     return square->in[0]->node->op == DPT_OP_TANH ? square->in[0] : NULL;
 }
 
-/* n is the product; y the value that it becomes: its own, or its cast to the type of the logits. */
-static bool fuse_cross_entropy_grad(fuse *f, const dpt_node *n, const dpt_tensor *y) {
-    for (int k = 0; k < 2; k++) {
-        const dpt_tensor *g = n->in[k], *difference = n->in[1 - k];
-        const dpt_node *sub = difference->node;
-        if (g->node->op != DPT_OP_RESHAPE || sub->op != DPT_OP_SUB || !once(f, difference)) continue;
-        const dpt_node *softmax = sub->in[0]->node, *one_hot = sub->in[1]->node;
-        if (softmax->op != DPT_OP_SOFTMAX || one_hot->op != DPT_OP_ONE_HOT || !once(f, sub->in[0])) continue;
-        if (g->node->in[0]->ndim != 1 || softmax->in[0]->ndim != 2) continue;
-        const dpt_tensor *logits = softmax->in[0];
-        if (y->dtype != logits->dtype && logits->node->op == DPT_OP_CAST) logits = logits->node->in[0];
-        if (y->dtype != logits->dtype) continue;
-        dpt_tensor *in[3] = {now(f, logits), now(f, one_hot->in[0]), now(f, g->node->in[0])};
-        dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CROSS_ENTROPY_GRAD, NULL, NULL, 3, in);
-        if (fused) dpt_rewrite_set(&f->rw, y, &fused->out[0]);
-        return true;
-    }
-    return false;
-}
-
-static bool fuse_cast(fuse *f, const dpt_node *n) {
-    const dpt_node *product = n->in[0]->node;
-    return product->op == DPT_OP_MUL && once(f, n->in[0]) && fuse_cross_entropy_grad(f, product, &n->out[0]);
-}
-
 static bool fuse_product(fuse *f, const dpt_node *n) {
     for (int k = 0; k < 2; k++) {
         const dpt_tensor *product = n->in[k], *slope = n->in[1 - k];
@@ -159,7 +139,7 @@ static bool fuse_product(fuse *f, const dpt_node *n) {
         bool gelu = slope->node->op == DPT_OP_GELU && slope->node->attr.derivative.order == 1 && once(f, slope);
         if (gelu && emit_dgrad(f, n, product, slope->node->in[0], DPT_ACT_GELU)) return true;
     }
-    return fuse_cross_entropy_grad(f, n, &n->out[0]);
+    return false;
 }
 
 /* Sum of a gradient [B,O] or [B,O,...] over everything but O. */
@@ -231,13 +211,13 @@ static bool fuse_updates(fuse *f, const dpt_node *n) {
     return true;
 }
 
-/* A window's winner is positive where the pooled value is, and nothing else gets a gradient. */
+/* A window's winner has the sign of the pooled value, whatever the slope is, and nothing else gets a gradient. */
 static bool fuse_pooled_relu(fuse *f, const dpt_node *n) {
     const dpt_node *scatter = n->in[0]->node;
     if (scatter->op != DPT_OP_POOL_SCATTER || !once(f, n->in[0])) return false;
     const dpt_node *pool = scatter->in[1]->node;
     if (pool->op != DPT_OP_MAX_POOL || pool->in[0] != n->in[1]) return false;
-    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]));
+    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]), slope_of(n));
     dpt_tensor *in[2] = {g, now(f, scatter->in[1])};
     g->spread = DPT_SPREAD_SHARDED;
     dpt_node *moved = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_POOL_SCATTER, NULL, &scatter->attr, 2, in);
@@ -253,12 +233,12 @@ static bool fuse_node(fuse *f, const dpt_node *n) {
         case DPT_OP_GELU: return fuse_activation(f, n, DPT_ACT_GELU);
         case DPT_OP_RELU_GRAD: return emit_dgrad(f, n, n->in[0], n->in[1], DPT_ACT_RELU) || fuse_pooled_relu(f, n);
         case DPT_OP_MUL: return fuse_product(f, n);
-        case DPT_OP_CAST: return fuse_cast(f, n);
         case DPT_OP_MATMUL:
         case DPT_OP_CONV_WGRAD: return is_weight_gradient(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SUM: return is_bias_sum(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SGD:
-        case DPT_OP_ADAMW: return fuse_updates(f, n);
+        case DPT_OP_ADAMW:
+        case DPT_OP_AVERAGE: return fuse_updates(f, n);
         default: return false;
     }
 }

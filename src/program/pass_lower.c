@@ -1,6 +1,7 @@
 /* pass_lower.c: from what the user wrote to what a program of a mode computes. DPT_LENGTH becomes a number. Losses
  * become sums over the batch and scales by global counts; evaluation replaces nodes by their inference form; outputs
- * become the program's. */
+ * become the program's. A ReLU before a max-pool goes behind it: the largest value has the same place and sign, and a
+ * quarter or an eighth of the elements are left. */
 #include <stdio.h>
 
 #include "base/memory.h"
@@ -11,6 +12,7 @@
 typedef struct lower {
     dpt_rewrite rw;
     const dpt_program_options *o;
+    const int *uses;
 } lower;
 
 static dpt_status output(dpt_graph *g, dpt_tensor *t, const char *format, int64_t i) {
@@ -23,7 +25,7 @@ static dpt_status output(dpt_graph *g, dpt_tensor *t, const char *format, int64_
 static dpt_tensor *loss_sum(lower *l, const dpt_loss_info *loss) {
     dpt_tensor *value = dpt_rewrite_of(&l->rw, loss->value), *mask = dpt_rewrite_of(&l->rw, loss->mask);
     const dpt_node *at = loss->value->node;
-    if (mask) value = dpt_mul_at(DPT_AT(at), value, mask);
+    if (mask && !loss->weighed) value = dpt_mul_at(DPT_AT(at), value, mask);
     return dpt_sum_at(DPT_AT(at), value, DPT_ALL_AXES, 0);
 }
 
@@ -99,7 +101,9 @@ static dpt_status lower_evaluation(lower *l) {
     }
     for (int64_t i = 0; i < from->n_output; i++) {
         const dpt_tensor *t = from->output[i].tensor;
-        if (t->ndim != 1 || !dpt_has_batch(t) || !dpt_is_float(t->dtype)) continue;
+        if (!dpt_has_batch(t) || !dpt_is_float(t->dtype)) continue;
+        if (t->ndim > 1) DPT_TRY(dpt_graph_add_output(g, from->output[i].name, dpt_rewrite_of(&l->rw, t)));
+        if (t->ndim > 1) continue; /* is read as it is: dpt_step_request.output */
         dpt_tensor *sum = dpt_sum_at(DPT_AT(t->node), dpt_rewrite_of(&l->rw, t), DPT_ALL_AXES, 0);
         char name[128];
         snprintf(name, sizeof name, "%s.sum", from->output[i].name);
@@ -137,10 +141,38 @@ static bool copy_bound(lower *l, const dpt_node *node) {
     return copy != NULL;
 }
 
+/* Whether the graph's tables name t, beside outputs, which count as uses. */
+static bool is_named(const dpt_graph *g, const dpt_tensor *t) {
+    for (int64_t i = 0; i < g->n_loss; i++)
+        if (g->loss[i].value == t || g->loss[i].mask == t) return true;
+    for (int64_t i = 0; i < g->n_state; i++)
+        if (g->state[i].next == t) return true;
+    return false;
+}
+
+/* The ReLU, plain or leaky, that y is and nothing but one max-pool takes; NULL: it is none. */
+static const dpt_node *relu_to_move(const lower *l, const dpt_tensor *y) {
+    const bool moves = y->node->op == DPT_OP_RELU && dpt_uses(l->uses, y) == 1 && !is_named(l->rw.from, y);
+    return moves ? y->node : NULL;
+}
+
+/* Max-pool of ReLU as ReLU of max-pool. The ReLU that stays is not used by anything. */
+static bool lower_pool(lower *l, const dpt_node *pool) {
+    const dpt_node *relu = relu_to_move(l, pool->in[0]);
+    if (relu == NULL) return false;
+    dpt_tensor *x = dpt_rewrite_of(&l->rw, relu->in[0]);
+    dpt_node *copy = dpt_rewrite_copy_with(&l->rw, pool, 1, &x);
+    if (copy == NULL) return true;
+    dpt_tensor *y = &copy->out[0];
+    dpt_rewrite_set(&l->rw, &pool->out[0], dpt_apply(DPT_AT(relu), DPT_OP_RELU, NULL, &relu->attr, 1, &y));
+    return true;
+}
+
 static bool inference(dpt_mode mode) { return mode == DPT_MODE_EVALUATE || mode == DPT_MODE_PREDICT; }
 
 static bool lower_node(lower *l, const dpt_node *node) {
     const dpt_op *op = dpt_op_of(node);
+    if (node->op == DPT_OP_MAX_POOL && lower_pool(l, node)) return dpt_graph_status(l->rw.to) == DPT_OK;
     if (!inference(l->o->mode) || op->infer == NULL) return copy_bound(l, node);
     dpt_tensor *in[DPT_MAX_IN];
     for (int k = 0; k < node->n_in; k++) in[k] = dpt_rewrite_of(&l->rw, node->in[k]);
@@ -160,8 +192,12 @@ static dpt_status finish(lower *l, dpt_status status, dpt_graph **to) {
 dpt_status dpt_pass_lower(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
     lower l = {.o = o};
     DPT_TRY(dpt_rewrite_begin(&l.rw, from));
+    int *uses = dpt_count_uses(from);
+    l.uses = uses;
+    if (uses == NULL) return finish(&l, DPT_ERR_MEMORY, to);
     for (int64_t i = 0; i < from->n_node; i++)
         if (!lower_node(&l, from->node[i])) break;
+    dpt_free(uses);
     dpt_status status = dpt_graph_status(l.rw.to);
     if (status == DPT_OK && o->mode != DPT_MODE_APPLY) {
         if (o->mode == DPT_MODE_COUNT)

@@ -26,15 +26,18 @@ static const pass_entry passes[] = {
     {"distribute", dpt_pass_distribute, ALL_MODES},
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
     {"fuse", dpt_pass_fuse, ALL_MODES},
+    {"residual", dpt_pass_residual, ALL_MODES},
     {"recompute", dpt_pass_recompute, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"layout", dpt_pass_layout, ALL_MODES},
     {"schedule", dpt_pass_schedule, ALL_MODES},
 };
 
+static bool fuses(pass_fn run) { return run == dpt_pass_fuse || run == dpt_pass_residual; }
+
 static dpt_status run_passes(const dpt_graph *graph, const dpt_program_options *o, dpt_graph **result) {
     const dpt_graph *from = graph;
     for (size_t i = 0; i < sizeof passes / sizeof *passes; i++) {
-        if (!(passes[i].modes & (1u << o->mode)) || (passes[i].run == dpt_pass_fuse && o->unfused)) continue;
+        if (!(passes[i].modes & (1u << o->mode)) || (o->unfused && fuses(passes[i].run))) continue;
         dpt_graph *to = NULL;
         dpt_status status = passes[i].run(from, o, &to);
         if (from != graph) {

@@ -3,6 +3,7 @@
 #include "train/metrics_log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,12 +41,22 @@ static void write_number(FILE *out, double x) {
         fprintf(out, "%.9g", x);
 }
 
+/* [[1, 0], [0, 1]] */
+static void write_matrix(FILE *out, const int64_t *matrix, int64_t side) {
+    for (int64_t i = 0; i < side * side; i++)
+        fprintf(out, "%s%" PRId64, i == 0 ? "[[" : i % side ? ", " : "], [", matrix[i]);
+    fputs("]]", out);
+}
+
 dpt_status dpt_metrics_log_write(dpt_metrics_log *log, const char *event, const dpt_metric *metrics, int count) {
     errno = 0;
     fprintf(log->out, "{\"event\": \"%s\"", event);
     for (int i = 0; i < count; i++) {
         fprintf(log->out, ", \"%s\": ", metrics[i].name);
-        write_number(log->out, metrics[i].value);
+        if (metrics[i].matrix)
+            write_matrix(log->out, metrics[i].matrix, metrics[i].side);
+        else
+            write_number(log->out, metrics[i].value);
     }
     fputs("}\n", log->out);
     DPT_CHECK(fflush(log->out) == 0 && !ferror(log->out), DPT_ERR_IO, "metrics file %s cannot be written: %s",

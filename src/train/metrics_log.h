@@ -10,8 +10,10 @@
 typedef struct dpt_metrics_log dpt_metrics_log;
 
 typedef struct dpt_metric {
-    const char *name; /* a JSON name without escapes: "loss" */
-    double value;     /* whole numbers are written without a point */
+    const char *name;      /* a JSON name without escapes: "loss" */
+    double value;          /* whole numbers are written without a point */
+    const int64_t *matrix; /* in place of value: [side, side]; NULL: none */
+    int64_t side;
 } dpt_metric;
 
 /* Opens the file and appends to it. DPT_ERR_IO: with the system's reason. */

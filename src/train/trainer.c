@@ -18,6 +18,7 @@ void dpt_trainer_options_init(dpt_trainer_options *o) {
                                .beta1 = 0.9,
                                .beta2 = 0.999,
                                .eps = 1e-8,
+                               .trust = 0.001,
                                .accumulate = 1};
 }
 
@@ -29,15 +30,38 @@ static dpt_status check_options(const dpt_trainer_options *o) {
     DPT_CHECK(o->length >= 0, DPT_ERR_ARG, "length is %lld", (long long)o->length);
     DPT_CHECK(o->accumulate >= 1, DPT_ERR_ARG, "accumulate is %d: at least 1", o->accumulate);
     DPT_CHECK((unsigned)o->precision < (unsigned)DPT_PRECISION_COUNT, DPT_ERR_ARG, "precision %d", (int)o->precision);
-    DPT_CHECK(o->optimizer == DPT_SGD || o->optimizer == DPT_ADAMW, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
+    DPT_CHECK((unsigned)o->optimizer <= (unsigned)DPT_LAMB, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
+    DPT_CHECK(!o->nesterov || (o->optimizer == DPT_SGD && o->momentum > 0), DPT_ERR_ARG,
+              "nesterov goes with SGD and a momentum above 0");
+    DPT_CHECK(o->trust > 0 || o->optimizer != DPT_LARS, DPT_ERR_ARG, "trust is %g: LARS needs one above 0", o->trust);
+    DPT_CHECK(o->average_decay >= 0 && o->average_decay < 1, DPT_ERR_ARG, "average_decay is %g: in [0, 1)",
+              o->average_decay);
     DPT_CHECK(o->lr >= 0 && o->momentum >= 0 && o->weight_decay >= 0 && o->clip_norm >= 0 && o->eps >= 0, DPT_ERR_ARG,
               "lr, momentum, weight_decay, clip_norm and eps are at least 0");
     DPT_CHECK(o->zero == 0 || o->zero == 1, DPT_ERR_ARG, "zero is %d: 0, or 1 for moments shared out over ranks",
               o->zero);
+    DPT_CHECK(!o->update_by_bucket || (o->optimizer != DPT_LARS && o->optimizer != DPT_LAMB), DPT_ERR_ARG,
+              "update_by_bucket goes without LARS and LAMB");
     DPT_CHECK(!o->update_by_bucket || o->clip_norm == 0, DPT_ERR_ARG,
               "update_by_bucket and clip_norm exclude each other: the norm of all gradients is known when the last one "
               "has arrived");
     return DPT_OK;
+}
+
+dpt_update_rule dpt_trainer_update_rule(const dpt_trainer_options *o) {
+    static const dpt_update_kind kinds[] = {DPT_UPDATE_SGD, DPT_UPDATE_ADAMW, DPT_UPDATE_ADAM, DPT_UPDATE_LARS,
+                                            DPT_UPDATE_LAMB};
+    return (dpt_update_rule){.kind = kinds[o->optimizer],
+                             .momentum = o->momentum,
+                             .nesterov = o->nesterov != 0,
+                             .beta1 = o->beta1,
+                             .beta2 = o->beta2,
+                             .eps = o->eps,
+                             .trust = o->trust,
+                             .average = o->average_decay,
+                             .weight_decay = o->weight_decay,
+                             .clip_norm = o->clip_norm,
+                             .by_bucket = o->update_by_bucket != 0};
 }
 
 static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) {
@@ -53,15 +77,7 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                              .length = o->length,
                              .precision = o->precision,
                              .recompute = o->recompute,
-                             .update = {.kind = o->optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
-                                        .momentum = o->momentum,
-                                        .nesterov = o->nesterov != 0,
-                                        .beta1 = o->beta1,
-                                        .beta2 = o->beta2,
-                                        .eps = o->eps,
-                                        .weight_decay = o->weight_decay,
-                                        .clip_norm = o->clip_norm,
-                                        .by_bucket = o->update_by_bucket != 0}};
+                             .update = dpt_trainer_update_rule(o)};
     memcpy(p.capacity, t->capacity, sizeof p.capacity);
     return p;
 }
@@ -82,7 +98,11 @@ static bool has_masks(const dpt_graph *g) {
     return false;
 }
 
-static dpt_status compile_all(dpt_trainer *t) {
+dpt_status dpt_trainer_compile(dpt_trainer *t) {
+    for (int i = 0; i < t->graph->n_axis; i++) {
+        int64_t rows = i == 0 || t->o.max_rows_of[i] == 0 ? t->o.max_rows : t->o.max_rows_of[i];
+        t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
+    }
     if (t->graph->n_loss > 0) {
         if (t->o.accumulate == 1) {
             DPT_TRY(compile(t, DPT_MODE_TRAIN, true, &t->train));
@@ -117,7 +137,10 @@ static dpt_status open_sessions(dpt_trainer *t) {
                                  .activations = t->activations,
                                  .stream = t->stream,
                                  .inbox = t->inbox};
-        if (*c == &t->evaluate || *c == &t->predict) o.arenas.state = t->merged_state;
+        if (*c == &t->evaluate || *c == &t->predict) {
+            o.arenas.state = t->merged_state;
+            if (t->arenas.average) o.arenas.param = t->arenas.average;
+        }
         DPT_TRY(dpt_session_create(&o, &(*c)->session));
     }
     return DPT_OK;
@@ -187,19 +210,19 @@ static dpt_status choose_buckets(dpt_trainer *t, dpt_bucket_sizes *sizes) {
     return dpt_bucket_sizes_find(t->ctx, t->o.bucket_bytes, bytes, sizes);
 }
 
-static dpt_status build_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
+static dpt_status plan_local(dpt_trainer *t, dpt_bucket_sizes sizes) {
     DPT_TRY(check_options(&t->o));
     DPT_TRY(dpt_precision_declare(t->graph, t->o.precision));
     DPT_TRY(dpt_graph_status(t->graph));
     dpt_graph_resolve_groups(t->graph);
-    for (int i = 0; i < t->graph->n_axis; i++) {
-        int64_t rows = i == 0 || t->o.max_rows_of[i] == 0 ? t->o.max_rows : t->o.max_rows_of[i];
-        t->capacity[i] = (rows + t->o.accumulate - 1) / t->o.accumulate;
-    }
     for (int64_t i = 0; i < t->graph->n_state; i++) t->has_local_state |= t->graph->state[i].kind == DPT_STATE_LOCAL;
     DPT_TRY(dpt_arena_plan_make(t->graph, t->o.weight_decay, sizes.bytes, sizes.last, &t->plan));
     if (t->o.zero) DPT_TRY(dpt_arena_plan_shard(t->graph, t->ctx->control.rank, t->ctx->control.world, &t->plan));
-    DPT_TRY(compile_all(t));
+    DPT_TRY(dpt_trainer_compile(t));
+    return dpt_trainer_check_memory(t);
+}
+
+static dpt_status build_local(dpt_trainer *t) {
     DPT_TRY(dpt_trainer_take_memory(t));
     DPT_TRY(open_sessions(t));
     DPT_TRY(start_params(t));
@@ -225,7 +248,8 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, o->precision);
     dpt_digest_i64(&d, o->recompute);
     dpt_digest_i64(&d, (int64_t)o->seed);
-    const double numbers[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
+    const double numbers[] = {o->lr,           o->momentum,  o->beta1, o->beta2,        o->eps,
+                              o->weight_decay, o->clip_norm, o->trust, o->average_decay};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) dpt_digest_f64(&d, numbers[i]);
     return d.value;
 }
@@ -238,10 +262,12 @@ static dpt_status build(dpt_trainer *t) {
     double begin_s = dpt_clock_s();
     DPT_TRY(dpt_control_same(control, "the version of dptrain", version.value));
     DPT_TRY(choose_buckets(t, &sizes));
-    DPT_TRY(dpt_control_agree(control, build_local(t, sizes)));
+    DPT_TRY(dpt_control_agree(control, plan_local(t, sizes)));
+    DPT_TRY(dpt_control_agree(control, build_local(t)));
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
     DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
+    DPT_TRY(dpt_trainer_start_averages(t));
     dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",
             (double)t->memory.total / 1048576, (double)t->memory.parameters / 1048576,
@@ -270,15 +296,19 @@ dpt_status dpt_trainer_create(dpt_graph *g, const dpt_trainer_options *options, 
     return status;
 }
 
-void dpt_trainer_destroy(dpt_trainer **trainer) {
-    dpt_trainer *t = trainer ? *trainer : NULL;
-    if (t == NULL) return;
-    *trainer = NULL;
+void dpt_trainer_drop_programs(dpt_trainer *t) {
     dpt_compiled *list[DPT_COMPILED_MAX];
     for (dpt_compiled *const *c = dpt_trainer_compiled(t, list); *c; c++) {
         dpt_session_destroy(&(*c)->session);
         dpt_program_destroy(&(*c)->program);
     }
+}
+
+void dpt_trainer_destroy(dpt_trainer **trainer) {
+    dpt_trainer *t = trainer ? *trainer : NULL;
+    if (t == NULL) return;
+    *trainer = NULL;
+    dpt_trainer_drop_programs(t);
     dpt_trainer_release_memory(t);
     dpt_arena_plan_free(&t->plan);
     dpt_free(t->mask_count);

@@ -57,19 +57,34 @@ static dpt_status run_part(dpt_trainer *t, dpt_session *s, const dpt_step_reques
     return dpt_session_run(s);
 }
 
+static dpt_status check_wanted(const dpt_trainer *t, const dpt_step_request *r) {
+    const dpt_operand *o = dpt_session_output(t->evaluate.session, r->output);
+    DPT_CHECK(o != NULL && o->axis == 0 && o->dtype == DPT_F32, DPT_ERR_ARG,
+              "the graph has no output \"%s\" of f32 with a number of values for each sample", r->output);
+    return DPT_OK;
+}
+
+/* The wanted output's rows of a part that begins at row `begin`. */
+static dpt_status read_part(dpt_session *s, const dpt_step_request *r, int64_t begin, int64_t rows) {
+    if (r->output == NULL || rows == 0) return DPT_OK;
+    return dpt_session_read(s, r->output, rows, r->out + begin * dpt_session_output(s, r->output)->row_count);
+}
+
 static dpt_status evaluate(dpt_trainer *t, dpt_step_request *r) {
     dpt_agreement a = {0}, part;
     int64_t begin[DPT_MAX_AXES];
     dpt_session *s = t->evaluate.session;
     if (s == NULL && r->mine == DPT_OK) r->mine = dpt_error(DPT_ERR_ARG, "the trainer was made with no_evaluation");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
+    if (r->mine == DPT_OK && r->output != NULL) r->mine = check_wanted(t, r);
     DPT_TRY(dpt_agree(t, r, false, &a));
-    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
+    DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, &a, m, begin, &part);
         DPT_TRY(run_part(t, s, r, begin, &part));
         DPT_TRY(add_results(t, &part));
+        DPT_TRY(read_part(s, r, begin[0], part.rows[0]));
     }
     return DPT_OK;
 }
@@ -146,7 +161,7 @@ dpt_status dpt_trainer_predict(dpt_trainer *t, const dpt_array *in, int n_in, co
     r.mine = dpt_check_arrays(t, in, n_in, false, a.rows);
     if (r.mine == DPT_OK) r.mine = check_output(t, &a, output, out_bytes);
     DPT_TRY(dpt_agree(t, &r, false, &a));
-    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
+    DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));
     return predict_parts(t, &r, &a, output, out);
 }
@@ -211,6 +226,9 @@ static dpt_status merge_group(dpt_trainer *t, int group) {
                  fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);
     DPT_TRY_GOTO(pool(&t->ctx->control, weight, values, values + n, n, sums), fail);
+    weight = sums[0];
+    DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.weight].offset, &weight, sizeof weight, NULL),
+                 fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.mean].offset, values, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.variance].offset, values + n, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);

@@ -40,7 +40,7 @@ on 2 bench allreduce scope=across max=4K seconds=0.1 # one host: each rank is al
 table all_reduce 1 2
 
 # a model: at two ranks, and alone on a fabric that is described
-line='^mlp +ranks R batch 8 buckets [0-9]+ exchange_ms [0-9.]+ last_ms [0-9.]+ compute_ms [0-9.]+ step_ms [0-9.]+ hidden_% [0-9.]+ hideable_hidden_% [0-9.]+ compute_slowdown_% -?[0-9.]+$'
+line='^mlp +ranks R batch 8 buckets [0-9]+ gradient_bytes [0-9]+ exchange_ms [0-9.]+ last_ms [0-9.]+ compute_ms [0-9.]+ step_ms [0-9.]+ hidden_% [0-9.]+ hideable_hidden_% [0-9.]+ compute_slowdown_% -?[0-9.]+$'
 on 2 bench allreduce min=1K max=1K seconds=0.3 model=mlp batch=8
 expect 0
 grep -Eq "${line/R/2}" out || failed "a line of mlp at 2 ranks" "$(tail -n 1 out)"

@@ -111,7 +111,7 @@ __global__ void conv_kernel(dpt_dnn_conv c, T *x, T *w, T *y, const T *bias, cha
         for (size_t i = 0; i < ys.size(); i++)
             ys[i] += (double)dpt_load(bias[i / (size_t)out % (size_t)s.out_channels]);
     if (c.relu)
-        for (double &v : ys) v = v < 0 ? 0 : v;
+        for (double &v : ys) v = v < 0 ? c.slope * v : v;
     if (c.kind == DPT_CONV_FORWARD) write(y, ys, c.channels_last, s.batch, s.out_channels, out);
     if (c.kind == DPT_CONV_DGRAD) write(x, xs, c.channels_last, s.batch, s.in_channels, in);
     if (c.kind == DPT_CONV_WGRAD) write(w, ws, c.channels_last, s.out_channels, channels, taps);

@@ -61,7 +61,13 @@ static dpt_tensor *cast_i64(sample_build *b) {
 static dpt_tensor *relu(sample_build *b) { return dpt_relu(any(b, DIMS(B, 7))); }
 static dpt_tensor *relu_grad(sample_build *b) {
     dpt_tensor *x = any(b, DIMS(B, 7)), *g = any(b, DIMS(B, 7));
-    return dpt_relu_grad_at(DPT_HERE, g, dpt_relu(x));
+    return dpt_relu_grad_at(DPT_HERE, g, dpt_relu(x), 0);
+}
+static dpt_tensor *leaky_relu(sample_build *b) { return dpt_leaky_relu(any(b, DIMS(B, 7)), 0.25); }
+/* A hidden layer: the fuse pass makes linear and linear_dgrad of it. */
+static dpt_tensor *leaky_layer(sample_build *b) {
+    dpt_tensor *x = any(b, DIMS(B, 3)), *w = any(b, DIMS(4, 3));
+    return dpt_linear_with(dpt_leaky_relu(dpt_linear_with(x, w, NULL), 0.25), any(b, DIMS(2, 4)), NULL);
 }
 static dpt_tensor *tanh_(sample_build *b) { return dpt_tanh(sample_float(b, DIMS(B, 40), -2, 2)); }
 static dpt_tensor *gelu(sample_build *b) { return dpt_gelu(sample_float(b, DIMS(B, 40), -3, 3)); }
@@ -132,6 +138,8 @@ static const op_sample rows_of_table[] = {
     CLOSED(CAST, "cast i64", cast_i64),
     CLOSED(RELU, "relu", relu),
     CLOSED(RELU_GRAD, "relu_grad", relu_grad),
+    CLOSED(RELU, "leaky relu", leaky_relu),
+    CLOSED(RELU, "leaky layer", leaky_layer),
     CLOSED(TANH, "tanh", tanh_),
     CLOSED(GELU, "gelu", gelu),
     CLOSED(GELU, "gelu, order 2", gelu_2),

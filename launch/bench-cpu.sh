@@ -1,0 +1,112 @@
+#!/bin/bash
+# Makes the page of CPU benchmarks: every workload beside PyTorch DDP, 1 and 2 ranks; what this machine can do at most
+# and what share of it a step reaches; how much of the exchange hides; where the time of a step goes.
+#
+#   launch/bench-cpu.sh [--rounds K] [--seconds S] [--quick] [OUT.md]     (docs/benchmarks/cpu.md)
+#
+# About 40 minutes on 2 quiet cores; --quick leaves out the large workloads (resnet50, cosmoflow128, mlp4096). Needs what
+# launch/bench-pair.sh needs. The exit status is 1 where a bound is missed, as the page says.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+. launch/env.sh
+
+rounds=3 seconds=5 quick='' out=docs/benchmarks/cpu.md
+while [ $# -gt 0 ]; do
+    case $1 in
+    --rounds) rounds=$2 && shift ;;
+    --seconds) seconds=$2 && shift ;;
+    --quick) quick=1 ;;
+    -*) die 64 "unknown option $1" ;;
+    *) out=$1 ;;
+    esac
+    shift
+done
+[ -x ./dptrain ] || die 64 "no ./dptrain; build it with launch/build.sh"
+export OMP_NUM_THREADS=1
+page=$(mktemp -d)
+trap 'rm -rf "$page"' EXIT
+missed=0
+
+# the bounds are those of tests/acceptance.csv
+small=(surrogate:3:6 mlp:1.25:1.8 cnn:1.8:1.9 resnet18:1.08:1.10 cosmo:1.3:1.3)
+large=(resnet50@8 cosmoflow128@1 mlp4096@256)
+
+pairs() {
+    local status=0
+    bash launch/bench-pair.sh "$@" >"$page/log" || status=$?
+    [ "$status" -le 1 ] || die "$status" "launch/bench-pair.sh ended with $status: $(tail -n 3 "$page/log")"
+    [ "$status" -eq 0 ] || missed=1
+}
+
+pinned() { mpirun -np 1 --bind-to core ./dptrain bench "$@" </dev/null; }
+
+# field NAME < a line of `bench`: the word behind NAME
+field() { awk -v name="$1" '{ for (i = 1; i < NF; i++) if ($i == name) print $(i + 1) }'; }
+
+# exchange NAME FABRIC: the line of `bench allreduce model=NAME`
+exchange() {
+    mpirun -np 1 --bind-to none ./dptrain bench allreduce model="$1" emulate="$2" min=4 max=4 seconds="$((4 * seconds))" \
+        </dev/null | awk -v name="$1" '$1 == name'
+}
+
+# The exchange takes half the time of backward, by a delay in its place; two thirds of the computation are backward.
+hidden() {
+    local name=$1 line fabric
+    line=$(exchange "$name" 1us,1000GB/s)
+    fabric=$(awk -v ms="$(field compute_ms <<<"$line")" -v bytes="$(field gradient_bytes <<<"$line")" \
+        'BEGIN { printf "1us,%.9fGB/s", bytes / (ms * 1e-3 / 3) / 1e9 }')
+    line=$(exchange "$name" "$fabric")
+    printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$name" "$(field compute_ms <<<"$line")" \
+        "$(field exchange_ms <<<"$line")" "$(field step_ms <<<"$line")" "$(field buckets <<<"$line")" \
+        "$(field hidden_% <<<"$line")" "$(field hideable_hidden_% <<<"$line")"
+}
+
+profiles() {
+    local name
+    for name in "$@"; do
+        pinned "$name" profile=true seconds="$seconds" >"$page/profile"
+        printf '\n### %s\n\n```\n' "$name"
+        sed -n '/^operation /,$p' "$page/profile"
+        printf '```\n'
+    done
+}
+
+peaks() {
+    local workload name line peak
+    printf '| workload | GFLOP/s of a step | product at its best | share |\n|---|---|---|---|\n'
+    for workload in "$@"; do
+        name=${workload%%:*}
+        line=$(pinned "$name" seconds="$seconds" | tail -n 1)
+        peak=$(pinned "$name" profile=true seconds=1 | sed -n 's/^ceilings: .* product \([0-9.]*\) GFLOP.*/\1/p')
+        awk -v n="$name" -v f="$(field gflop/s <<<"$line")" -v p="$peak" \
+            'BEGIN { printf "| %s | %.1f | %.1f | %.0f %% |\n", n, f, p, 100 * f / p }'
+    done
+}
+
+say "workloads beside PyTorch"
+pairs --rounds "$rounds" --seconds "$seconds" --out "$page/pairs.md" "${small[@]}"
+if [ -z "$quick" ]; then
+    say "large workloads beside PyTorch"
+    pairs --rounds 1 --seconds "$seconds" --out "$page/large.md" "${large[@]}"
+    grep '^| [a-z0-9]*@' "$page/large.md" >>"$page/pairs.md"
+fi
+{
+    cat "$page/pairs.md"
+    printf '\nA workload@batch is the benchmark at another batch a rank, measured in one round.\n'
+    say "shares of the peak"
+    printf '\n## Share of the peak, 1 rank\n\nThe peak is that of a 512 x 512 x 512 product, measured in the same run.\n\n'
+    peaks "${small[@]}"
+    say "exchange"
+    printf '\n## Exchange hidden behind backward\n\nOne rank with two cores; its exchange is a delay of half the time of backward.\n\n'
+    printf '| workload | computation, ms | exchange, ms | step, ms | buckets | hidden, %% | of what can hide, %% |\n'
+    printf '|---|---|---|---|---|---|---|\n'
+    hidden cnn
+    hidden resnet18
+    say "profiles"
+    printf '\n## Where the time goes, 1 rank\n'
+    profiles "${small[@]%%:*}"
+} >"$page/whole.md"
+cp "$page/whole.md" "$out"
+cat "$out"
+exit "$missed"

@@ -1,0 +1,28 @@
+/* results.h: what rank 0 keeps of a run's course: lines of metrics.jsonl, and pictures of it in the run directory, made
+ * anew after each evaluation. Local, all of it. */
+#ifndef DPT_CLI_RESULTS_H
+#define DPT_CLI_RESULTS_H
+
+#include "cli/job.h"
+#include "cli/picture.h"
+#include "cli/progress.h"
+#include "cli/run_dir.h"
+#include "train/metrics_log.h"
+
+typedef struct dpt_results {
+    dpt_run_dir *run; /* borrowed */
+    dpt_metrics_log *log;
+    dpt_history history;
+} dpt_results;
+
+/* Begins metrics.jsonl anew and removes what an earlier run left of pictures. */
+dpt_status dpt_results_open(dpt_run_dir *run, dpt_results *results);
+dpt_status dpt_results_close(dpt_results *results);
+
+/* A training step's line; metrics begin with its number from 1. */
+dpt_status dpt_results_step(dpt_results *results, const dpt_metric *metrics, int count);
+/* What an evaluation after `step` steps has shown: its line, curves.svg, confusion.svg where that is measured. */
+dpt_status dpt_results_evaluated(dpt_results *results, const dpt_job *job, int64_t step, int64_t epoch,
+                                 const dpt_progress_evaluation *evaluation);
+
+#endif
