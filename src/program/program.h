@@ -1,7 +1,7 @@
 /* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
  * lead from the user's graph to it:
  *
- *   lower → precision → gradient → distribute → update → fuse → recompute → layout → schedule → memory
+ *   lower → precision → gradient → distribute → update → fuse → residual → recompute → layout → schedule → memory
  *
  * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
 #ifndef DPT_PROGRAM_PROGRAM_H

@@ -104,6 +104,26 @@ sanitize_part() {
     done
 }
 
+# peak_of COMMAND...: runs it; the most memory in use on the card meanwhile, in MiB, goes to $work/peak.
+peak_of() {
+    : >"$work/peak"
+    (
+        most=0
+        while sleep 0.2; do
+            used=$(card memory.used | tr -dc 0-9)
+            if [ "${used:-0}" -gt "$most" ]; then
+                most=$used
+                echo "$most" >"$work/peak"
+            fi
+        done
+    ) &
+    local sampler=$! status=0
+    "$@" || status=$?
+    kill "$sampler" 2>/dev/null
+    wait "$sampler" 2>/dev/null
+    return $status
+}
+
 # workload batch: as the peer's. A line a workload and precision, prefixed by what was run.
 bench_part() {
     : >"$work/bench.txt"
@@ -115,7 +135,13 @@ bench_part() {
             echo "$precision ${line:-${workload%%:*} failed: $(tail -n 1 "$work/bench.err")}" | tee -a "$work/bench.txt"
         done
     done
-    for workload in cnn:4096 mlp4096:8192 surrogate:256; do
+    # images, and the memory that they take; what the peer's figures stand beside
+    peak_of dptrain bench resnet50 batch=256 precision=bf16 device=cuda seconds="$seconds" \
+        >"$work/resnet50.txt" 2>>"$work/bench.err"
+    line=$(tail -n 1 "$work/resnet50.txt")
+    echo "bf16 ${line:-resnet50 failed: $(tail -n 1 "$work/bench.err")} peak $(cat "$work/peak") MiB" |
+        tee -a "$work/bench.txt"
+    for workload in cnn:4096 mlp4096:8192 surrogate:256 resnet50:256; do
         dptrain bench "${workload%%:*}" batch="${workload##*:}" precision=bf16 device=cuda seconds=1 profile=true \
             >"$work/profile.${workload%%:*}.txt" 2>&1
     done
@@ -185,10 +211,11 @@ peer_part() {
         return
     }
     [ -r "$peer/torch_ddp.py" ] || return
+    local limit_s=170
     run_peer() {
         local mode=$1
         shift
-        timeout 170 python3 "$peer/torch_ddp.py" --device cuda --no-pin --seconds "$seconds" --threads 4 --amp "$@" \
+        timeout "$limit_s" python3 "$peer/torch_ddp.py" --device cuda --no-pin --seconds "$seconds" --threads 4 --amp "$@" \
             2>/dev/null | grep -v '^torch' | sed "s/^/$mode /" | tee -a "$work/peer.txt"
     }
     run_peer eager surrogate mlp mlp4096
@@ -197,6 +224,17 @@ peer_part() {
     run_peer compiled --compile --batch 4096 cnn
     run_peer graphs --compile --compile-mode reduce-overhead surrogate mlp mlp4096
     run_peer graphs --compile --compile-mode reduce-overhead --batch 4096 cnn
+    limit_s=600 # resnet50, batch 256: compiling takes minutes
+    local mode
+    for mode in eager compiled graphs; do
+        case $mode in
+            eager) set -- ;;
+            compiled) set -- --compile ;;
+            graphs) set -- --compile --compile-mode reduce-overhead ;;
+        esac
+        peak_of run_peer "$mode" "$@" resnet50
+        echo "$mode resnet50 peak $(cat "$work/peak") MiB" | tee -a "$work/peer.txt"
+    done
 }
 
 json_text() { sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | tr '\n\t' '  '; }
