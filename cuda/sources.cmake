@@ -1,14 +1,7 @@
 # The sources of the CUDA backend: the plug-in (cuda/CMakeLists.txt) and the build of the same files for the CPU in the
 # tests (tests/hostcuda) both read this list. Paths are absolute.
-set(CUDA_SOURCES
-  probe.cu
-  elementwise.cu activation.cu functions.cu gather.cu reduce.cu shape.cu dropout.cu softmax.cu loss.cu update.cu norm.cu collective.cu
-  matmul.cu linear.cu conv.cu im2col.cu pool.cu reorder.cu loss_scaling.cu comm.cu occupy.cu)
-set(CUDA_C_SOURCES
-  device.c error.c host.c select.c peer.c table.c product.c product_trial.c dnn.c
-  nccl.c comm_open.c comm.c comm_memory.c comm_end.c)
-set(CUDA_SOURCES activation.cu collective.cu comm.cu conv.cu dropout.cu elementwise.cu gather.cu im2col.cu linear.cu
-  loss.cu loss_scaling.cu matmul.cu norm.cu occupy.cu pool.cu pool_move.cu probe.cu reduce.cu reorder.cu resample.cu
+set(CUDA_SOURCES activation.cu arrange.cu choice.cu collective.cu comm.cu conv.cu dropout.cu elementwise.cu
+  functions.cu gather.cu im2col.cu linear.cu loss.cu loss_scaling.cu matmul.cu norm.cu occupy.cu pool.cu pool_move.cu probe.cu reduce.cu reorder.cu resample.cu
   row_norm.cu shape.cu softmax.cu update.cu)
 set(CUDA_C_SOURCES comm.c comm_end.c comm_memory.c comm_open.c device.c dnn.c error.c host.c nccl.c peer.c product.c
   product_trial.c select.c table.c)

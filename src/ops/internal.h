@@ -16,8 +16,6 @@ dpt_tensor *dpt_sum_to_at(DPT_PLACE_ARGS, dpt_tensor *g, const dpt_tensor *like)
 dpt_tensor *dpt_wide_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* softmax.c: softmax along the dimension before the last `after` ones. */
 dpt_tensor *dpt_softmax_along_at(DPT_PLACE_ARGS, dpt_tensor *x, int after);
-/* activation.c: g where y > 0, else 0. */
-dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y);
 /* activation.c: g where y > 0, else slope * g (0 for slope 0). */
 dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y, double slope);
 /* gather.c: zeros like x in dpt_gather(x, index, axis), but for `size` elements along the axis, to which g, shaped like
