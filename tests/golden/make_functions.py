@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Values from PyTorch, in f64, for tests/test_functions.c: functions of one number with their slopes, at 0, small, large
-and infinite numbers and NaN; and where transpose, concat, slice, pad, gather, max, min and where put elements. Written
-with PyTorch 1.13.
+and infinite numbers and NaN; and where transpose, concat, slice, pad, gather, max, min and where put elements. Written with
+PyTorch 1.13.
 
     python3 tests/golden/make_functions.py > tests/golden/functions.h
 """
@@ -66,7 +66,8 @@ def places():
 
 
 def main():
-    print("/* Values from PyTorch: written by tests/golden/make_functions.py. */\n/* clang-format off */\n#include <math.h>")
+    print("/* Values from PyTorch: written by tests/golden/make_functions.py. */\n/* clang-format off */")
+    print("#include <math.h>")
     emit("function_x", X)
     for name, f in {"exp": torch.exp, "ln": torch.log, "sin": torch.sin, "cos": torch.cos, "abs": torch.abs,
                     "sigmoid": sigmoid, "silu": F.silu, "softplus": lambda x: F.softplus(x, threshold=100),
