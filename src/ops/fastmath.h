@@ -73,16 +73,9 @@ DPT_INLINE float dpt_normal_f32(float x) {
     return x < 0 ? tail : 1.0F - tail;
 }
 
-/* ln x with error below 1e-7 relative (absolute near 1, where x - 1 is what counts: relative too); -inf at 0, NaN
- * below. x = 2^e m, m in [sqrt(1/2), sqrt(2)); ln m by the polynomial of Cephes' logf. Subnormal x is scaled first. */
-DPT_INLINE float dpt_ln_f32(float x) {
-    const float scaled = x < 1.17549435e-38F ? x * 8388608.0F : x;
-    const dpt_bits32 bits = {.f = scaled};
-    dpt_bits32 fraction = {.u = (bits.u & 0x007fffffU) | 0x3f000000U};
-    float e = (float)((int32_t)(bits.u >> 23) - 126) - (x < 1.17549435e-38F ? 23.0F : 0.0F);
-    const bool low = fraction.f < 0.707106781F;
-    const float m = low ? fraction.f + fraction.f - 1.0F : fraction.f - 1.0F, z = m * m;
-    e = low ? e - 1.0F : e;
+/* ln(1 + m) + e ln 2, m in [sqrt(1/2) - 1, sqrt(2) - 1]: the polynomial of Cephes' logf. */
+DPT_INLINE float dpt_ln_of_fraction(float m, float e) {
+    const float z = m * m;
     float p = 7.0376836292E-2F;
     p = p * m - 1.1514610310E-1F;
     p = p * m + 1.1676998740E-1F;
@@ -92,8 +85,18 @@ DPT_INLINE float dpt_ln_f32(float x) {
     p = p * m + 2.0000714765E-1F;
     p = p * m - 2.4999993993E-1F;
     p = p * m + 3.3333331174E-1F;
-    float y = p * m * z + e * -2.12194440e-4F;
-    y = m + (y - 0.5F * z) + e * 0.693359375F;
+    const float y = p * m * z + e * -2.12194440e-4F;
+    return m + (y - 0.5F * z) + e * 0.693359375F;
+}
+
+/* ln x with relative error below 1.2e-7; -inf at 0, NaN below. x = 2^e (1 + m). Subnormal x is scaled first. */
+DPT_INLINE float dpt_ln_f32(float x) {
+    const float scaled = x < 1.17549435e-38F ? x * 8388608.0F : x;
+    const dpt_bits32 bits = {.f = scaled};
+    const dpt_bits32 fraction = {.u = (bits.u & 0x007fffffU) | 0x3f000000U};
+    const float e = (float)((int32_t)(bits.u >> 23) - 126) - (x < 1.17549435e-38F ? 23.0F : 0.0F);
+    const bool low = fraction.f < 0.707106781F;
+    float y = dpt_ln_of_fraction(low ? fraction.f + fraction.f - 1.0F : fraction.f - 1.0F, low ? e - 1.0F : e);
     y = x == 0 ? -INFINITY : y;
     y = x < 0 ? NAN : y;
     return x < INFINITY ? y : x; /* infinity and NaN */
@@ -124,11 +127,12 @@ DPT_INLINE float dpt_cos_f32(float x) { return dpt_sin_of_quarter(x, 1); }
 DPT_INLINE float dpt_sigmoid_f32(float x) { return 1.0F / (1.0F + dpt_exp_f32(-x)); }
 DPT_INLINE double dpt_sigmoid_f64(double x) { return 1.0 / (1.0 + exp(-x)); }
 
-/* ln(1 + e^x) = max(x, 0) + ln(1 + t), t = e^-|x|, relative error below 3e-7. With u = 1 + t rounded, ln(1 + t) is
- * ln u + (t - (u - 1)) / u. */
+/* ln(1 + e^x) = max(x, 0) + ln(1 + t), t = e^-|x| in [0, 1], relative error below 3e-7; 1 + t is halved where it is
+ * above sqrt(2). */
 DPT_INLINE float dpt_softplus_f32(float x) {
-    const float t = dpt_exp_f32(-fabsf(x)), u = 1.0F + t;
-    return (x > 0 ? x : 0.0F) + (dpt_ln_f32(u) + (t - (u - 1.0F)) / u);
+    const float t = dpt_exp_f32(-fabsf(x));
+    const bool high = t > 0.414213562F;
+    return (x > 0 ? x : 0.0F) + dpt_ln_of_fraction(high ? 0.5F * t - 0.5F : t, high ? 1.0F : 0.0F);
 }
 DPT_INLINE double dpt_softplus_f64(double x) { return (x > 0 ? x : 0.0) + log1p(exp(-fabs(x))); }
 
