@@ -43,6 +43,7 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 #define FAMILY_LIST(X) \
     X(arrange) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products)
     X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
+#define FAMILY_LIST(X) X(arrange) X(choice) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
@@ -89,6 +90,13 @@ static const op_cover covers[] = {
     BY_SAMPLES(SIGMOID),
     BY_SAMPLES(SILU),
     BY_SAMPLES(SOFTPLUS),
+    BY_SAMPLES(GREATER),
+    BY_SAMPLES(EQUAL),
+    BY_SAMPLES(WHERE),
+    BY_SAMPLES(TRANSPOSE),
+    BY_SAMPLES(CONCAT),
+    BY_SAMPLES(SLICE),
+    BY_SAMPLES(PAD),
     BY_SAMPLES(SUM),
     BY_SAMPLES(BROADCAST),
     BY_SAMPLES(ROWS),

@@ -1,11 +1,13 @@
 # Operations: gradients and parity by the samples of every op, kernels by themselves, error messages, values from
 # PyTorch; 16-bit floats: formats, kernels, every op. A family of samples is a file; op_samples.c lists the families.
 set(SAMPLES op_samples.c samples/arrange.c samples/conv.c samples/functions.c samples/loss.c samples/math.c
+set(SAMPLES op_samples.c samples/arrange.c samples/choice.c samples/conv.c samples/functions.c samples/loss.c samples/math.c
   samples/norm.c samples/pool.c samples/products.c)
 dpt_add_test(ops SOURCES test_ops.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(half SOURCES test_half.c ${SAMPLES} graph_run.c CUDA 1)
 dpt_add_test(op_kernels CUDA 1)
 dpt_add_test(op_errors)
+dpt_add_test(functions SOURCES test_functions.c graph_run.c CUDA 1)
 dpt_add_test(golden SOURCES test_golden.c graph_run.c CUDA 1)
 # Products, linear layers, convolutions and pooling.
 dpt_add_test(linear CUDA 1)

@@ -431,9 +431,57 @@ static void conversions(void) {
     }
 }
 
+/* ---- concat, slice, pad ---- */
+
+/* takes: the layouts that all operands are expected to take, bit by layout. */
+static void arrange_one(int op, const dpt_attr *attr, int n_in, const int64_t in_dim[][4], const int64_t *out_dim,
+                        unsigned takes) {
+    dpt_layout_choice choice = {0};
+    twin t;
+    begin(&t, op);
+    for (int i = 0; i < n_in; i++) in(&t, DPT_F32, true, 4, in_dim[i]);
+    out(&t, DPT_F32, true, 4, out_dim);
+    t.call.attr = *attr;
+    CHECK_OK(dpt_cpu_kernels[op]->layouts(&t.call, &choice));
+    for (int l = 1; l < DPT_LAYOUT_COUNT; l++) {
+        dpt_layout layout[MOST_OPERANDS];
+        bool all = choice.out[0][l] == 0;
+        for (int i = 0; i < t.n; i++) layout[i] = (dpt_layout)l;
+        for (int i = 0; i < n_in; i++) all &= choice.in[i][l] == 0;
+        check_that(all == (takes >> l & 1), __FILE__, __LINE__, "%s takes layout %d: %d", dpt_ops[op]->name, l, all);
+        if (all) compare(&t, layout, dpt_ops[op]->name, 0);
+    }
+    end(&t);
+}
+
+/* Along channels, in whole blocks and not, and along positions; in each layout that the kernel takes. */
+static void arranges(void) {
+    enum { LAST = 1 << DPT_LAYOUT_CHANNELS_LAST, BY_8 = 1 << DPT_LAYOUT_BLOCKED_8, BY_16 = 1 << DPT_LAYOUT_BLOCKED_16 };
+    static const int64_t channels[][4] = {{CAPACITY, 16, 3, 5}, {CAPACITY, 32, 3, 5}, {CAPACITY, 8, 3, 5}};
+    static const int64_t places[][4] = {{CAPACITY, 16, 3, 5}, {CAPACITY, 16, 3, 2}};
+    static const struct {
+        int op;
+        dpt_attr attr;
+        int n_in;
+        const int64_t (*in)[4];
+        int64_t out[4];
+        unsigned takes;
+    } cases[] = {{DPT_OP_CONCAT, {.concat = {1}}, 2, channels, {CAPACITY, 48, 3, 5}, LAST | BY_8 | BY_16},
+                 {DPT_OP_CONCAT, {.concat = {1}}, 3, channels, {CAPACITY, 56, 3, 5}, LAST | BY_8},
+                 {DPT_OP_CONCAT, {.concat = {3}}, 2, places, {CAPACITY, 16, 3, 7}, LAST | BY_8 | BY_16},
+                 {DPT_OP_SLICE, {.slice = {1, 8, 24, 1}}, 1, channels + 1, {CAPACITY, 16, 3, 5}, LAST | BY_8},
+                 {DPT_OP_SLICE, {.slice = {1, 3, 9, 2}}, 1, channels + 1, {CAPACITY, 3, 3, 5}, LAST},
+                 {DPT_OP_SLICE, {.slice = {3, 1, 5, 3}}, 1, channels, {CAPACITY, 16, 3, 2}, LAST | BY_8 | BY_16},
+                 {DPT_OP_PAD, {.pad = {1, 16, 0, 1, 2}}, 1, channels, {CAPACITY, 32, 3, 5}, LAST | BY_8 | BY_16},
+                 {DPT_OP_PAD, {.pad = {2, 1, 2, 1, 2}}, 1, channels, {CAPACITY, 16, 6, 5}, LAST | BY_8 | BY_16},
+                 {DPT_OP_PAD, {.pad = {3, 1, 0, 2, 2}}, 1, channels, {CAPACITY, 16, 3, 10}, LAST | BY_8 | BY_16}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        arrange_one(cases[k].op, &cases[k].attr, cases[k].n_in, cases[k].in, cases[k].out, cases[k].takes);
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "layout_kernels", {"reorders", reorders}, {"convolutions", convolutions},
                       {"convolution_costs", convolution_costs}, {"poolings", poolings}, {"pooling_ties", pooling_ties},
                       {"batch_norms", batch_norms}, {"elementwise", elementwise}, {"shapes", shapes},
-                      {"conversions", conversions});
+                      {"arranges", arranges}, {"conversions", conversions});
 }

@@ -139,6 +139,21 @@ typedef union dpt_attr {
         bool residual;     /* fused forms: adds another operand, to x (forward) or to dx (backward) */
     } row_norm;
     struct {
+        int order[DPT_MAX_NDIM]; /* dimension i of the result is order[i] of x */
+    } transpose;
+    struct {
+        int axis;
+        int64_t from, to, step;
+    } slice;
+    struct {
+        int axis;
+        int64_t before, after, step; /* element i of x is element before + i step of the result */
+        double value;
+    } pad;
+    struct {
+        int axis;
+    } concat;
+    struct {
         int axis;        /* of x: what the indices count */
         int64_t size;    /* of that axis */
         bool over_batch; /* x has no batch dimension, the index has one */

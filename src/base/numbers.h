@@ -21,7 +21,7 @@ static inline float dpt_f32_of_bits(uint32_t bits) {
 }
 
 /* bf16 is the upper half of an f32. */
-static inline float dpt_f32_of_bf16(uint16_t half) { return dpt_f32_of_bits((uint32_t)half << 16); }
+static inline float dpt_f32_of_bf16(uint16_t narrow) { return dpt_f32_of_bits((uint32_t)narrow << 16); }
 
 static inline uint16_t dpt_bf16_of_f32(float value) {
     const uint32_t bits = dpt_bits_of_f32(value), rounded = bits + 0x7fffU + (bits >> 16 & 1U);
@@ -31,8 +31,8 @@ static inline uint16_t dpt_bf16_of_f32(float value) {
 
 /* Normal numbers: exponent and fraction move to their place in an f32, the bias by a product with 2^-112, which leaves
  * infinities and NaN as they are. Subnormal ones: the fraction becomes that of a number in [1/2, 1), less 1/2. */
-static inline float dpt_f32_of_f16(uint16_t half) {
-    const uint32_t bits = (uint32_t)half << 16, sign = bits & 0x80000000U, twice = bits + bits;
+static inline float dpt_f32_of_f16(uint16_t narrow) {
+    const uint32_t bits = (uint32_t)narrow << 16, sign = bits & 0x80000000U, twice = bits + bits;
     const float normal = dpt_f32_of_bits((twice >> 4) + (0xe0U << 23)) * 0x1p-112F;
     const float subnormal = dpt_f32_of_bits(twice >> 17 | 126U << 23) - 0.5F;
     return dpt_f32_of_bits(sign | dpt_bits_of_f32(twice < 1U << 27 ? subnormal : normal));

@@ -123,7 +123,7 @@ static void gradient_by(derivative_fn derivative, dpt_node *node, dpt_tensor *go
 DPT_MAP(exp, dpt_exp_f32(v), dpt_exp_f64(v))
 DPT_MAP(ln, dpt_ln_f32(v), log(v))
 FUNCTION(abs_0, fabsf(v), fabs(v))
-FUNCTION(abs_1, v > 0 ? 1.0F : (v < 0 ? -1.0F : v), v > 0 ? 1.0 : (v < 0 ? -1.0 : v))
+FUNCTION(abs_1, v > 0 ? 1.0F : (v < 0 ? -1.0F : 0.0F), v > 0 ? 1.0 : (v < 0 ? -1.0 : 0.0))
 FUNCTION(softplus, dpt_softplus_f32(v), dpt_softplus_f64(v))
 
 DPT_MAP(clamp_0, v < value ? value : (v > (float)m->high ? (float)m->high : v),

@@ -10,7 +10,7 @@
 
 #include "backend/kernel.h"
 
-enum { DPT_LOOP_OPERANDS = 2 };
+enum { DPT_LOOP_OPERANDS = 3 };
 
 typedef struct dpt_loop {
     int ndim, operands;                            /* ndim >= 1 */

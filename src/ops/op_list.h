@@ -44,6 +44,15 @@
     /* ops/shape.c */                              \
     PLAIN(RESHAPE, reshape)                        \
     KERNEL(COPY, copy)                             \
+    /* ops/choice.c */                             \
+    KERNEL(GREATER, greater)                       \
+    KERNEL(EQUAL, equal)                           \
+    KERNEL(WHERE, where)                           \
+    /* ops/arrange.c */                            \
+    KERNEL(TRANSPOSE, transpose)                   \
+    KERNEL(CONCAT, concat)                         \
+    KERNEL(SLICE, slice)                           \
+    KERNEL(PAD, pad)                               \
     /* ops/gather.c */                             \
     KERNEL(GATHER, gather)                         \
     KERNEL(SCATTER_ADD, scatter_add)               \

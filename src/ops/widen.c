@@ -53,7 +53,18 @@ typedef struct widened {
 static bool is_half(const dpt_operand *o) { return o->dtype == DPT_BF16 || o->dtype == DPT_F16; }
 
 /* Calls that move bytes need no arithmetic. */
-static bool moves(int op) { return op == DPT_OP_COPY || op == DPT_OP_REORDER || op == DPT_OP_GATHER; }
+static bool moves(int op) {
+    switch (op) {
+        case DPT_OP_COPY:
+        case DPT_OP_REORDER:
+        case DPT_OP_GATHER:
+        case DPT_OP_TRANSPOSE:
+        case DPT_OP_CONCAT:
+        case DPT_OP_SLICE:
+        case DPT_OP_PAD: return true;
+        default: return false;
+    }
+}
 
 static bool widens(const dpt_call *call) {
     bool any = false;
