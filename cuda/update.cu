@@ -1,101 +1,15 @@
 /* update.cu: the end of a training step on the GPU: gradients to their arena, their norm, the guard, the optimisers,
  * state.
  *
- * Optimisers and square_norm are one launch over all segments. The segments stand in the call's table with the number
- * of their first chunk; a block takes every gridDim.x-th chunk and walks the segments along with it. Everything that a
+ * Optimisers and square_norm are one launch over all segments (segments.cuh). Everything that a
  * step decides (the guard, the learning rate, the step number) is read on the device. Invariants: where the guard is
  * not ok nothing is written; the sums of a chunk, and the order in which chunks are added, depend on the segments
  * alone, so that bits repeat on any device. */
 #include <math.h>
 
-#include "cuda/launch.h"
-#include "cuda/number.cuh"
-#include "cuda/reduce.cuh"
-#include "cuda/rows.cuh"
+#include "cuda/segments.cuh"
 
-enum { THREADS = 256, UPDATE_CHUNK = 2048, SQUARE_CHUNK = 8192, UPDATES_AT_ONCE = 2, COPIES_AT_ONCE = 4 };
-enum { GUARD_FACTOR, GUARD_OK, GUARD_NORM, GUARD_LOSS, GUARD_VALUES };
-
-/* ---- the table of segments ---- */
-
-typedef struct stretch {
-    dpt_segment segment;
-    int64_t first_chunk; /* the last stretch has no segment: its first_chunk is the number of all chunks */
-} stretch;
-
-typedef struct alignas(16) table_head {
-    unsigned finished; /* blocks of square_norm that are done in this run */
-    int stretches;     /* without the last one */
-} table_head;
-
-static int64_t chunks_of(const dpt_call *call, int64_t chunk) {
-    int64_t chunks = 0;
-    for (int i = 0; i < call->attr.update.segments; i++)
-        chunks += (call->attr.update.segment[i].count + chunk - 1) / chunk;
-    return chunks;
-}
-
-static dpt_status table_prepare(dpt_call *call) {
-    call->table_bytes = sizeof(table_head) + ((size_t)call->attr.update.segments + 1) * sizeof(stretch);
-    return DPT_OK;
-}
-
-static dpt_status table_fill(dpt_call *call, int64_t chunk) {
-    const int segments = call->attr.update.segments;
-    char *host = (char *)dpt_alloc_zero(1, call->table_bytes);
-    DPT_CHECK_ALLOC(host);
-    table_head *head = (table_head *)host;
-    stretch *to = (stretch *)(head + 1);
-    head->stretches = segments;
-    int64_t first = 0;
-    for (int i = 0; i < segments; i++) {
-        to[i].segment = call->attr.update.segment[i];
-        to[i].first_chunk = first;
-        first += (to[i].segment.count + chunk - 1) / chunk;
-    }
-    to[segments].first_chunk = first;
-    dpt_status status = call->device->ops->copy_in(call->device, call->table, host, call->table_bytes, NULL);
-    dpt_free(host);
-    return status;
-}
-
-/* A block's walk over its chunks: chunk `chunk` is elements [begin, begin + count) of segment number `at`. */
-struct chunk_walk {
-    const stretch *list;
-    int at;
-    int64_t chunk, chunks;
-
-    __device__ chunk_walk(const table_head *head) : list((const stretch *)(head + 1)), chunk((int64_t)blockIdx.x) {
-        int end = head->stretches;
-        chunks = list[end].first_chunk;
-        at = 0;
-        while (end - at > 1) { /* the last segment that starts at or before the chunk; ends before that are empty */
-            const int middle = (at + end) / 2;
-            if (list[middle].first_chunk <= chunk)
-                at = middle;
-            else
-                end = middle;
-        }
-    }
-    __device__ bool here() const { return chunk < chunks; }
-    __device__ void next() {
-        chunk += (int64_t)gridDim.x;
-        while (chunk < chunks && list[at + 1].first_chunk <= chunk) at++;
-    }
-    __device__ const dpt_segment &segment() const { return list[at].segment; }
-    __device__ int64_t begin(int64_t size) const { return (chunk - list[at].first_chunk) * size; }
-    __device__ int64_t count(int64_t size) const {
-        const int64_t rest = list[at].segment.count - begin(size);
-        return rest < size ? rest : size;
-    }
-};
-
-__device__ __forceinline__ bool aligned(const void *p) { return p == NULL || (uintptr_t)p % 16 == 0; }
-
-/* Blocks for a walk: enough for the device, at most one a chunk. */
-static unsigned walk_blocks(const dpt_call *call, int64_t chunks) {
-    return dpt_blocks_for(call, chunks * THREADS, THREADS);
-}
+enum { UPDATES_AT_ONCE = 2, COPIES_AT_ONCE = 4 };
 
 /* ---- square_norm: in[0] (0 where there is none) + sum of g^2 over all segments, in f64: a sum a chunk, then the block
  * that ends last adds those ---- */
@@ -199,7 +113,7 @@ DPT_CUDA_KERNEL(guard, NULL, NULL, guard_run, NULL)
 
 struct update_settings {
     double momentum, beta1, beta2, eps;
-    bool nesterov;
+    bool nesterov, coupled;
 };
 
 /* What is the same for all segments of a step. */
@@ -244,15 +158,17 @@ __device__ __forceinline__ float root(float v) { return sqrtf(v); }
 __device__ __forceinline__ double root(double v) { return sqrt(v); }
 
 /* PyTorch's AdamW (Loshchilov and Hutter 2019). p *= 1 - lr*decay; m = beta1*m + (1-beta1)*g; v = beta2*v +
- * (1-beta2)*g^2; p -= lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps) */
+ * (1-beta2)*g^2; p -= lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps). Coupled it is Adam (Kingma and Ba 2015): p
+ * stays, and decay*p is added to g. */
 template <typename T>
 struct adamw_rule {
     static constexpr int MOMENTS = 2;
     static constexpr bool CORRECTS = true;
-    T factor, keep, beta1, beta2, rest1, rest2, lr, correct, eps;
+    T factor, keep, coupled, beta1, beta2, rest1, rest2, lr, correct, eps;
     __device__ adamw_rule(const update_settings &u, const step_values &step, const dpt_segment &s)
         : factor((T)step.factor),
-          keep((T)(1 - step.lr * (double)s.lr_factor * (double)s.decay)),
+          keep(u.coupled ? (T)1 : (T)(1 - step.lr * (double)s.lr_factor * (double)s.decay)),
+          coupled(u.coupled ? (T)s.decay : (T)0),
           beta1((T)u.beta1),
           beta2((T)u.beta2),
           rest1((T)(1 - u.beta1)),
@@ -261,7 +177,7 @@ struct adamw_rule {
           correct((T)step.root_correction),
           eps((T)u.eps) {}
     __device__ void operator()(T g, T &p, T &m, T &v) const {
-        const T d = factor * g;
+        const T d = factor * g + coupled * p;
         m = beta1 * m + rest1 * d;
         v = beta2 * v + rest2 * d * d;
         p = keep * p - lr * m / (root(v) * correct + eps);
@@ -348,7 +264,7 @@ static dpt_status update_launch(dpt_call *call, dpt_stream *stream) {
     const int64_t chunks = chunks_of(call, UPDATE_CHUNK);
     if (chunks == 0) return DPT_OK;
     const update_settings settings = {call->attr.update.momentum, call->attr.update.beta1, call->attr.update.beta2,
-                                      call->attr.update.eps, call->attr.update.nesterov};
+                                      call->attr.update.eps, call->attr.update.nesterov, call->attr.update.coupled};
     return DPT_LAUNCH(update_kernel<RULE>, walk_blocks(call, chunks), THREADS, 0, stream,
                       (const table_head *)call->table, settings, call->arenas, (const double *)call->in[0].data,
                       call->block);

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Trains the built-in job as a user types it and holds its accuracy against a bound.
+# Trains the built-in job, or that of a config, as a user types it and holds its accuracy against a bound.
 #
-#   launch/accuracy.sh --ranks R [--at-least A] [--within-s T] [--same-as R2 --within A]
+#   launch/accuracy.sh --ranks R [--config FILE] [--at-least A] [--within-s T] [--same-as R2 --within A]
 #
 #   launch/accuracy.sh --ranks 2 --at-least 0.915 --within-s 300
 #   launch/accuracy.sh --ranks 8 --same-as 2 --within 0.005      trains at 2 ranks too and compares
@@ -11,10 +11,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 . "$root/launch/env.sh"
 
-ranks='' at_least=0 within_s=86400 same_as='' within=0
+ranks='' config=() at_least=0 within_s=86400 same_as='' within=0
 while [ $# -gt 1 ]; do
     case $1 in
     --ranks) ranks=$2 ;;
+    --config) config=("$(realpath "$2")") ;;
     --at-least) at_least=$2 ;;
     --within-s) within_s=$2 ;;
     --same-as) same_as=$2 ;;
@@ -25,14 +26,14 @@ while [ $# -gt 1 ]; do
 done
 if [ -z "$ranks" ] || [ $# -ne 0 ]; then die 64 "usage: launch/accuracy.sh --ranks R [--at-least A] [--within-s T]"; fi
 
-# the job takes no argument, so its runs/ folder goes where it is started
+# the job is given no run.dir, so its runs/ folder goes where it is started
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
 # train RANKS: prints the test accuracy.
 train() {
-    mpirun -np "$1" "$root/dptrain" </dev/null | tee /dev/stderr | tail -n 1 |
+    mpirun -np "$1" "$root/dptrain" "${config[@]}" </dev/null | tee /dev/stderr | tail -n 1 |
         sed -n 's/^test accuracy \([0-9.]*\)$/\1/p'
 }
 

@@ -41,9 +41,7 @@ dpt_tensor *sample_integer(sample_build *b, dpt_dtype dtype, int ndim, const int
 /* ---- families, a file each ---- */
 
 #define FAMILY_LIST(X) \
-    X(arrange) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products)
-    X(arrange) X(conv) X(loss) X(math) X(norm) X(pool) X(products)
-#define FAMILY_LIST(X) X(arrange) X(choice) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products)
+    X(arrange) X(choice) X(conv) X(functions) X(loss) X(math) X(norm) X(pool) X(products) X(spectral)
 #define DECLARE(name) extern const op_samples op_samples_of_##name;
 #define ADDRESS(name) &op_samples_of_##name,
 FAMILY_LIST(DECLARE)
@@ -117,13 +115,20 @@ static const op_cover covers[] = {
     BY_SAMPLES(POOL_GATHER),
     BY_SAMPLES(AVG_POOL),
     BY_SAMPLES(RESAMPLE),
+    BY_SAMPLES(RFFT),
+    BY_SAMPLES(IRFFT),
+    BY_SAMPLES(MIX),
+    BY_SAMPLES(MIX_DGRAD),
+    BY_SAMPLES(MIX_WGRAD),
     BY(BN_MOMENTS, "test_norm, test_golden"),
     BY(BN_APPLY, "test_norm, test_golden"),
     BY(BN_GRAD_SUMS, "test_norm, test_golden"),
+    BY(BN_MASK_SUMS, "test_norm_fused, test_program"),
     BY(BN_GRAD_APPLY, "test_norm, test_golden"),
     BY(BN_PARAM_GRAD, "test_norm, test_golden"),
     BY(BN_RUNNING, "test_norm, test_golden"),
     BY(BN_INFER, "test_norm, test_golden"),
+    BY(BN_TRAIN, "test_norm_golden"),
     BY_SAMPLES(ROW_NORM),
     BY_SAMPLES(ROW_NORM_GRAD),
     BY_SAMPLES(ROW_NORM_PARAMS),
@@ -148,6 +153,9 @@ static const op_cover covers[] = {
     BY(GUARD, "test_update"),
     BY(SGD, "test_update, test_golden"),
     BY(ADAMW, "test_update, test_golden"),
+    BY(TRUST_NORMS, "test_optimizers"),
+    BY(TRUST_STEP, "test_optimizers"),
+    BY(AVERAGE, "test_optimizers"),
     BY(ASSIGN, "test_update"),
     BY(STATE_RESTORE, "test_update"),
     BY(SCALE_UPDATE, "test_precision"),

@@ -44,6 +44,26 @@ static void build_blocks(dpt_graph *g) {
     dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
 }
 
+static dpt_tensor *conv_norm(dpt_tensor *x, int64_t out, int64_t stride, const char *conv, const char *norm) {
+    return dpt_batch_norm(dpt_conv2d(x, out, 3, 0, ((dpt_conv_options){.pad = 1, .stride = stride}), conv),
+                          ((dpt_batch_norm_options){0}), norm);
+}
+
+/* All that is fused around batch norm: ReLU alone; after a sum with what came in, which has a second use; after a sum
+ * of two batch norms; a sum without ReLU; a value that is put out although it was masked. */
+static void build_residual(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, pixels), *t = dpt_input(g, "class", DPT_I64, 1, rows);
+    dpt_tensor *a = dpt_relu(conv_norm(x, 16, 1, "conv1", "bn1"));
+    dpt_tensor *b = dpt_relu(conv_norm(a, 16, 1, "conv2", "bn2"));
+    b = dpt_relu(dpt_add(conv_norm(b, 16, 1, "conv3", "bn3"), a));
+    dpt_tensor *c = dpt_relu(dpt_add(conv_norm(b, 16, 2, "conv4", "bn4"), conv_norm(b, 16, 2, "conv5", "bn5")));
+    dpt_tensor *d = dpt_add(c, conv_norm(c, 16, 1, "conv6", "bn6"));
+    dpt_tensor *y = dpt_linear(dpt_mean(dpt_mul(d, d), 1u << 2 | 1u << 3, 0), 4, "fc");
+    dpt_output(g, "c", c);
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, dpt_cross_entropy(y, t), 1, NULL);
+}
+
 /* Values that patterns need and that others need too: nothing may be lost. */
 static void build_shared(dpt_graph *g) {
     dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, rows_8);
@@ -142,6 +162,7 @@ static void build_moving(dpt_graph *g) {
 const program_model program_models[] = {{"mlp", build_mlp},
                                         {"cnn", build_cnn},
                                         {"blocks", build_blocks},
+                                        {"residual", build_residual},
                                         {"shared", build_shared},
                                         {"norm_sync", build_norm_sync},
                                         {"norm_local", build_norm_local},
@@ -172,6 +193,7 @@ static bool compile(program_run *r, const program_choice *c) {
                              .update = {.kind = DPT_UPDATE_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
                              .precision = c->precision,
                              .unfused = c->unfused,
+                             .recompute = c->recompute,
                              .canonical = c->canonical,
                              .after_pass = c->after_pass,
                              .user = c->user};

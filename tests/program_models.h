@@ -39,6 +39,7 @@ typedef struct program_choice {
     int64_t bucket_bytes; /* 0: 256 */
     dpt_pass_fn after_pass;
     void *user;
+    dpt_recompute recompute;
     bool canonical;             /* the layout pass chooses nothing */
     const dpt_backend *backend; /* NULL: the context's */
 } program_choice;

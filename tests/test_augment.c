@@ -269,6 +269,11 @@ static void mixes(void) {
     dpt_loader_options_init(&o);
     o.global_batch = 12, o.rank = 1, o.world = 3, o.shuffle = true, o.seed = 8, o.epochs = 1, o.mixup = 1;
     dpt_order order = dpt_order_create(ROWS, 8);
+    dpt_augment_options augment = everything();
+    dpt_augmenter *a;
+    float image[VALUES], one[VALUES], two[VALUES];
+    o.augment = &augment, o.normalise = (dpt_normalise[]){normalise, none, none};
+    if (!CHECK_OK(dpt_augmenter_create(dpt_dataset_field(data, 0), &normalise, &augment, 8, &a))) return;
     dpt_loader *loader;
     int wrong = 0;
     if (!CHECK_OK(dpt_loader_create(data, &o, &loader))) return;
@@ -284,8 +289,12 @@ static void mixes(void) {
             const float *x = (const float *)b->array[0].data + r * VALUES;
             const double *z = (const double *)b->array[1].data + r * 2;
             double l = (double)m.lambda;
+            make_image(own, image);
+            dpt_augmenter_apply(a, 0, own, image, one);
+            make_image(partner, image);
+            dpt_augmenter_apply(a, 0, partner, image, two);
             for (int e = 0; e < VALUES; e++)
-                wrong += !(fabs((double)x[e] - (l * pixel(own, e) + (1 - l) * pixel(partner, e))) < 1e-3);
+                wrong += !(fabsf(x[e] - (m.lambda * one[e] + (1 - m.lambda) * two[e])) < 1e-4F);
             wrong += !(fabs(z[0] - (l * (double)own + (1 - l) * (double)partner)) < 1e-9);
             wrong += ((const int64_t *)b->array[2].data)[r] != (int64_t)own % 10;
             wrong += ((const int64_t *)b->array[3].data)[r] != (int64_t)partner % 10;
@@ -294,6 +303,7 @@ static void mixes(void) {
     }
     CHECK_EQ_I64(wrong, 0);
     dpt_loader_destroy(&loader);
+    dpt_augmenter_destroy(&a);
     o.mixup = -1;
     CHECK_FAILS(dpt_loader_create(data, &o, &loader), DPT_ERR_ARG, "mixup with alpha -1");
 }

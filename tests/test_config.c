@@ -192,6 +192,25 @@ static void useless_below(void) {
     dpt_config_destroy(&c);
 }
 
+/* Losses, schedules, optimisers: keys that do not go together, and conditions of several values. */
+static void bad_together(void) {
+    refuse("loss: huber\nloss.smoothing: 0.1\n", "loss.smoothing does nothing without loss.name=cross_entropy");
+    refuse("loss: l1\nloss.delta: 2\n", "loss.delta does nothing without loss.name=huber");
+    refuse("loss.smoothing: 1\n", "loss.smoothing: 1 is not in [0, 1)");
+    refuse("loss.class_weights: [1, 2]\n", "loss.class_weights has 2 values, data.classes is 10");
+    refuse("loss.class_weights: [-1]\n", "loss.class_weights: -1 is not in");
+    refuse("loss.ignore: [1, 2]\n", "loss.ignore: 2 labels, at most one");
+    refuse("schedule: step\nschedule.min_lr: 0.1\n",
+           "schedule.min_lr does nothing without schedule.name=cosine,linear,polynomial,plateau");
+    refuse("schedule: linear\nschedule.min_lr: 1\n", "schedule.min_lr=1 is above optimizer.lr=0.05");
+    refuse("schedule.warmup_steps: 5\nschedule.warmup_epochs: 1\n", "are both given: give one");
+    refuse("optimizer: lars\noptimizer.nesterov: true\n", "optimizer.nesterov does nothing without optimizer.name=sgd");
+    refuse("optimizer.nesterov: true\noptimizer.momentum: 0\n", "looks ahead along the momentum");
+    refuse("optimizer: lamb\noptimizer.momentum: 0.5\n", "without optimizer.name=sgd,lars");
+    refuse("optimizer: lamb\noptimizer.by_bucket: true\n", "goes without lars and lamb");
+    refuse("average.decay: 1\n", "average.decay: 1 is not in (0, 1)");
+}
+
 static void bad_values(void) {
     refuse("seed: 1\nbatch: many\n", "c.yaml:2:8: batch: \"many\" is not an integer");
     refuse("batch: 1.5\n", "batch: \"1.5\" is not an integer");
@@ -350,7 +369,8 @@ static void reference(void) {
         check_that(n == bytes && memcmp(kept, printed, n) == 0, __FILE__, __LINE__,
                    "docs/config.md is not what the table prints: dptrain train --help > docs/config.md");
     }
-    CHECK(strstr(printed, "| `optimizer.lr` | number in [0, inf) | `0.05`; `0.001` with `optimizer.name=adamw` |"));
+    CHECK(strstr(printed,
+                 "| `optimizer.lr` | number in [0, inf) | `0.05`; `0.001` with `optimizer.name=adamw,adam,lamb` |"));
     CHECK(strstr(printed, "| `model.name` | one of `mlp`, `cnn`, "));
     free(printed);
 }
@@ -426,7 +446,8 @@ static void no_memory(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"models", models}, {"every_type", every_type},
                       {"precedence", precedence}, {"bad_keys", bad_keys}, {"useless_below", useless_below},
-                      {"bad_values", bad_values}, {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
-                      {"round_trip_unset", round_trip_unset}, {"table", table}, {"reference", reference},
-                      {"words", words}, {"globs", globs}, {"no_memory", no_memory});
+                      {"bad_values", bad_values}, {"bad_together", bad_together}, {"bad_yaml", bad_yaml},
+                      {"files", files}, {"round_trip", round_trip}, {"round_trip_unset", round_trip_unset},
+                      {"table", table}, {"reference", reference}, {"words", words}, {"globs", globs},
+                      {"no_memory", no_memory});
 }

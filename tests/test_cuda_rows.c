@@ -172,6 +172,54 @@ static void very_long_rows(void) {
     classification_of(20001, DPT_F32, DPT_F32, DPT_I32);
 }
 
+/* Logits [rows, classes, positions] and all options, with positions side by side and channels-last: both give the same
+ * values, which test_losses has from PyTorch. */
+static void positions_of(int64_t n, int64_t inner, dpt_dtype dtype) {
+    const int64_t dim[] = {CAPACITY, n, inner}, per_row[] = {CAPACITY, inner};
+    dpt_operand x = drawn(dtype, VALID, 3, dim, 3, 4), last = array_of(dtype, 3, dim);
+    dpt_operand g = drawn(DPT_F32, VALID, 2, per_row, 4, 1), w = drawn(DPT_F32, CAPACITY, 1, &n, 5, 1);
+    w.axis = -1, w.row_count = n;
+    dpt_operand target = kernel_operand(dpt_alloc((size_t)(CAPACITY * inner) * 4), DPT_I32, true, 2, per_row);
+    for (int64_t i = 0; i < CAPACITY * inner; i++)
+        ((int32_t *)target.data)[i] = i < VALID * inner ? (int32_t)(i * 5 % n) : 1 << 30;
+    for (int64_t i = 0; i < n; i++) float_put(&w, i, 0.25 + (double)(i % 3));
+    for (int64_t r = 0; r < VALID; r++)
+        for (int64_t k = 0; k < n * inner; k++)
+            float_put(&last, (r * inner + k % inner) * n + k / inner, float_get(&x, r * n * inner + k));
+    last.layout = DPT_LAYOUT_CHANNELS_LAST;
+    dpt_block block = {.rows = {VALID}};
+    const dpt_classify_attr attr = {.smoothing = 0.3, .ignores = true, .ignore = 2};
+    dpt_operand y[2], d[2];
+    for (int k = 0; k < 2; k++) {
+        dpt_call loss = {
+            .op = DPT_OP_CROSS_ENTROPY, .n_in = 3, .n_out = 1, .block = &block, .attr = {.classify = attr}};
+        loss.in[0] = k ? last : x, loss.in[1] = target, loss.in[2] = w;
+        loss.out[0] = y[k] = array_of(DPT_F32, 2, per_row);
+        kernel_run(&loss, 2);
+        dpt_call grad = {
+            .op = DPT_OP_CROSS_ENTROPY_GRAD, .n_in = 4, .n_out = 1, .block = &block, .attr = {.classify = attr}};
+        grad.in[0] = loss.in[0], grad.in[1] = target, grad.in[2] = g, grad.in[3] = w;
+        grad.out[0] = d[k] = array_of(dtype, 3, dim);
+        grad.out[0].layout = d[k].layout = grad.in[0].layout;
+        kernel_run(&grad, 2);
+    }
+    for (int64_t i = 0; i < VALID * inner; i++)
+        CHECK_NEAR(float_get(&y[0], i), float_get(&y[1], i), 1e-5 * (1 + fabs(float_get(&y[1], i))));
+    for (int64_t r = 0; r < VALID; r++)
+        for (int64_t k = 0; k < n * inner; k++)
+            CHECK_NEAR(float_get(&d[0], r * n * inner + k), float_get(&d[1], (r * inner + k % inner) * n + k / inner),
+                       bound_of(dtype));
+    for (int k = 0; k < 2; k++) dpt_free(y[k].data), dpt_free(d[k].data);
+    dpt_free(x.data), dpt_free(last.data), dpt_free(g.data), dpt_free(w.data), dpt_free(target.data);
+}
+
+static void positions(void) {
+    positions_of(5, 3, DPT_F32);
+    positions_of(40, 70, DPT_F32);
+    positions_of(1100, 2, DPT_F32);
+    if (!on_cpu()) positions_of(12, 9, DPT_BF16);
+}
+
 /* A loss that is small beside 1 keeps its digits; infinities and NaN end where the definition says. */
 static void extreme_logits(void) {
     static const int64_t sizes[] = {4, 40, 1500};
@@ -385,6 +433,6 @@ static void batch_norm(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "cuda_rows", {"classification", classification},
                       {"wide_losses_of_narrow_logits", wide_losses_of_narrow_logits},
-                      {"very_long_rows", very_long_rows}, {"extreme_logits", extreme_logits}, {"mse", mse},
-                      {"batch_norm", batch_norm});
+                      {"very_long_rows", very_long_rows}, {"positions", positions}, {"extreme_logits", extreme_logits},
+                      {"mse", mse}, {"batch_norm", batch_norm});
 }

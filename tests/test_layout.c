@@ -197,7 +197,7 @@ static void known(void) {
     s = compile(build_points, blocked, DPT_MODE_TRAIN, false);
     CHECK(s.reorders == 0 && s.others >= 4);
     s = compile(build_residual, blocked, DPT_MODE_TRAIN, false);
-    CHECK(s.reorders == 0 && s.others >= 9);
+    CHECK(s.reorders == 0 && s.others >= 7); /* ReLU and its gradient stand in the batch norm */
     s = compile(build_shared, blocked, DPT_MODE_PREDICT, false);
     CHECK(s.reorders == 1 && s.others == 5); /* the convolutions and their sum */
     s = compile(build_fan, blocked, DPT_MODE_PREDICT, false);

@@ -1,6 +1,8 @@
 /* test_layout_kernels.c: CPU kernels in every layout against themselves in the canonical one: the same values, wherever
  * they lie. Places come from the formula of backend/layout.h, written out here a second time, element by element. Rows
  * past the valid ones hold NaN. */
+#include <stdlib.h>
+
 #include "backend/layout.h"
 #include "graph/op.h"
 #include "kernel_array.h"
@@ -118,7 +120,9 @@ static void compare_alike(twin *t, const char *what, double bound) {
     dpt_layout_choice choice = {0};
     CHECK_OK(dpt_cpu_kernels[t->call.op]->layouts(&t->call, &choice));
     int tried = 0;
-    for (int l = 1; l < DPT_LAYOUT_COUNT; l++) {
+    const char *device = getenv("DPT_TEST_DEVICE"); /* a GPU has two layouts */
+    const int layouts = device && strcmp(device, "cpu") != 0 ? DPT_LAYOUT_BLOCKED_8 : DPT_LAYOUT_COUNT;
+    for (int l = 1; l < layouts; l++) {
         dpt_layout layout[MOST_OPERANDS] = {DPT_LAYOUT_CANONICAL};
         bool any = false;
         for (int i = 0; i < t->n; i++) {
@@ -333,6 +337,76 @@ static void pooling_ties(void) {
     }
 }
 
+/* Windows of 1 to 3 dimensions, adaptive ones, averages and resampling, as they are and transposed. */
+typedef struct window_case {
+    int64_t channels;
+    dpt_pool_attr a;
+} window_case;
+
+static const window_case windows[] = {
+    {16, {.spatial = 3, .in = {4, 5, 6}, .out = {2, 2, 3}, .kernel = {2, 2, 2}, .stride = {2, 2, 2}}},
+    {24, {.spatial = 3, .in = {3, 4, 5}, .out = {2, 2, 3}, .kernel = {3, 2, 3}, .stride = {2, 2, 2}, .pad = {1, 0, 1}}},
+    {16, {.spatial = 1, .in = {1, 1, 9}, .out = {1, 1, 5}, .kernel = {1, 1, 2}, .stride = {1, 1, 2}, .pad = {0, 0, 1}}},
+    {20, {.spatial = 2, .in = {1, 7, 5}, .out = {1, 3, 4}, .kernel = {1, 0, 0}, .stride = {1, 0, 0}}},
+    {16, {.spatial = 2, .in = {1, 4, 6}, .out = {1, 1, 1}, .kernel = {1, 4, 6}, .stride = {1, 4, 6}}},
+    {8, {.spatial = 2, .in = {1, 3, 4}, .out = {1, 5, 3}, .window = DPT_WINDOW_LINEAR}},
+    {16, {.spatial = 3, .in = {2, 3, 4}, .out = {3, 5, 2}, .window = DPT_WINDOW_CORNERS}},
+    {32, {.spatial = 3, .in = {2, 3, 4}, .out = {4, 6, 2}, .window = DPT_WINDOW_NEAREST}}};
+
+static int window_dims(const window_case *c, const int64_t *size, int64_t dim[5]) {
+    dim[0] = CAPACITY, dim[1] = c->channels;
+    for (int i = 0; i < c->a.spatial; i++) dim[2 + i] = size[DPT_MAX_SPATIAL - c->a.spatial + i];
+    return 2 + c->a.spatial;
+}
+
+static void compare_sums(const window_case *c, dpt_dtype dtype, bool transposed) {
+    twin t;
+    int64_t x[5], y[5];
+    const int ndim = window_dims(c, c->a.in, x);
+    window_dims(c, c->a.out, y);
+    begin(&t, c->a.window == DPT_WINDOW_POOL ? DPT_OP_AVG_POOL : DPT_OP_RESAMPLE);
+    t.call.attr.pool = c->a;
+    t.call.attr.pool.transposed = transposed;
+    in(&t, dtype, true, ndim, transposed ? y : x);
+    out(&t, dtype, true, ndim, transposed ? x : y);
+    compare_alike(&t, dpt_ops[t.call.op]->name, dtype == DPT_F64 ? 1e-14 : 1e-6);
+    end(&t);
+}
+
+/* The moves take the index that max_pool makes. */
+static void compare_moves(const window_case *c, dpt_dtype dtype) {
+    static const int ops[] = {DPT_OP_MAX_POOL, DPT_OP_POOL_SCATTER, DPT_OP_POOL_GATHER};
+    twin t[3];
+    int64_t x[5], y[5];
+    const int ndim = window_dims(c, c->a.in, x);
+    window_dims(c, c->a.out, y);
+    for (int k = 0; k < 3; k++) {
+        begin(&t[k], ops[k]);
+        t[k].call.attr.pool = c->a;
+        in(&t[k], dtype, true, ndim, k == 1 ? y : x);
+        if (k > 0) in(&t[k], DPT_F32, true, ndim, y);
+        out(&t[k], dtype, true, ndim, k == 1 ? x : y);
+        if (k == 0) out(&t[k], DPT_F32, true, ndim, y);
+        *(k ? &t[k].call.in[1].dtype : &t[k].call.out[1].dtype) = DPT_I32;
+        if (k > 0)
+            memcpy(t[k].call.in[1].data, t[0].call.out[1].data, (size_t)t[0].call.out[1].count * sizeof(int32_t));
+        compare_alike(&t[k], dpt_ops[ops[k]]->name, 0);
+        if (k > 0) continue;
+        t[0].call.block = &t[0].block;
+        kernel_run(&t[0].call, 1);
+    }
+    for (int k = 0; k < 3; k++) end(&t[k]);
+}
+
+static void window_layouts(void) {
+    for (size_t c = 0; c < sizeof windows / sizeof *windows; c++)
+        for (int f64 = 0; f64 <= 1; f64++) {
+            for (int transposed = 0; transposed <= 1; transposed++)
+                compare_sums(&windows[c], f64 ? DPT_F64 : DPT_F32, transposed);
+            if (windows[c].a.window == DPT_WINDOW_POOL) compare_moves(&windows[c], f64 ? DPT_F64 : DPT_F32);
+        }
+}
+
 /* ---- batch norm, elementwise ---- */
 
 static void batch_norms(void) {
@@ -482,6 +556,6 @@ static void arranges(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "layout_kernels", {"reorders", reorders}, {"convolutions", convolutions},
                       {"convolution_costs", convolution_costs}, {"poolings", poolings}, {"pooling_ties", pooling_ties},
-                      {"batch_norms", batch_norms}, {"elementwise", elementwise}, {"shapes", shapes},
-                      {"arranges", arranges}, {"conversions", conversions});
+                      {"windows", window_layouts}, {"batch_norms", batch_norms}, {"elementwise", elementwise},
+                      {"shapes", shapes}, {"arranges", arranges}, {"conversions", conversions});
 }

@@ -60,6 +60,18 @@ static void classes(void) {
     dpt_measures_destroy(&m);
 }
 
+/* The third position's target is one that the loss ignores. */
+static void ignored(void) {
+    static const float logits[2][3] = {{1, 0, 3}, {0, 5, 2}};
+    static const int64_t target[3] = {0, 0, 1};
+    dpt_measures *m = NULL;
+    CHECK_OK(dpt_measures_create(&(dpt_measures_about){.classes = 2, .values = 6, .ignores = 1, .ignore = 1}, &m));
+    dpt_measures_add(m, logits[0], target, 1);
+    CHECK_OK(dpt_measures_finish(m, &control));
+    CHECK_NEAR(value(m, "accuracy"), 1.0 / 2, 1e-15);
+    dpt_measures_destroy(&m);
+}
+
 /* Two classes at three positions: [classes, positions]. */
 static void positions(void) {
     static const float logits[2][3] = {{1, 0, 3}, {0, 5, 2}};
@@ -155,5 +167,6 @@ static void mixed_loss(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "measures", {"start", start}, {"classes", classes}, {"positions", positions},
-                      {"numbers", numbers}, {"refused", refused}, {"mixed_loss", mixed_loss}, {"stop", stop});
+                      {"ignored", ignored}, {"numbers", numbers}, {"refused", refused}, {"mixed_loss", mixed_loss},
+                      {"stop", stop});
 }

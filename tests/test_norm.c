@@ -268,6 +268,32 @@ static void constant_channel(void) {
     for (int64_t i = 0; i < a.count; i++) CHECK_NEAR(a.y[i], a.bias[i % a.s.channels], 1e-3);
 }
 
+/* A mean of 10^4 standard deviations: squares are summed in f64, so the variance keeps its digits; y is off by the
+ * rounding of the mean to f32. */
+static void large_means(void) {
+    static double x[MOST], y[MOST], weight[MOST_CHANNELS], bias[MOST_CHANNELS];
+    for (int k = 0; k < SIZES; k++) {
+        fill(&a, all_sizes[k]);
+        for (int64_t i = 0; i < a.count; i++) a.x[i] = 1e4F + draw(7, i);
+        run_moments(&a, 1);
+        run_apply(&a, 1);
+        widen(a.x, x, a.count);
+        widen(a.weight, weight, a.s.channels);
+        widen(a.bias, bias, a.s.channels);
+        expected_y(&a, x, weight, bias, y);
+        const double n = (double)(a.s.rows * a.s.spatial);
+        for (int64_t c = 0; c < a.s.channels; c++) {
+            double mean, var;
+            expected_moments(&a, x, c, &mean, &var);
+            const double got = a.moments[a.s.channels + c] / n - pow(a.moments[c] / n, 2);
+            CHECK_NEAR(got, var, 1e-6);
+            for (int64_t i = 0; i < a.count; i++)
+                if (i / a.s.spatial % a.s.channels == c)
+                    CHECK(fabs((double)a.y[i] - y[i]) <= 1e-3 * fabs(weight[c]) / sqrt(var + eps) + 1e-5);
+        }
+    }
+}
+
 static void running(void) {
     fill(&a, all_sizes[0]);
     run_moments(&a, 1);
@@ -378,9 +404,10 @@ static void differentiates_once(void) {
 
 static void refuses(void) {
     dpt_graph *g = dpt_graph_create(NULL);
-    dpt_tensor *x = dpt_input(g, "x", DPT_F64, 2, ((int64_t[]){DPT_BATCH, 3}));
+    dpt_tensor *x = dpt_input(g, "x", DPT_I32, 2, ((int64_t[]){DPT_BATCH, 3}));
     dpt_batch_norm(x, ((dpt_batch_norm_options){0}), "bn1");
-    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "batch_norm \"bn1\": x is f64 [B,3], not f32 [B, channels, ...]");
+    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "x is i32 [B,3], not floats [B, channels, ...]");
+    CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "batch_norm \"bn1\"");
     CHECK_FAILS(dpt_graph_status(g), DPT_ERR_SHAPE, "test_norm.c:");
     dpt_graph_destroy(&g);
     g = dpt_graph_create(NULL);
@@ -397,7 +424,7 @@ static void refuses(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "norm", {"forward", forward}, {"backward", backward}, {"parts_add_up", parts_add_up},
-                      {"no_rows", no_rows}, {"constant_channel", constant_channel}, {"running", running},
-                      {"inference", inference}, {"threads_do_not_matter", threads_do_not_matter}, {"builds", builds},
-                      {"differentiates_once", differentiates_once}, {"refuses", refuses});
+                      {"no_rows", no_rows}, {"constant_channel", constant_channel}, {"large_means", large_means},
+                      {"running", running}, {"inference", inference}, {"threads_do_not_matter", threads_do_not_matter},
+                      {"builds", builds}, {"differentiates_once", differentiates_once}, {"refuses", refuses});
 }

@@ -7,9 +7,6 @@
 #include "dptrain/dptrain.h"
 #include "golden/norm.h"
 
-#define ARRAY(a) a, (int)(sizeof(a) / sizeof *(a))
-#define DIMS(...) \
-    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), { __VA_ARGS__ }
 #define B DPT_BATCH
 
 enum { VALUES = 64 };
@@ -41,9 +38,9 @@ static dpt_tensor *batch(dpt_tensor *x, const char *name) {
     return dpt_batch_norm(x, ((dpt_batch_norm_options){0}), name);
 }
 
-#define LAYER(f, build, rows, dims, dx)                                                                         \
-    .name = #f, .build = (build), .rows = (rows), .x = f##_x, .n_x = (int)(sizeof f##_x / sizeof *f##_x), dims, \
-    .dx = (dx), .p = f##_p, .out = f##_out, .n_out = (int)(sizeof f##_out / sizeof *f##_out), .weight = f##_w,  \
+#define LAYER(f, build_, rows_, shape_, dx_)                                                                        \
+    .name = #f, .build = (build_), .rows = (rows_), .x = f##_x, .n_x = (int)(sizeof f##_x / sizeof *f##_x), shape_, \
+    .dx = (dx_), .p = f##_p, .out = f##_out, .n_out = (int)(sizeof f##_out / sizeof *f##_out), .weight = f##_w,     \
     .dweight = f##_dw, .n_weight = (int)(sizeof f##_w / sizeof *f##_w)
 #define BIAS(f) .bias = f##_b, .dbias = f##_db
 #define SHAPE(n, ...) .ndim = (n), .dim = {__VA_ARGS__}
@@ -107,8 +104,8 @@ static void check_values(const golden_layer *l, dpt_trainer *t, dpt_dtype dtype)
     const dpt_array in[] = {
         {.name = "x", .data = l->dx ? (const void *)l->x : id, .dtype = l->dx ? DPT_F64 : DPT_I64, .rows = l->rows},
         {.name = "p", .data = l->p, .dtype = DPT_F64, .rows = l->rows}};
-    if (CHECK_OK(dpt_trainer_gradient(t, in, 2, &m)) && CHECK_OK(dpt_trainer_sync(t, &m)))
-        CHECK_NEAR(m.loss, loss, dtype == DPT_F32 ? 1e-5 : 1e-12);
+    if (CHECK_OK(dpt_trainer_gradient(t, in, 2, &m)))
+        CHECK_NEAR(m.loss, loss, dtype == DPT_F32 ? 1e-5 : 1e-10);
     check_parameters(l, t, dtype);
     if (!l->trains && CHECK_OK(dpt_trainer_predict(t, in, 1, "y", got, (size_t)l->n_out * dpt_dtype_size(dtype))))
         expect(l, "y", got, dtype, l->out, l->n_out);

@@ -125,6 +125,13 @@ static void fuse(void) {
     CHECK_EQ_I64(cnn.count[DPT_OP_RELU], 1); /* of conv1, behind its max-pool */
     CHECK(cnn.count[DPT_OP_CONV] == 2 && cnn.relu == 1 && cnn.count[DPT_OP_CONV_WGRAD] == 2);
     CHECK_EQ_I64(cnn.count[DPT_OP_SUM], 1);
+    const census residual = census_of("residual", "fuse", DPT_MODE_TRAIN, 1);
+    none_left(&residual, "residual", 2, (int[]){DPT_OP_RELU, DPT_OP_RELU_GRAD});
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_MASK_SUMS], 2); /* behind bn3 and bn4; bn1 and bn2 find their masks from x */
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_GRAD_SUMS], 4);
+    CHECK_EQ_I64(residual.count[DPT_OP_BN_APPLY], 6);
+    const census inferred = census_of("residual", "fuse", DPT_MODE_PREDICT, 1);
+    none_left(&inferred, "residual, predict", 2, (int[]){DPT_OP_RELU, DPT_OP_ADD});
     const census predict = census_of("mlp", "fuse", DPT_MODE_PREDICT, 1);
     CHECK(predict.count[DPT_OP_LINEAR] == 4 && predict.count[DPT_OP_ADD] == 0 && predict.count[DPT_OP_RELU] == 0);
 }
@@ -208,6 +215,27 @@ static void compare(const program_model *m, dpt_mode mode) {
             check_that(d <= 2e-6, __FILE__, __LINE__, "%s: %s \"%s\" is off by %.3g when fused", m->name,
                        gradient ? "gradient" : "parameter", a.graph->param[i].name, d);
         }
+    }
+    program_close(&a);
+    program_close(&b);
+}
+
+/* What is made again has the same bits, and is not kept: of "residual" the outputs of bn1 and bn2 and, behind bn3,
+ * which reads bn1's, and bn4, none; "c" is put out in prediction alone. */
+static void recomputed(void) {
+    const program_model *m = program_model_find("residual");
+    census c = {.pass = "recompute"};
+    program_run a = {0}, b = {0};
+    const program_choice kept = {.mode = DPT_MODE_GRADIENT, .world = 1, .recompute = DPT_RECOMPUTE_NONE};
+    program_choice again = kept;
+    again.recompute = DPT_RECOMPUTE_NORM;
+    again.after_pass = take_census;
+    again.user = &c;
+    if (program_open(&a, m, &again) && program_open(&b, m, &kept) && program_run_once(&a) && program_run_once(&b)) {
+        CHECK(c.count[DPT_OP_BN_APPLY] > program_count(b.program->graph, DPT_OP_BN_APPLY));
+        CHECK_EQ_I64(c.count[DPT_OP_BN_MOMENTS], program_count(b.program->graph, DPT_OP_BN_MOMENTS));
+        CHECK(a.program->activation_bytes < b.program->activation_bytes);
+        CHECK(memcmp(a.arenas.grad, b.arenas.grad, (size_t)a.plan.grad_bytes) == 0);
     }
     program_close(&a);
     program_close(&b);
@@ -304,5 +332,5 @@ static void explain(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "program", {"distribute", distribute}, {"gradient_and_update", gradient_and_update},
                       {"fuse", fuse}, {"schedule", schedule}, {"overlap", overlap}, {"fused_numbers", fused_numbers},
-                      {"digests", digests}, {"explain", explain});
+                      {"recomputed", recomputed}, {"digests", digests}, {"explain", explain});
 }

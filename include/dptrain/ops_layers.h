@@ -68,7 +68,7 @@ typedef enum dpt_resample_mode { DPT_NEAREST, DPT_LINEAR, DPT_LINEAR_CORNERS } d
 #define dpt_resample(x, ...) dpt_resample_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_resample_at(DPT_PLACE_ARGS, dpt_tensor *x, const int64_t *size, dpt_resample_mode mode);
 
-/* ---- normalisation. batch norm: x [B, C, ...]; f32 */
+/* ---- normalisation. batch norm: x [B, C, ...] */
 typedef struct dpt_batch_norm_options {
     double eps;      /* 0 means 1e-5 */
     double momentum; /* of the running statistics; 0 means 0.1 */
@@ -76,11 +76,14 @@ typedef struct dpt_batch_norm_options {
 } dpt_batch_norm_options;
 /* (x - mean) / sqrt(var + eps) * weight + bias by channel (Ioffe and Szegedy 2015), with parameters "<name>.weight",
  * "<name>.bias" and states "<name>.running_mean", "<name>.running_var" (unbiased), "<name>.running_weight". Training
- * uses the batch's moments; evaluation the running ones, merged over ranks. Mixes. Its backward is one fused kernel:
- * for second derivatives write it with dpt_mean. */
+ * uses the batch's moments; evaluation the running ones, merged over ranks; each micro-batch moves them. Mixes. Of f32
+ * its backward is one fused kernel, with first derivatives alone; of f64 it can be differentiated again, but has
+ * moments of all ranks only. DPT_ERR_UNSUPPORTED: f64 with several ranks and without sync. */
 #define dpt_batch_norm(x, ...) dpt_batch_norm_at(DPT_HERE, x, __VA_ARGS__)
 DPT_API dpt_tensor *dpt_batch_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_options options, const char *name);
-/* (x - mean) / sqrt(var + eps) * weight + bias over the last `dims` dimensions of x [..., shape] (Ba et al. 2016), with
+/* The next three can be differentiated as often as wanted. DPT_ERR_SHAPE: dims takes in the batch, groups do not divide
+ * the channels.
+ * (x - mean) / sqrt(var + eps) * weight + bias over the last `dims` dimensions of x [..., shape] (Ba et al. 2016), with
  * parameters "<name>.weight" and "<name>.bias" of that shape. eps 0 means 1e-5. Rowwise. */
 #define dpt_layer_norm(x, dims, eps, name) dpt_layer_norm_at(DPT_HERE, x, dims, eps, name)
 DPT_API dpt_tensor *dpt_layer_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, int dims, double eps, const char *name);
@@ -97,7 +100,7 @@ DPT_API dpt_tensor *dpt_group_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, int64_t gro
  * gradient flows from there. */
 #define dpt_embedding_with(id, w) dpt_embedding_with_at(DPT_HERE, id, w)
 DPT_API dpt_tensor *dpt_embedding_with_at(DPT_PLACE_ARGS, dpt_tensor *id, dpt_tensor *w);
-/* dpt_embedding_with a new parameter "<name>.weight", started from a normal distribution as PyTorch does. */
+/* dpt_embedding_with a new f32 parameter "<name>.weight", started from a normal distribution as PyTorch does. */
 #define dpt_embedding(id, count, width, name) dpt_embedding_at(DPT_HERE, id, count, width, name)
 DPT_API dpt_tensor *dpt_embedding_at(DPT_PLACE_ARGS, dpt_tensor *id, int64_t count, int64_t width, const char *name);
 
@@ -106,6 +109,10 @@ DPT_API dpt_tensor *dpt_embedding_at(DPT_PLACE_ARGS, dpt_tensor *id, int64_t cou
  * step and the sample's position in the global batch alone. Rowwise. */
 #define dpt_dropout(x, probability, name) dpt_dropout_at(DPT_HERE, x, probability, name)
 DPT_API dpt_tensor *dpt_dropout_at(DPT_PLACE_ARGS, dpt_tensor *x, double probability, const char *name);
+/* The same of whole channels of x [B, C, positions]: each sample's channel is zero or kept as one (Tompson et al.
+ * 2015). Rowwise. */
+#define dpt_dropout_channels(x, probability, name) dpt_dropout_channels_at(DPT_HERE, x, probability, name)
+DPT_API dpt_tensor *dpt_dropout_channels_at(DPT_PLACE_ARGS, dpt_tensor *x, double probability, const char *name);
 
 #ifdef __cplusplus
 }

@@ -23,8 +23,11 @@ extern "C" {
 typedef struct dpt_trainer dpt_trainer;
 
 typedef enum dpt_optimizer {
-    DPT_SGD,  /* m = momentum m + g; p -= lr m (Sutskever et al. 2013, as PyTorch writes it) */
-    DPT_ADAMW /* decoupled weight decay (Loshchilov and Hutter 2019) */
+    DPT_SGD,   /* m = momentum m + g; p -= lr m (Sutskever et al. 2013, as PyTorch writes it) */
+    DPT_ADAMW, /* decoupled weight decay (Loshchilov and Hutter 2019) */
+    DPT_ADAM,  /* weight decay is added to the gradient (Kingma and Ba 2015, as PyTorch) */
+    DPT_LARS,  /* SGD, steps scaled by |p| / |gradient| of each parameter (You et al. 2017) */
+    DPT_LAMB   /* AdamW, steps scaled by |p| / |step| of each parameter (You et al. 2020) */
 } dpt_optimizer;
 
 typedef struct dpt_trainer_options {
@@ -34,19 +37,26 @@ typedef struct dpt_trainer_options {
     int64_t length;                    /* what DPT_LENGTH stands for; needed where the graph has it */
     dpt_optimizer optimizer;           /* DPT_SGD */
     double lr;                         /* 0.01 */
-    double momentum;                   /* SGD: 0.9 */
-    int nesterov;
-    double beta1, beta2, eps; /* AdamW: 0.9, 0.999, 1e-8 */
-    double weight_decay;      /* 0 */
-    double clip_norm;         /* gradients with a larger norm are scaled down to it; 0: no clipping */
-    int accumulate;           /* micro-batches a step, whose gradients are added before the exchange; 1 */
-    dpt_precision precision;  /* DPT_PRECISION_FP32; 16-bit ones for graphs of f32 */
-    uint64_t seed;            /* of initial parameters and random operations; equal on all ranks; 0 */
-    int64_t bucket_bytes;     /* gradients exchanged at once; 0: chosen */
-    int zero;                 /* 1: each rank keeps the optimiser's moments of its share of the parameters only */
-    int update_by_bucket;     /* 1: parameters are updated as their gradients arrive, each bucket by its own guard: a
-                                 gradient that is not finite then skips its own bucket only. Without clip_norm. */
-    int no_evaluation;        /* 1: evaluation and prediction are not planned, their memory not taken */
+    double momentum;                   /* SGD, LARS: 0.9 */
+    int nesterov;                      /* SGD: 1: p -= lr (g + momentum m) */
+    double beta1, beta2, eps;          /* AdamW, Adam, LAMB: 0.9, 0.999, 1e-8 */
+    double trust;            /* LARS: 0.001 times |p| / (|g| + decay |p|) scales the step; parameters without weight
+                                decay take it as it is, LAMB's too */
+    double weight_decay;     /* 0 */
+    double average_decay;    /* share of the moving average of the parameters that stays in a step, in steps made t at
+                                most (1 + t) / (10 + t); 0: no average. With one, dpt_trainer_evaluate, _predict and
+                                _save take the averages; steps go on with the parameters. */
+    double clip_norm;        /* gradients with a larger norm are scaled down to it; 0: no clipping */
+    int accumulate;          /* micro-batches a step, whose gradients are added before the exchange; 1 */
+    dpt_precision precision; /* DPT_PRECISION_FP32; 16-bit ones for graphs of f32 */
+    uint64_t seed;           /* of initial parameters and random operations; equal on all ranks; 0 */
+    int64_t bucket_bytes;    /* gradients exchanged at once; 0: chosen */
+    int zero;                /* 1: each rank keeps the optimiser's moments of its share of the parameters only */
+    int update_by_bucket;    /* 1: parameters are updated as their gradients arrive, each bucket by its own guard: a
+                                gradient that is not finite then skips its own bucket only. Without clip_norm,
+                                LARS and LAMB. */
+    dpt_recompute recompute; /* memory for time; DPT_RECOMPUTE_AUTO */
+    int no_evaluation;       /* 1: evaluation and prediction are not planned, their memory not taken */
 } dpt_trainer_options;
 
 /* Sets struct_size and the defaults above. Local. */
@@ -100,19 +110,25 @@ DPT_API dpt_status dpt_trainer_evaluation(dpt_trainer *trainer, dpt_evaluation *
 DPT_API dpt_status dpt_trainer_predict(dpt_trainer *trainer, const dpt_array *in, int n_in, const char *output,
                                        void *out, size_t out_bytes);
 
-typedef enum dpt_what { DPT_PARAMETER, DPT_GRADIENT, DPT_STATE } dpt_what;
+typedef enum dpt_what {
+    DPT_PARAMETER,
+    DPT_GRADIENT,
+    DPT_STATE,
+    DPT_AVERAGE /* of a parameter (average_decay) */
+} dpt_what;
 /* Copies a parameter, its gradient after the last exchange, or a state to data; bytes must be its size. In fp16 a step
  * leaves gradients that are multiplied by its loss scale; dpt_trainer_gradient leaves plain ones. Local; with zero = 1
  * collective: after a step each rank holds a share of them. */
 DPT_API dpt_status dpt_trainer_get(dpt_trainer *trainer, dpt_what what, const char *name, void *data, size_t bytes);
-/* The other way; the same values on all ranks. Local. */
+/* The other way; the same values on all ranks. A parameter's average then starts from it. Local. */
 DPT_API dpt_status dpt_trainer_set(dpt_trainer *trainer, dpt_what what, const char *name, const void *data,
                                    size_t bytes);
 
-/* Writes all parameters and states (running statistics merged) to an HDF5 file, atomically; config is kept in it as
- * text and may be NULL. Collective. DPT_ERR_IO. */
+/* Writes all parameters (their averages, where there are any) and states (running statistics merged) to an HDF5 file,
+ * atomically; config is kept in it as text and may be NULL. Collective. DPT_ERR_IO. */
 DPT_API dpt_status dpt_trainer_save(dpt_trainer *trainer, const char *path, const char *config);
-/* Reads them back; every parameter must be there with its shape; a loss scale that is not there keeps its value.
+/* Reads them back; every parameter must be there with its shape; a loss scale that is not there keeps its value;
+ * averages start from what is read.
  * Collective. DPT_ERR_IO, DPT_ERR_SHAPE. */
 DPT_API dpt_status dpt_trainer_load(dpt_trainer *trainer, const char *path);
 

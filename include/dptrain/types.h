@@ -40,6 +40,13 @@ typedef enum dpt_precision {
     DPT_PRECISION_BF16 = 2, /* products and what lies between them in bf16; statistics, sums and losses in f32 */
     DPT_PRECISION_FP16 = 3  /* the same in fp16; the loss is scaled by a factor that follows what fits */
 } dpt_precision;
+
+/* What is computed again in the backward pass, to the same bits, so that it need not be kept. */
+typedef enum dpt_recompute {
+    DPT_RECOMPUTE_AUTO = 0, /* as norm where a rank's activations take more than 1 GiB, else none */
+    DPT_RECOMPUTE_NONE = 1,
+    DPT_RECOMPUTE_NORM = 2 /* outputs of batch norm, with its ReLU and residual */
+} dpt_recompute;
 enum { DPT_PRECISION_COUNT = 4 };
 /* "fp32", "tf32", "bf16", "fp16"; "?" for a value outside the list. Local. */
 DPT_API const char *dpt_precision_text(dpt_precision precision);

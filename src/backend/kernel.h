@@ -56,6 +56,8 @@ typedef struct dpt_segment {
     int64_t count;                                    /* elements */
     dpt_dtype dtype;
     float lr_factor, decay; /* decay: weight decay of this stretch */
+    int64_t parameter;      /* number among the trained parameters */
+    bool adapts;            /* takes part in weight decay: LARS and LAMB scale its step */
 } dpt_segment;
 
 typedef struct dpt_conv_attr {
@@ -80,6 +82,7 @@ typedef struct dpt_pool_attr {
     bool exclude_pad; /* averages count no padding */
     bool transposed;  /* from the sizes `out` to `in` */
 } dpt_pool_attr;
+
 /* Operations over classes. All 0: plain. */
 typedef struct dpt_classify_attr {
     int after;        /* softmax, log_softmax: dimensions after that of the classes */
@@ -88,6 +91,21 @@ typedef struct dpt_classify_attr {
     bool ignores;     /* targets equal to `ignore` count for nothing */
     int64_t ignore;
 } dpt_classify_attr;
+
+/* rfft and irfft; missing leading dimensions are 1. */
+typedef struct dpt_fft_attr {
+    int dims;                   /* 1, 2 or 3 */
+    int64_t n[DPT_MAX_SPATIAL]; /* sizes of the real side */
+    bool doubled;               /* frequencies that stand for two count twice */
+    double scale;
+} dpt_fft_attr;
+
+/* Products of spectra; missing leading dimensions are 1. */
+typedef struct dpt_mix_attr {
+    int dims;                                              /* 1, 2 or 3 */
+    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
+    int corner; /* bit i: the negative frequencies of dimension i; of the first weight, or the one computed */
+} dpt_mix_attr;
 
 typedef union dpt_attr {
     struct {
@@ -119,6 +137,8 @@ typedef union dpt_attr {
     } function;
     dpt_conv_attr conv;
     dpt_pool_attr pool;
+    dpt_fft_attr fft;
+    dpt_mix_attr mix;
     dpt_classify_attr classify;
     struct {
         double delta; /* huber */
@@ -129,6 +149,7 @@ typedef union dpt_attr {
         double eps, momentum;
         bool sync;
         int64_t channels;
+        bool relu, adds; /* fused forms: with ReLU or its gradient; with one more operand added */
     } norm;
     struct {
         double eps;
@@ -192,6 +213,11 @@ typedef union dpt_attr {
         int segments;
         double momentum, beta1, beta2, eps;
         bool nesterov;
+        bool coupled;       /* adamw: weight decay is added to the gradient: Adam */
+        bool lamb;          /* of the trust_ ops: LAMB, else LARS */
+        double trust;       /* LARS */
+        double average;     /* average: share of the average that stays */
+        int64_t parameters; /* trust_ ops: how many are trained */
     } update;
     struct {
         double max_norm; /* 0: no clipping */
@@ -202,6 +228,7 @@ typedef union dpt_attr {
 /* Arenas of a session; calls that work on whole stretches of them get these. */
 typedef struct dpt_arenas {
     char *param, *grad, *moment1, *moment2, *state;
+    char *average;     /* moving averages, as param; NULL: there are none */
     char *saved_state; /* the state before the step, where micro-batches write state; else NULL */
     int64_t state_bytes;
 } dpt_arenas;

@@ -57,10 +57,28 @@ static bool is_product(int op) {
            op == DPT_OP_LINEAR || op == DPT_OP_LINEAR_DGRAD || op == DPT_OP_LINEAR_WGRAD;
 }
 
+/* A convolution as tests/peers/onednn_conv.c takes it, so that launch/bench-conv.sh can time the same beside it.
+ * Nothing for the few that it does not know: dilated, transposed to another size, or with numbers of their own a
+ * dimension. */
+static void show_convolution(const dpt_call *call) {
+    const dpt_conv_attr *a = &call->attr.conv;
+    if (call->op != DPT_OP_CONV && call->op != DPT_OP_CONV_DGRAD && call->op != DPT_OP_CONV_WGRAD) return;
+    for (int i = 0; i < a->spatial; i++)
+        if (a->dilation[i] != 1 || a->kernel[i] != a->kernel[0] || a->stride[i] != a->stride[0] ||
+            a->pad[i] != a->pad[0])
+            return;
+    printf(" %s:%lldx%lld", dpt_ops[call->op]->name, (long long)call->in[0].dim[0], (long long)a->in_dim[1]);
+    for (int i = 0; i < a->spatial; i++) printf("x%lld", (long long)a->in_dim[2 + i]);
+    printf(":%lld:%lld:%lld:%lld:%lld", (long long)a->weight_dim[0], (long long)a->kernel[0], (long long)a->stride[0],
+           (long long)a->pad[0], (long long)a->groups);
+}
+
 static void show_call(void *user, const dpt_node *node, const dpt_call *call, double seconds) {
     shown *s = user;
     if (is_product(call->op)) s->products_s += seconds;
-    printf("  %-24s %-20s %10.2f us\n", node->name, dpt_op_of(node)->name, 1e6 * seconds / s->runs);
+    printf("  %-24s %-20s %10.2f us", node->name, dpt_op_of(node)->name, 1e6 * seconds / s->runs);
+    show_convolution(call);
+    printf("\n");
 }
 
 /* Call by call, then by operation beside what the device can do at most. */

@@ -145,7 +145,9 @@ bool dpt_config_holds(const dpt_config *config, const char *condition) {
     if (wanted[0] == '\0') return dpt_config_is_set(config, key) == (strchr(condition, '!') != NULL);
     size_t bytes;
     const char *choice = dpt_config_choice(key->range, *(const int *)dpt_config_member(config, key), &bytes);
-    bool is = strlen(wanted) == bytes && memcmp(choice, wanted, bytes) == 0;
+    bool is = false;
+    for (; wanted; wanted = strchr(wanted, ',') ? strchr(wanted, ',') + 1 : NULL)
+        is |= strcspn(wanted, ",") == bytes && memcmp(choice, wanted, bytes) == 0;
     return is == (strchr(condition, '!') == NULL);
 }
 
@@ -228,6 +230,7 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
     if (OPEN(model.width)) config->model.width = o->width;
     if (OPEN(model.sigma)) config->model.sigma = o->sigma;
     if (OPEN(model.depth)) config->model.depth = o->depth;
+    if (OPEN(model.modes)) config->model.modes = o->modes;
     if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
     if (OPEN(model.activation) && o->activation != DPT_ACT_NONE)
         config->model.activation = (dpt_config_activation)(o->activation - 1);
@@ -240,11 +243,24 @@ static dpt_status check_together(const dpt_config *config) {
     long long mean = config->data.mean.count, std = config->data.std.count;
     DPT_CHECK(mean < 2 || std < 2 || mean == std, DPT_ERR_CONFIG,
               "data.mean has %lld values and data.std %lld: as many, or one", mean, std);
-    DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_COSINE || config->schedule.min_lr <= config->optimizer.lr,
+    DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
+                  config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
               config->optimizer.lr);
     DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
               "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
+              "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
+              (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);
+    DPT_CHECK(!config->optimizer.nesterov || config->optimizer.momentum > 0, DPT_ERR_CONFIG,
+              "optimizer.nesterov looks ahead along the momentum: without optimizer.momentum=0");
+    DPT_CHECK(!config->optimizer.by_bucket || !dpt_config_holds(config, "optimizer.name=lars,lamb"), DPT_ERR_CONFIG,
+              "optimizer.by_bucket goes without lars and lamb");
+    DPT_CHECK(config->loss.class_weights.count == 0 || config->loss.class_weights.count == config->data.classes,
+              DPT_ERR_CONFIG, "loss.class_weights has %lld values, data.classes is %lld",
+              (long long)config->loss.class_weights.count, (long long)config->data.classes);
+    DPT_CHECK(config->loss.ignore.count <= 1, DPT_ERR_CONFIG, "loss.ignore: %lld labels, at most one",
+              (long long)config->loss.ignore.count);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
               (long long)config->accumulate, (long long)config->batch);
     DPT_CHECK(!config->optimizer.by_bucket || config->optimizer.clip_norm == 0, DPT_ERR_CONFIG,

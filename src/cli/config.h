@@ -35,15 +35,31 @@
     X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \
     X(DPT_CONFIG_BATCH_NORM_SYNC, "sync")
 #define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
-#define DPT_CONFIG_OPTIMIZER_LIST(X)   \
-    X(DPT_CONFIG_OPTIMIZER_SGD, "sgd") \
-    X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw")
-#define DPT_CONFIG_SCHEDULE_LIST(X)             \
-    X(DPT_CONFIG_SCHEDULE_CONSTANT, "constant") \
-    X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")
+#define DPT_CONFIG_OPTIMIZER_LIST(X)       \
+    X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
+    X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
+    X(DPT_CONFIG_OPTIMIZER_ADAM, "adam")   \
+    X(DPT_CONFIG_OPTIMIZER_LARS, "lars")   \
+    X(DPT_CONFIG_OPTIMIZER_LAMB, "lamb")
+#define DPT_CONFIG_SCHEDULE_LIST(X)                 \
+    X(DPT_CONFIG_SCHEDULE_CONSTANT, "constant")     \
+    X(DPT_CONFIG_SCHEDULE_COSINE, "cosine")         \
+    X(DPT_CONFIG_SCHEDULE_STEP, "step")             \
+    X(DPT_CONFIG_SCHEDULE_MULTISTEP, "multistep")   \
+    X(DPT_CONFIG_SCHEDULE_LINEAR, "linear")         \
+    X(DPT_CONFIG_SCHEDULE_POLYNOMIAL, "polynomial") \
+    X(DPT_CONFIG_SCHEDULE_ONE_CYCLE, "one_cycle")   \
+    X(DPT_CONFIG_SCHEDULE_PLATEAU, "plateau")
+#define DPT_CONFIG_UNIT_LIST(X)         \
+    X(DPT_CONFIG_UNIT_EPOCHS, "epochs") \
+    X(DPT_CONFIG_UNIT_STEPS, "steps")
 #define DPT_CONFIG_LOSS_LIST(X)                       \
     X(DPT_CONFIG_LOSS_CROSS_ENTROPY, "cross_entropy") \
-    X(DPT_CONFIG_LOSS_MSE, "mse")
+    X(DPT_CONFIG_LOSS_MSE, "mse")                     \
+    X(DPT_CONFIG_LOSS_L1, "l1")                       \
+    X(DPT_CONFIG_LOSS_HUBER, "huber")                 \
+    X(DPT_CONFIG_LOSS_BCE, "bce")                     \
+    X(DPT_CONFIG_LOSS_DICE, "dice")
 #define DPT_CONFIG_FLIP_LIST(X)                 \
     X(DPT_CONFIG_FLIP_NONE, "none")             \
     X(DPT_CONFIG_FLIP_HORIZONTAL, "horizontal") \
@@ -61,6 +77,10 @@
     X(DPT_CONFIG_PRECISION_TF32, "tf32") \
     X(DPT_CONFIG_PRECISION_BF16, "bf16") \
     X(DPT_CONFIG_PRECISION_FP16, "fp16")
+#define DPT_CONFIG_RECOMPUTE_LIST(X)     \
+    X(DPT_CONFIG_RECOMPUTE_AUTO, "auto") \
+    X(DPT_CONFIG_RECOMPUTE_NONE, "none") \
+    X(DPT_CONFIG_RECOMPUTE_NORM, "norm")
 #define DPT_CONFIG_COMM_THREAD_LIST(X)     \
     X(DPT_CONFIG_COMM_THREAD_AUTO, "auto") \
     X(DPT_CONFIG_COMM_THREAD_ON, "on")     \
@@ -94,12 +114,14 @@ typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOIC
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
+typedef enum dpt_config_unit { DPT_CONFIG_UNIT_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_unit;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
 typedef enum dpt_config_loss { DPT_CONFIG_LOSS_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_loss;
 typedef enum dpt_config_flip { DPT_CONFIG_FLIP_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_flip;
 typedef enum dpt_config_padding { DPT_CONFIG_PADDING_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_padding;
 typedef enum dpt_config_device { DPT_CONFIG_DEVICE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_device;
 typedef enum dpt_config_precision { DPT_CONFIG_PRECISION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_precision;
+typedef enum dpt_config_recompute { DPT_CONFIG_RECOMPUTE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_recompute;
 typedef enum dpt_config_comm_thread { DPT_CONFIG_COMM_THREAD_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_comm_thread;
 typedef enum dpt_config_switch { DPT_CONFIG_SWITCH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_switch;
 typedef enum dpt_config_graph { DPT_CONFIG_GRAPH_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_graph;
@@ -132,6 +154,7 @@ typedef struct dpt_config {
         double dropout;
         dpt_config_batch_norm batch_norm;
         int64_t width, depth;
+        int64_t modes;
         double sigma;
         dpt_config_stem stem;
     } model;
@@ -153,19 +176,35 @@ typedef struct dpt_config {
     int64_t eval_every; /* epochs; 0: only at the end */
     struct {
         dpt_config_optimizer name;
-        double lr, momentum, beta1, beta2, eps, weight_decay;
+        double lr, momentum, beta1, beta2, eps, trust, weight_decay;
+        bool nesterov;
         double clip_norm; /* 0: off */
         int64_t zero;
         bool by_bucket;
-        dpt_config_texts no_decay, frozen;
+        dpt_config_texts no_decay, frozen, groups;
     } optimizer;
+    struct {
+        double decay; /* 0: off */
+    } average;
     struct {
         dpt_config_schedule name;
         int64_t warmup_steps;
+        double warmup_epochs; /* 0: warmup_steps count */
         double min_lr;
+        dpt_config_unit unit;
+        int64_t every;
+        dpt_config_ints milestones;
+        double gamma, power, div, final_div, rise;
+        char *metric;
+        int64_t patience;
+        double threshold;
     } schedule;
     struct {
         dpt_config_loss name;
+        double smoothing;
+        dpt_config_floats class_weights;
+        dpt_config_ints ignore; /* at most one */
+        double delta;
     } loss;
     struct {
         dpt_config_flip flip;
@@ -192,6 +231,7 @@ typedef struct dpt_config {
     } cuda;
     dpt_config_switch deterministic;
     dpt_config_precision precision;
+    dpt_config_recompute recompute;
     int64_t threads; /* per rank; 0: its share of the cores */
     int64_t profile; /* steps; 0: off */
     struct {

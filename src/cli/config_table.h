@@ -25,8 +25,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(member, default, range, condition, help)
  * default: as in an override; NULL: not set.
  * range: an interval for numbers and each number of a list, choices for an enum, NULL for others.
- * condition: "key=value", "key!=value" or "model.name:setting" (the model follows it), without which the key would do
- * nothing and is refused; "key=": not set; "key!=": set; NULL: none. Settings of models start as the zoo has them. */
+ * condition: "key=value", "key=value,value", "key!=value" or "model.name:setting" (the model follows it), without which
+ * the key would do nothing and is refused; "key=": not set; "key!=": set; NULL: none. Settings of models start as the
+ * zoo has them. */
 // clang-format off
 #define DPT_CONFIG_TABLE(X) \
     X(model.name, "cnn", NULL, "model.file=", "model of the zoo") \
@@ -39,6 +40,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
     X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
     X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
+    X(model.modes, NULL, "[1, 65536]", "model.name:modes", "frequencies that a spectral convolution keeps, a dimension") \
     X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
@@ -62,12 +64,15 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(eval_every, "1", "[0, inf)", NULL, "epochs between evaluations; 0: only at the end") \
     X(optimizer.name, "sgd", DPT_CONFIG_CHOICES(DPT_CONFIG_OPTIMIZER_LIST), NULL, "update rule") \
     X(optimizer.lr, "0.05", "[0, inf)", NULL, "learning rate after warm-up") \
-    X(optimizer.momentum, "0.9", "[0, 1)", "optimizer.name=sgd", "share of the last update that is kept") \
-    X(optimizer.beta1, "0.9", "[0, 1)", "optimizer.name=adamw", "decay of the mean of gradients") \
-    X(optimizer.beta2, "0.999", "[0, 1)", "optimizer.name=adamw", "decay of the mean of squared gradients") \
-    X(optimizer.eps, "1e-08", "(0, inf)", "optimizer.name=adamw", "added to the divisor") \
-    X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd adds it times the parameter to the gradient; " \
-      "adamw shrinks the parameter by it times the learning rate") \
+    X(optimizer.momentum, "0.9", "[0, 1)", "optimizer.name=sgd,lars", "share of the last update that is kept") \
+    X(optimizer.nesterov, "false", NULL, "optimizer.name=sgd", "look ahead along the momentum (Nesterov)") \
+    X(optimizer.beta1, "0.9", "[0, 1)", "optimizer.name=adamw,adam,lamb", "decay of the mean of gradients") \
+    X(optimizer.beta2, "0.999", "[0, 1)", "optimizer.name=adamw,adam,lamb", "decay of the mean of squared gradients") \
+    X(optimizer.eps, "1e-08", "(0, inf)", "optimizer.name=adamw,adam,lamb", "added to the divisor") \
+    X(optimizer.trust, "0.001", "(0, inf)", "optimizer.name=lars", \
+      "steps are scaled by it times the norm of a parameter over that of its gradient") \
+    X(optimizer.weight_decay, "0", "[0, inf)", NULL, "sgd, adam and lars add it times the parameter to the gradient, lamb to the " \
+      "step; adamw shrinks the parameter by it times the learning rate") \
     X(optimizer.clip_norm, NULL, "(0, inf)", NULL, "largest norm of all gradients together; not set: no limit") \
     X(optimizer.zero, "0", "[0, 1]", NULL, \
       "1: each rank keeps the optimiser's moments of its share of the parameters only") \
@@ -75,10 +80,37 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "update parameters as their gradients arrive; one that is not finite then skips its own bucket only") \
     X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
     X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
+    X(optimizer.groups, NULL, NULL, NULL, \
+      "settings of the parameters whose names match a pattern, as \"fc1.* lr=0.1 no_decay\": lr (times optimizer.lr), " \
+      "no_decay, decay, frozen, trained; later ones win, and win over no_decay and frozen") \
+    X(average.decay, NULL, "(0, 1)", NULL, \
+      "share of a moving average of the parameters that stays in a step; evaluation and params.h5 take the average; " \
+      "not set: none") \
     X(schedule.name, "cosine", DPT_CONFIG_CHOICES(DPT_CONFIG_SCHEDULE_LIST), NULL, "learning rate after warm-up") \
     X(schedule.warmup_steps, "0", "[0, inf)", NULL, "steps in which the learning rate grows linearly from 0") \
-    X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine", "learning rate at the end") \
-    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, "what training makes small") \
+    X(schedule.warmup_epochs, NULL, "(0, inf)", NULL, "the same in epochs, in place of steps") \
+    X(schedule.min_lr, "0", "[0, inf)", "schedule.name=cosine,linear,polynomial,plateau", \
+      "learning rate at the end; plateau: the least") \
+    X(schedule.unit, "epochs", DPT_CONFIG_CHOICES(DPT_CONFIG_UNIT_LIST), "schedule.name=step,multistep", \
+      "of schedule.every and schedule.milestones") \
+    X(schedule.every, "30", "[1, inf)", "schedule.name=step", "units between reductions") \
+    X(schedule.milestones, NULL, "[1, inf)", "schedule.name=multistep", "units after which it is reduced") \
+    X(schedule.gamma, "0.1", "(0, inf)", "schedule.name=step,multistep,plateau", "factor of a reduction") \
+    X(schedule.power, "1", "(0, inf)", "schedule.name=polynomial", "of the share that is left") \
+    X(schedule.div, "25", "[1, inf)", "schedule.name=one_cycle", "the first learning rate is optimizer.lr over it") \
+    X(schedule.final_div, "10000", "[1, inf)", "schedule.name=one_cycle", "the last one is the first over it") \
+    X(schedule.rise, "0.3", "(0, 1)", "schedule.name=one_cycle", "share of the steps until the largest") \
+    X(schedule.metric, "loss", NULL, "schedule.name=plateau", "loss or one of metrics, of the test samples") \
+    X(schedule.patience, "10", "[0, inf)", "schedule.name=plateau", \
+      "evaluations without an improvement that are borne before a reduction") \
+    X(schedule.threshold, "0.0001", "[0, 1)", "schedule.name=plateau", "share of the best that is no improvement") \
+    X(loss.name, "cross_entropy", DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), NULL, \
+      "what training makes small; bce and dice take the model's output as logits of values from 0 to 1") \
+    X(loss.smoothing, "0", "[0, 1)", "loss.name=cross_entropy", "share of a label that is spread over all classes") \
+    X(loss.class_weights, NULL, "[0, inf)", "loss.name=cross_entropy", "a weight a class; not set: 1 each") \
+    X(loss.ignore, NULL, "[-9223372036854775808, 9223372036854775807]", "loss.name=cross_entropy", \
+      "a label that counts for nothing") \
+    X(loss.delta, "1", "(0, inf)", "loss.name=huber", "differences above it count linearly") \
     X(augment.flip, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_FLIP_LIST), NULL, \
       "turn every second training image over, at random: left to right, top to bottom, or each of both") \
     X(augment.crop, NULL, "[1, 65536]", NULL, \
@@ -114,6 +146,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "choose the algorithms of library calls by rule instead of by timing, so that runs repeat bit by bit") \
     X(precision, "fp32", DPT_CONFIG_CHOICES(DPT_CONFIG_PRECISION_LIST), NULL, \
       "of the computation; parameters, their gradients, statistics and losses are fp32 in all") \
+    X(recompute, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_RECOMPUTE_LIST), NULL, \
+      "outputs of batch norm are made again in the backward pass instead of kept: less memory, a little more time; " \
+      "auto: norm where a rank's activations take more than 1 GiB") \
     X(threads, NULL, "[1, 4096]", NULL, "threads of a rank that compute; not set: its share of the host's cores") \
     X(bind, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_BIND_LIST), NULL, \
       "keep a rank's threads and memory near its GPU; off, and where the launcher has bound it: as it is") \
@@ -148,7 +183,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
 /* X(condition, member, default): defaults that depend on another key ("key=": not set). */
 #define DPT_CONFIG_CONDITIONAL_DEFAULTS(X) \
     X("steps=", epochs, "5") \
-    X("optimizer.name=adamw", optimizer.lr, "0.001") \
+    X("optimizer.name=adamw,adam,lamb", optimizer.lr, "0.001") \
     X("data.files=", data.mean, "[0.286]") \
     X("data.files=", data.std, "[0.353]")
 // clang-format on

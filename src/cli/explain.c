@@ -7,8 +7,8 @@
 #include "cli/job.h"
 #include "program/explain.h"
 
-static const char *const pass_names[] = {"lower", "precision", "gradient", "distribute", "update",
-                                         "fuse",  "residual",  "layout",   "schedule"};
+static const char *const pass_names[] = {"lower", "precision", "gradient",  "distribute", "update",
+                                         "fuse",  "residual",  "recompute", "layout",     "schedule"};
 static const char *const mode_names[] = {"train", "accumulate", "apply", "count", "gradient", "evaluate", "predict"};
 
 typedef struct wanted {
@@ -37,7 +37,7 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
             return dpt_error(
                 DPT_ERR_CONFIG,
                 "explain: \"%s\" is neither a pass (lower, precision, gradient, distribute, update, fuse, residual, "
-                "layout, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
+                "recompute, layout, schedule, memory) nor a mode (train, accumulate, apply, count, evaluate, predict)",
                 word);
     }
     return dpt_config_load(words->config, words->override, words->override_count, config);
@@ -70,10 +70,9 @@ static dpt_status explain(dpt_job *job, wanted *w) {
                              .arenas = &plan,
                              .seed = t.seed,
                              .precision = t.precision,
+                             .recompute = t.recompute,
                              .gathers = t.zero && w->mode == DPT_MODE_TRAIN,
-                             .update = {.kind = t.optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
-                                        .clip_norm = t.clip_norm,
-                                        .by_bucket = t.update_by_bucket != 0},
+                             .update = dpt_trainer_update_rule(&t),
                              .after_pass = job->cli->control.rank == 0 ? show : NULL,
                              .user = w};
     if (status == DPT_OK) status = dpt_program_create(job->graph, &o, &program);

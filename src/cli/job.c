@@ -2,7 +2,6 @@
  * call. */
 #include "cli/job.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,38 +91,30 @@ fail:
     return status;
 }
 
-static bool matches(const dpt_config_texts *patterns, const char *name) {
-    for (int64_t i = 0; i < patterns->count; i++)
-        if (fnmatch(patterns->item[i], name, 0) == 0) return true;
-    return false;
-}
-
-static void make_groups(const dpt_job *job) {
-    const dpt_config *c = job->config;
-    for (int64_t i = 0; i < job->graph->n_param; i++) {
-        const char *name = job->graph->param[i].name;
-        dpt_group group = {.lr_factor = 1,
-                           .no_decay = matches(&c->optimizer.no_decay, name),
-                           .frozen = matches(&c->optimizer.frozen, name)};
-        dpt_param_group(job->graph, name, group);
-    }
-}
-
 static dpt_status build_model(dpt_job *job) {
     DPT_TRY(dpt_job_model(job));
-    make_groups(job);
+    DPT_TRY(dpt_job_groups(job));
     return dpt_graph_status(job->graph);
 }
 
+_Static_assert((int)DPT_CONFIG_OPTIMIZER_ADAM == DPT_ADAM && (int)DPT_CONFIG_OPTIMIZER_LAMB == DPT_LAMB,
+               "the words of the config stand in the order of dpt_optimizer");
 _Static_assert((int)DPT_CONFIG_PRECISION_TF32 == DPT_PRECISION_TF32 &&
                    (int)DPT_CONFIG_PRECISION_FP16 == DPT_PRECISION_FP16,
                "the words of the config stand in the order of dpt_precision");
+
+_Static_assert((int)DPT_CONFIG_RECOMPUTE_NONE == DPT_RECOMPUTE_NONE &&
+                   (int)DPT_CONFIG_RECOMPUTE_NORM == DPT_RECOMPUTE_NORM,
+               "the words of the config stand in the order of dpt_recompute");
 
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     const dpt_config *c = job->config;
     dpt_trainer_options_init(o);
     o->max_rows = job->share;
-    o->optimizer = c->optimizer.name == DPT_CONFIG_OPTIMIZER_ADAMW ? DPT_ADAMW : DPT_SGD;
+    o->optimizer = (dpt_optimizer)c->optimizer.name;
+    o->nesterov = c->optimizer.nesterov;
+    o->trust = c->optimizer.trust;
+    o->average_decay = c->average.decay;
     o->lr = c->optimizer.lr;
     o->momentum = c->optimizer.momentum;
     o->beta1 = c->optimizer.beta1;
@@ -134,6 +125,7 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *o) {
     o->accumulate = (int)c->accumulate;
     o->seed = (uint64_t)c->seed;
     o->precision = (dpt_precision)c->precision;
+    o->recompute = (dpt_recompute)c->recompute;
     o->zero = (int)c->optimizer.zero;
     o->update_by_bucket = c->optimizer.by_bucket;
     o->bucket_bytes = (int64_t)(c->comm.bucket_mb * 1048576);
@@ -191,6 +183,8 @@ static dpt_status open_measures(dpt_job *job) {
     dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
                                 .count = (int)c->metrics.count,
                                 .classes = classes ? c->data.classes : 0,
+                                .ignores = c->loss.ignore.count > 0,
+                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
                                 .values = classes ? targets * c->data.classes : targets};
     DPT_TRY(dpt_measures_create(&about, &job->measures));
     job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
@@ -249,6 +243,17 @@ static dpt_augment_options augment_options(const dpt_config *c) {
                                  .saturation = c->augment.saturation};
 }
 
+/* Crop and flips move pixels, and with them what a target says of places. */
+static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *augment) {
+    const dpt_field *y = dpt_dataset_field(job->train, 1);
+    const char *what = augment->crop > 0 ? "crop" : "flip";
+    bool moves = augment->flip_horizontal || augment->flip_vertical || augment->crop > 0, places = y->ndim >= 2;
+    DPT_CHECK(!moves || !places, DPT_ERR_CONFIG,
+              "augment.%s moves the pixels of %s, but not those of its targets %s, which have %d dimensions", what,
+              dpt_dataset_field(job->train, 0)->path, y->path, y->ndim);
+    return DPT_OK;
+}
+
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
     const dpt_config *c = job->config;
     const dpt_dataset *part = training ? job->train : job->test;
@@ -259,7 +264,9 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
               (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
-        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0}};
+        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
+         .ignores = c->loss.ignore.count > 0,
+         .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0}};
     if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
     if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
     dpt_loader_options o;
@@ -274,6 +281,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     o.normalise = normalise;
     dpt_augment_options augment = augment_options(c);
     o.augment = training ? &augment : NULL;
+    DPT_TRY(check_augment(job, &augment));
     o.mixup = training ? c->mixup.alpha : 0;
     return dpt_loader_create(part, &o, loader);
 }

@@ -41,6 +41,9 @@ void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 /* job_model.c: notes what targets the model wants, before the data are opened; builds its graph, after. Local. */
 void dpt_job_choose_model(dpt_job *job);
 dpt_status dpt_job_model(dpt_job *job);
+/* job_groups.c: gives the graph's parameters their groups. DPT_ERR_CONFIG: an entry that is wrong or matches nothing.
+ */
+dpt_status dpt_job_groups(dpt_job *job);
 
 /* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);

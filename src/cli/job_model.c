@@ -13,6 +13,10 @@ void dpt_job_choose_model(dpt_job *job) {
 }
 
 /* What the data say. Targets with positions have their channels first. */
+_Static_assert((int)DPT_CONFIG_LOSS_CROSS_ENTROPY == DPT_MODEL_CROSS_ENTROPY &&
+                   (int)DPT_CONFIG_LOSS_DICE == DPT_MODEL_DICE && DPT_MODEL_DICE == 5,
+               "the words of loss.name stand in the order of dpt_model_loss");
+
 static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
     const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
@@ -26,7 +30,12 @@ static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     o->target_dtype = y->dtype;
     o->target_elements = y->elements;
     o->mixup = c->mixup.alpha > 0;
-    o->loss = classes ? DPT_MODEL_CROSS_ENTROPY : DPT_MODEL_MSE;
+    o->loss = (dpt_model_loss)c->loss.name;
+    o->of_loss = (dpt_model_loss_options){.smoothing = c->loss.smoothing,
+                                          .class_weights = c->loss.class_weights.item,
+                                          .ignores = c->loss.ignore.count > 0,
+                                          .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
+                                          .delta = c->loss.delta};
     return DPT_OK;
 }
 
@@ -41,6 +50,7 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
     o->batch_norm = (dpt_model_norm)c->model.batch_norm;
     o->width = c->model.width;
     o->depth = c->model.depth;
+    o->modes = c->model.modes;
     o->sigma = c->model.sigma;
     o->stem = (dpt_model_stem)c->model.stem;
     return DPT_OK;

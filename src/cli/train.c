@@ -15,11 +15,16 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/results.h"
+#include "data/sampler.h"
 #include "train/schedule.h"
 
 /* So many updates in a row that were not finite end a run: it will not recover. In fp16 the loss scale finds its level
  * by skipped steps, from 2^24 to 1 at most, as long as the loss itself is finite. */
 enum { MOST_SKIPPED = 10, MOST_HALVINGS = 24 };
+
+_Static_assert((int)DPT_CONFIG_SCHEDULE_COSINE == DPT_SCHEDULE_COSINE &&
+                   (int)DPT_CONFIG_SCHEDULE_PLATEAU == DPT_SCHEDULE_PLATEAU,
+               "the words of schedule.name stand in the order of dpt_schedule_kind");
 
 typedef struct training {
     dpt_cli *cli;
@@ -27,6 +32,8 @@ typedef struct training {
     dpt_job job;
     dpt_loader *loader;
     dpt_schedule schedule;
+    dpt_schedule_state plateau;
+    int64_t *milestones; /* of the schedule, in steps */
     dpt_progress progress;
     dpt_profiler profiler;
     dpt_results results; /* rank 0 */
@@ -90,19 +97,55 @@ static dpt_status show_header(training *t) {
     return DPT_OK;
 }
 
-/* early_stop.metric must be measured. */
-static dpt_status open_early_stop(training *t) {
-    const char *metric = t->config->early_stop.metric;
-    if (metric == NULL) return DPT_OK;
+/* What is watched must be measured. */
+static dpt_status check_metric(const training *t, const char *key, const char *metric) {
     const dpt_measures *m = t->job.measures;
     bool found = strcmp(metric, "loss") == 0;
     for (int i = 0; i < dpt_measures_count(m); i++) found |= strcmp(metric, dpt_measures_name(m, i)) == 0;
-    DPT_CHECK(found, DPT_ERR_CONFIG, "early_stop.metric=%s is neither loss nor among metrics", metric);
+    DPT_CHECK(found, DPT_ERR_CONFIG, "%s=%s is neither loss nor among metrics", key, metric);
+    return DPT_OK;
+}
+
+static dpt_status open_early_stop(training *t) {
+    const char *metric = t->config->early_stop.metric;
+    if (metric == NULL) return DPT_OK;
+    DPT_TRY(check_metric(t, "early_stop.metric", metric));
     t->stop = (dpt_early_stop){.metric = metric,
                                .rises = dpt_measure_rises(metric),
                                .patience = t->config->early_stop.patience,
                                .min_delta = t->config->early_stop.min_delta};
     return DPT_OK;
+}
+
+/* The config's schedule, in steps. */
+static dpt_status open_schedule(training *t) {
+    const dpt_config *c = t->config;
+    const int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(t->job.train), c->batch);
+    const int64_t unit = c->schedule.unit == DPT_CONFIG_UNIT_EPOCHS ? per_epoch : 1, n = c->schedule.milestones.count;
+    const bool plateau = c->schedule.name == DPT_CONFIG_SCHEDULE_PLATEAU;
+    t->milestones = dpt_alloc((size_t)(n + 1) * sizeof *t->milestones);
+    DPT_CHECK_ALLOC(t->milestones);
+    for (int64_t i = 0; i < n; i++) t->milestones[i] = c->schedule.milestones.item[i] * unit;
+    t->schedule = (dpt_schedule){.kind = (dpt_schedule_kind)c->schedule.name,
+                                 .lr = c->optimizer.lr,
+                                 .min_lr = c->schedule.min_lr,
+                                 .warmup_steps = c->schedule.warmup_steps,
+                                 .total_steps = t->job.steps,
+                                 .gamma = c->schedule.gamma,
+                                 .every = c->schedule.every * unit,
+                                 .milestone = t->milestones,
+                                 .milestones = n,
+                                 .power = c->schedule.power,
+                                 .div = c->schedule.div,
+                                 .final_div = c->schedule.final_div,
+                                 .rise = c->schedule.rise,
+                                 .patience = c->schedule.patience,
+                                 .threshold = c->schedule.threshold,
+                                 .rises = plateau && dpt_measure_rises(c->schedule.metric)};
+    if (c->schedule.warmup_epochs > 0)
+        t->schedule.warmup_steps = (int64_t)(c->schedule.warmup_epochs * (double)per_epoch + 0.5);
+    if (plateau) DPT_TRY(check_metric(t, "schedule.metric", c->schedule.metric));
+    return dpt_schedule_check(&t->schedule);
 }
 
 static dpt_status open_training(training *t) {
@@ -116,13 +159,7 @@ static dpt_status open_training(training *t) {
     if (parsed == DPT_OK) parsed = dpt_config_text(t->config, &t->config_text);
     DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
     DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
-    t->schedule = (dpt_schedule){
-        .kind = t->config->schedule.name == DPT_CONFIG_SCHEDULE_COSINE ? DPT_SCHEDULE_COSINE : DPT_SCHEDULE_CONSTANT,
-        .lr = t->config->optimizer.lr,
-        .min_lr = t->config->schedule.min_lr,
-        .warmup_steps = t->config->schedule.warmup_steps,
-        .total_steps = t->job.steps};
-    dpt_status status = dpt_schedule_check(&t->schedule);
+    dpt_status status = open_schedule(t);
     if (status == DPT_OK) status = open_early_stop(t);
     if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
@@ -212,7 +249,7 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     dpt_position_phase(t->job.ctx->position, DPT_PHASE_STEP);
     dpt_mark_end(&t->job.ctx->device);
     waited_s = dpt_loader_wait_s(t->loader) - waited_s;
-    dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, step));
+    dpt_trainer_set_lr(t->job.trainer, dpt_schedule_lr(&t->schedule, &t->plateau, step));
     int64_t first_row[DPT_MAX_AXES] = {batch ? batch->first_row : 0};
     dpt_step_request r = {
         .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? batch->arrays : 0, .first_row = first_row};
@@ -263,6 +300,8 @@ static dpt_status evaluate(training *t, int64_t step, int64_t epoch, dpt_status 
         enter(t, DPT_PHASE_SAVE);
         *mine = dpt_results_evaluated(&t->results, &t->job, step, epoch, &t->last);
     }
+    if (t->schedule.kind == DPT_SCHEDULE_PLATEAU)
+        dpt_schedule_observe(&t->schedule, dpt_progress_value(&t->last, t->config->schedule.metric), &t->plateau);
     DPT_TRY(keep_best(t, epoch));
     t->logged_s += dpt_clock_s() - begin;
     enter(t, DPT_PHASE_STEP);
@@ -327,6 +366,7 @@ dpt_status dpt_cli_train(dpt_cli *cli) {
     dpt_profiler_close(&t.profiler);
     dpt_loader_destroy(&t.loader);
     dpt_job_close(&t.job);
+    dpt_free(t.milestones);
     dpt_free(t.config_text);
     dpt_config_destroy(&t.config);
     return status;

@@ -26,6 +26,8 @@ struct dpt_convert {
     int64_t channels;
     double *a, *b; /* [channels]; NULL for integers */
     int64_t classes;
+    bool ignores;
+    int64_t ignore;
     affine_fn affine;
     integer_fn integer;
     bool same; /* neither type nor value changes */
@@ -145,6 +147,8 @@ dpt_status dpt_convert_create(const dpt_field *field, const dpt_normalise *norma
                        .to = field->dtype,
                        .elements = field->elements,
                        .classes = n->classes,
+                       .ignores = n->classes > 0 && n->ignores,
+                       .ignore = n->ignore,
                        .affine = affine_table[field->stored][field->dtype],
                        .integer = integer_table[field->stored][field->dtype]};
     c->same = field->stored == field->dtype && !changes_values(n);
@@ -189,6 +193,7 @@ static dpt_status refuse_float(const dpt_convert *c, const void *in, int64_t n, 
                      dpt_dtype_text(c->to));
 }
 
+/* Finds what is wrong: nothing, where all that is out of range is the class that is ignored. */
 static dpt_status refuse_integer(const dpt_convert *c, const void *in, int64_t n, int64_t *bad) {
     int64_t least = c->classes > 0 || c->to == DPT_U8 ? 0 : c->to == DPT_I32 ? INT32_MIN : INT64_MIN;
     int64_t most = c->to == DPT_U8 ? UINT8_MAX : c->to == DPT_I32 ? INT32_MAX : INT64_MAX;
@@ -197,8 +202,11 @@ static dpt_status refuse_integer(const dpt_convert *c, const void *in, int64_t n
     int64_t i = 0, v = 0;
     for (; i < n; i++) {
         v = integer_at(in, c->from, i);
-        if (v < least || v > most) break;
+        bool ignored = c->ignores && v == c->ignore && (c->to != DPT_U8 || (v >= 0 && v <= UINT8_MAX)) &&
+                       (c->to != DPT_I32 || (v >= INT32_MIN && v <= INT32_MAX));
+        if ((v < least || v > most) && !ignored) break;
     }
+    if (i == n) return DPT_OK;
     *bad = i;
     if (c->classes > 0)
         return dpt_error(DPT_ERR_DATA, "label %lld is outside [0, %lld)", (long long)v, (long long)c->classes);

@@ -14,6 +14,8 @@ typedef struct dpt_normalise {
     int64_t channels;         /* 1: one mean and std for all; else the size of the sample's first axis; 0: none */
     const double *mean, *std; /* [channels] each; NULL: 0 and 1. Borrowed. */
     int64_t classes;          /* integer values must lie in [0, classes); 0: any */
+    bool ignores;             /* or be `ignore` */
+    int64_t ignore;
 } dpt_normalise;
 
 typedef struct dpt_convert dpt_convert;

@@ -9,6 +9,7 @@
 #include "data/loader.h"
 #include "dptrain/ops.h"
 #include "graph/graph.h"
+#include "ops/internal.h"
 
 dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->in_ndim >= 1 && o->in_ndim < DPT_MAX_NDIM, DPT_ERR_CONFIG, "model %s: samples of %d dimensions", model,
@@ -20,9 +21,10 @@ dpt_status dpt_model_check(const char *model, const dpt_model_options *o) {
     DPT_CHECK(o->dropout >= 0 && o->dropout < 1, DPT_ERR_CONFIG, "model %s: dropout %g is not in [0, 1)", model,
               o->dropout);
     bool floats = o->target_dtype == DPT_F32 || o->target_dtype == DPT_F64;
-    if (o->loss == DPT_MODEL_MSE)
+    if (o->loss != DPT_MODEL_CROSS_ENTROPY)
         DPT_CHECK(o->target_dtype == DPT_F32, DPT_ERR_CONFIG,
-                  "model %s: targets of a mean squared error are f32, not %s", model, dpt_dtype_text(o->target_dtype));
+                  "model %s: targets of every loss but cross-entropy are f32, not %s", model,
+                  dpt_dtype_text(o->target_dtype));
     else
         DPT_CHECK(!floats, DPT_ERR_CONFIG, "model %s: targets of a cross-entropy are u8, i32 or i64, not %s", model,
                   dpt_dtype_text(o->target_dtype));
@@ -78,27 +80,57 @@ static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tens
 }
 
 /* lambda l(y) + (1 - lambda) l(y of the partner), lambda [B]. */
-static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target) {
+static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target, double smoothing) {
     int64_t dim[DPT_MAX_NDIM];
     int ndim = dpt_tensor_dims(target, dim);
     dpt_tensor *partner = dpt_input(g, "y" DPT_PARTNER_SUFFIX, target->dtype, ndim, dim);
     dpt_tensor *lambda = dpt_input(g, DPT_LAMBDA_NAME, DPT_F32, 1, dim);
     for (int i = 1; i < ndim; i++) dim[i] = 1;
-    dpt_tensor *own = dpt_cross_entropy(value, target), *other = dpt_cross_entropy(value, partner);
+    dpt_tensor *own = dpt_smooth_cross_entropy_at(DPT_HERE, value, target, smoothing);
+    dpt_tensor *other = dpt_smooth_cross_entropy_at(DPT_HERE, value, partner, smoothing);
     return dpt_add(other, dpt_mul(dpt_reshape(lambda, ndim, dim), dpt_sub(own, other)));
+}
+
+static dpt_status classify(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
+    const dpt_model_loss_options *l = &o->of_loss;
+    dpt_output(g, "logits", value);
+    if (value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    if (o->mixup) {
+        DPT_CHECK(!l->class_weights && !l->ignores, DPT_ERR_CONFIG,
+                  "mixup mixes losses of two targets: without loss.class_weights and loss.ignore");
+        dpt_loss_add(g, mixed_cross_entropy(g, value, target, l->smoothing), 1.0, NULL);
+        return DPT_OK;
+    }
+    dpt_cross_entropy_options options = {
+        .smoothing = l->smoothing, .weight = l->class_weights, .ignores = l->ignores, .ignore = l->ignore};
+    dpt_cross_entropy_loss(g, value, target, 1.0, options);
+    return DPT_OK;
+}
+
+/* One loss a sample; what is meant to be a probability is one in the output. */
+static void regress(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
+    dpt_tensor *loss, *y = value;
+    bool logits = o->loss == DPT_MODEL_BCE || o->loss == DPT_MODEL_DICE;
+    if (logits) y = dpt_offset(dpt_scale(dpt_tanh(dpt_scale(value, 0.5)), 0.5), 0.5); /* sigmoid */
+    switch (o->loss) {
+        case DPT_MODEL_L1: loss = dpt_l1(y, target); break;
+        case DPT_MODEL_HUBER: loss = dpt_huber(y, target, o->of_loss.delta); break;
+        case DPT_MODEL_BCE: loss = dpt_bce(value, target); break;
+        case DPT_MODEL_DICE: loss = dpt_dice(y, target, 1); break;
+        default: loss = dpt_mse(y, target); break;
+    }
+    dpt_output(g, "y", y);
+    dpt_loss_add(g, loss, 1.0, NULL);
 }
 
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {
     DPT_TRY(dpt_graph_status(g));
     dpt_tensor *target = NULL;
     DPT_TRY(make_target(g, o, value, &target));
-    bool classifies = o->loss == DPT_MODEL_CROSS_ENTROPY;
-    dpt_output(g, classifies ? "logits" : "y", value);
-    if (classifies && value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
-    if (classifies && o->mixup)
-        dpt_loss_add(g, mixed_cross_entropy(g, value, target), 1.0, NULL);
+    if (o->loss == DPT_MODEL_CROSS_ENTROPY)
+        DPT_TRY(classify(g, o, value, target));
     else
-        dpt_loss_add(g, classifies ? dpt_cross_entropy(value, target) : dpt_mse(value, target), 1.0, NULL);
+        regress(g, o, value, target);
     return dpt_graph_status(g);
 }
 

@@ -19,7 +19,9 @@ enum {
     AUTOENCODER_KEYS = DPT_MODEL_HIDDEN | DPT_MODEL_ACTIVATION,
     FOURIER_KEYS = MLP_KEYS | DPT_MODEL_WIDTH | DPT_MODEL_SIGMA,
     CONV_AUTOENCODER_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_ACTIVATION,
+    UNET_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT | DPT_MODEL_BATCH_NORM,
     COSMO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_DROPOUT,
+    FNO_KEYS = DPT_MODEL_WIDTH | DPT_MODEL_DEPTH | DPT_MODEL_MODES,
     VGG_KEYS = CNN_KEYS | DPT_MODEL_WIDTH
 };
 
@@ -62,6 +64,12 @@ const dpt_model dpt_models[] = {
      DPT_MODEL_OF_INPUT},
     {"conv_autoencoder", "convolutions that halve each side, and transposed ones back", dpt_model_conv_autoencoder, 64,
      {SAMPLE(1, 28, 28), VALUES(1), .width = 16, .depth = 2}, CONV_AUTOENCODER_KEYS, DPT_MODEL_OF_INPUT},
+    {"unet", "encoder and decoder with skips: classes or values of each pixel", dpt_model_unet, 8,
+     {SAMPLE(3, 128, 128), CLASSES(2), .width = 64, .depth = 4, .batch_norm = DPT_MODEL_NORM_LOCAL}, UNET_KEYS,
+     DPT_MODEL_OF_POSITIONS},
+    {"unet3d", "the same in three dimensions", dpt_model_unet3d, 2,
+     {SAMPLE(1, 64, 64, 64), CLASSES(2), .width = 32, .depth = 3, .batch_norm = DPT_MODEL_NORM_LOCAL}, UNET_KEYS,
+     DPT_MODEL_OF_POSITIONS},
     {"cosmo", "three stages of 3-D convolutions, for cubes of 32: a small cosmoflow", dpt_model_cosmo, 8,
      {SAMPLE(4, 32, 32, 32), VALUES(4), .width = 16, .depth = 3}, COSMO_KEYS, DPT_MODEL_OF_SAMPLE},
     {"fourier", "Fourier features of coordinates, then fully connected layers; width is the number of frequencies",
@@ -69,6 +77,10 @@ const dpt_model dpt_models[] = {
      DPT_MODEL_OF_SAMPLE},
     COSMOFLOW("cosmoflow", "MLPerf HPC's: five stages of 3-D convolutions, for cubes of 128"),
     COSMOFLOW("cosmoflow128", "cosmoflow, by its name in the benchmarks"),
+    {"fno1d", "Fourier neural operator on a line; modes of each dimension are kept", dpt_model_fno, 20,
+     {SAMPLE(1, 1024), VALUES(1), .width = 64, .depth = 4, .modes = 16}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
+    {"fno2d", "Fourier neural operator on a plane", dpt_model_fno, 20,
+     {SAMPLE(1, 64, 64), VALUES(1), .width = 32, .depth = 4, .modes = 12}, FNO_KEYS, DPT_MODEL_OF_POSITIONS},
 };
 // clang-format on
 

@@ -20,7 +20,8 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(WIDTH, "width")           \
     X(DEPTH, "depth")           \
     X(STEM, "stem")             \
-    X(SIGMA, "sigma")
+    X(SIGMA, "sigma")           \
+    X(MODES, "modes")
 
 #define DPT_MODEL_KEY_NUMBER(name, word) DPT_MODEL_NUMBER_##name,
 enum { DPT_MODEL_KEY_LIST(DPT_MODEL_KEY_NUMBER) DPT_MODEL_KEY_COUNT };
@@ -38,7 +39,11 @@ typedef enum dpt_model_target {
 
 typedef enum dpt_model_loss {
     DPT_MODEL_CROSS_ENTROPY, /* value [B, classes, positions], target [B, positions] of u8, i32 or i64 */
-    DPT_MODEL_MSE            /* from here on: target of f32, of the value's shape */
+    DPT_MODEL_MSE,           /* from here on: target of f32, of the value's shape */
+    DPT_MODEL_L1,
+    DPT_MODEL_HUBER,
+    DPT_MODEL_BCE, /* the value is logits, output "y" their sigmoid; the same for dice */
+    DPT_MODEL_DICE
 } dpt_model_loss;
 
 /* What a loss takes besides; all 0: nothing. */
@@ -71,6 +76,7 @@ typedef struct dpt_model_options {
     double dropout;            /* probability, after hidden layers that are fully connected; 0: none */
     dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
     int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
+    int64_t modes;             /* Fourier neural operators: frequencies kept a dimension */
     dpt_model_stem stem;       /* residual nets */
     double sigma;              /* fourier: of the frequencies */
 } dpt_model_options;
@@ -97,7 +103,7 @@ bool dpt_model_takes(const dpt_model *model, const char *key);
 // clang-format off
 #define DPT_MODEL_BUILDERS(X)                                                                                      \
     X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
-    X(autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(conv_autoencoder)
+    X(autoencoder) X(conv_autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno) X(unet) X(unet3d)
 // clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)

@@ -35,14 +35,18 @@ static const role roles[][ROLES] = {[DPT_CONV_FORWARD] = {{ARRAY_X, DNNL_ARG_SRC
                                                         {ARRAY_X, DNNL_ARG_SRC, dnnl_query_src_md},
                                                         {ARRAY_W, DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md}}};
 
+/* How an operand gets from where it lies to its copy, or the result from there. */
+typedef struct turn {
+    dpt_dnnl reorder;     /* primitive is NULL where both are one */
+    size_t copy, scratch; /* offsets in the workspace: of the copy, of the reorder's scratchpad */
+} turn;
+
 typedef struct plan {
     bool few;                         /* conv_few.h makes it, and not oneDNN */
     dpt_dnnl conv;                    /* or this */
     dnnl_memory_desc_t chosen[ROLES]; /* layouts that it works on */
     size_t scratch_bytes;             /* its own workspace, which stands first */
-    dpt_dnnl reorder[ROLES]; /* of inputs before, of the result after; primitive is NULL where none is needed */
-    size_t copy[ROLES];      /* offset of the copy in the workspace */
-    size_t scratch[ROLES];   /* of the reorder's scratchpad */
+    turn turn[ROLES];
 } plan;
 
 static dpt_conv_kind kind_of(const dpt_call *call) {
@@ -212,21 +216,19 @@ static size_t take(dpt_call *call, size_t bytes) {
 }
 
 /* Copies of the operands that are not in the layout that was chosen. */
-static dpt_status open_reorders(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
-    int threads = call->device->threads;
-    dpt_conv_kind kind = kind_of(call);
+static dpt_status open_turns(dpt_call *call, plan *p, const dnnl_memory_desc_t canonical[3]) {
+    const role *of = roles[kind_of(call)];
     take(call, p->scratch_bytes);
     for (int i = 0; i < ROLES; i++) {
-        const dnnl_memory_desc_t *chosen = &p->chosen[i];
+        turn *t = &p->turn[i];
         dnnl_memory_desc_t given;
-        DPT_TRY(given_layout(call, i, &canonical[roles[kind][i].is], &given));
-        if (same_bytes(i == RESULT ? &call->out[0] : &call->in[i], &given, chosen)) continue;
-        if (i == RESULT)
-            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, chosen, &given));
-        else
-            DPT_TRY(dpt_dnnl_open_reorder(&p->reorder[i], threads, &given, chosen));
-        p->copy[i] = take(call, dnnl_memory_desc_get_size(chosen));
-        p->scratch[i] = take(call, dpt_dnnl_scratch_bytes(&p->reorder[i]));
+        DPT_TRY(given_layout(call, i, &canonical[of[i].is], &given));
+        if (same_bytes(i == RESULT ? &call->out[0] : &call->in[i], &given, &p->chosen[i])) continue;
+        const dnnl_memory_desc_t *from = i == RESULT ? &p->chosen[i] : &given;
+        const dnnl_memory_desc_t *to = i == RESULT ? &given : &p->chosen[i];
+        DPT_TRY(dpt_dnnl_open_reorder(&t->reorder, call->device->threads, from, to));
+        t->copy = take(call, dnnl_memory_desc_get_size(&p->chosen[i]));
+        t->scratch = take(call, dpt_dnnl_scratch_bytes(&t->reorder));
     }
     return DPT_OK;
 }
@@ -235,7 +237,7 @@ static void release(dpt_call *call) {
     plan *p = call->plan;
     if (p == NULL) return;
     dpt_dnnl_close(&p->conv);
-    for (int i = 0; i < ROLES; i++) dpt_dnnl_close(&p->reorder[i]);
+    for (int i = 0; i < ROLES; i++) dpt_dnnl_close(&p->turn[i].reorder);
     dpt_free(p);
     call->plan = NULL;
 }
@@ -249,7 +251,7 @@ static dpt_status prepare(dpt_call *call) {
     call->workspace_bytes = 0;
     DPT_TRY_GOTO(canonical_layouts(call, canonical), fail);
     DPT_TRY_GOTO(is_few(call) ? open_few(call, p, canonical) : open_convolution(call, p, canonical), fail);
-    DPT_TRY_GOTO(open_reorders(call, p, canonical), fail);
+    DPT_TRY_GOTO(open_turns(call, p, canonical), fail);
     return DPT_OK;
 fail:
     release(call);
@@ -303,14 +305,15 @@ static dpt_status layouts(const dpt_call *call, dpt_layout_choice *choice) {
 
 static dpt_status bind_role(dpt_call *call, plan *p, int i) {
     char *workspace = call->workspace;
-    void *data = i == RESULT ? call->out[0].data : call->in[i].data, *copy = workspace + p->copy[i];
-    dpt_dnnl *reorder = &p->reorder[i];
+    turn *t = &p->turn[i];
+    void *data = i == RESULT ? call->out[0].data : call->in[i].data, *copy = workspace + t->copy;
+    void *from = i == RESULT ? copy : data, *to = i == RESULT ? data : copy;
     int argument = roles[kind_of(call)][i].argument;
-    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, argument, reorder->primitive ? copy : data));
-    if (reorder->primitive == NULL) return DPT_OK;
-    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_SCRATCHPAD, workspace + p->scratch[i]));
-    DPT_TRY(dpt_dnnl_bind(reorder, DNNL_ARG_FROM, i == RESULT ? copy : data));
-    return dpt_dnnl_bind(reorder, DNNL_ARG_TO, i == RESULT ? data : copy);
+    if (!p->few) DPT_TRY(dpt_dnnl_bind(&p->conv, argument, t->reorder.primitive ? copy : data));
+    if (t->reorder.primitive == NULL) return DPT_OK;
+    DPT_TRY(dpt_dnnl_bind(&t->reorder, DNNL_ARG_SCRATCHPAD, workspace + t->scratch));
+    DPT_TRY(dpt_dnnl_bind(&t->reorder, DNNL_ARG_FROM, from));
+    return dpt_dnnl_bind(&t->reorder, DNNL_ARG_TO, to);
 }
 
 static dpt_status bind(dpt_call *call) {
@@ -328,84 +331,24 @@ static void run_few(const dpt_call *call) {
     const dpt_conv_sizes s = dpt_conv_sizes_of(&call->attr.conv, g->dim[0]);
     const void *in[RESULT];
     for (int i = 0; i < RESULT; i++)
-        in[i] = p->reorder[i].primitive ? (char *)call->workspace + p->copy[i] : call->in[i].data;
+        in[i] = p->turn[i].reorder.primitive ? (char *)call->workspace + p->turn[i].copy : call->in[i].data;
     dpt_conv_few_wgrad(&s, g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), call->device->threads, in[1], in[0],
                        call->out[0].data, call->workspace);
+}
+
+static dpt_status run_turn(const turn *t, int threads) {
+    return t->reorder.primitive ? dpt_dnnl_run(&t->reorder, threads) : DPT_OK;
 }
 
 static dpt_status run_f32(const dpt_call *call) {
     const plan *p = call->plan;
     int threads = call->device->threads;
-    for (int i = 0; i < RESULT; i++)
-        if (p->reorder[i].primitive) DPT_TRY(dpt_dnnl_run(&p->reorder[i], threads));
+    for (int i = 0; i < RESULT; i++) DPT_TRY(run_turn(&p->turn[i], threads));
     if (p->few)
         run_few(call);
     else
         DPT_TRY(dpt_dnnl_run(&p->conv, threads));
-    return p->reorder[RESULT].primitive ? dpt_dnnl_run(&p->reorder[RESULT], threads) : DPT_OK;
-}
-
-typedef struct bias_gradient {
-    const void *g;
-    void *db;
-    int64_t rows, channels, plane, lanes;
-} bias_gradient;
-
-/* db[o] = sum of g[n,o,...] over rows and positions, in f64 and one order: oneDNN's own sum, in f32, loses four digits
- * over a batch of images. Lanes of channels side by side are summed together, at most 16 of them. */
-#define BIAS_GRADIENT(name, T)                                                                                    \
-    DPT_MULTIVERSION static void name##_plane(const bias_gradient *b, int64_t o) {                                \
-        double total = 0;                                                                                         \
-        for (int64_t n = 0; n < b->rows; n++) {                                                                   \
-            const T *g = (const T *)b->g + (n * b->channels + o) * b->plane;                                      \
-            double sum = 0;                                                                                       \
-            _Pragma("omp simd reduction(+ : sum)") for (int64_t i = 0; i < b->plane; i++) sum += (double)g[i];    \
-            total += sum;                                                                                         \
-        }                                                                                                         \
-        ((T *)b->db)[o] = (T)total;                                                                               \
-    }                                                                                                             \
-    DPT_MULTIVERSION static void name##_lanes(const bias_gradient *b, int64_t o, int64_t width) {                 \
-        double total[LANES] = {0};                                                                                \
-        const int64_t lanes = b->lanes;                                                                           \
-        for (int64_t n = 0; n < b->rows; n++) {                                                                   \
-            const T *g = (const T *)b->g + n * b->channels * b->plane + o / lanes * lanes * b->plane + o % lanes; \
-            if (width == LANES)                                                                                   \
-                for (int64_t i = 0; i < b->plane; i++, g += lanes)                                                \
-                    _Pragma("omp simd") for (int l = 0; l < LANES; l++) total[l] += (double)g[l];                 \
-            else                                                                                                  \
-                for (int64_t i = 0; i < b->plane; i++, g += lanes)                                                \
-                    for (int64_t l = 0; l < width; l++) total[l] += (double)g[l];                                 \
-        }                                                                                                         \
-        for (int64_t l = 0; l < width; l++) ((T *)b->db)[o + l] = (T)total[l];                                    \
-    }                                                                                                             \
-    static void name(void *context, int64_t begin, int64_t end) {                                                 \
-        const bias_gradient *b = context;                                                                         \
-        const int64_t most = b->lanes < LANES ? b->lanes : LANES;                                                 \
-        for (int64_t o = begin * most, next; o < end * most && o < b->channels; o = next) {                       \
-            next = o + most < b->channels ? o + most : b->channels;                                               \
-            if (most == 1)                                                                                        \
-                name##_plane(b, o);                                                                               \
-            else                                                                                                  \
-                name##_lanes(b, o, next - o);                                                                     \
-        }                                                                                                         \
-    }
-enum { LANES = 16 };
-BIAS_GRADIENT(bias_gradient_f32, float)
-BIAS_GRADIENT(bias_gradient_f64, double)
-#undef BIAS_GRADIENT
-
-static void run_bias_gradient(const dpt_call *call) {
-    const dpt_operand *g = &call->in[0];
-    int64_t rows = g->axis < 0 ? g->dim[0] : dpt_valid_rows(call, g), channels = g->dim[1];
-    bias_gradient b = {.g = g->data,
-                       .db = call->out[1].data,
-                       .rows = rows,
-                       .channels = channels,
-                       .plane = g->count / (g->dim[0] * channels),
-                       .lanes = dpt_layout_lanes(g->layout, channels)};
-    int64_t most = b.lanes < LANES ? b.lanes : LANES;
-    dpt_parallel(call->device->threads, (channels + most - 1) / most, DPT_MAP_GRAIN / (b.plane * g->dim[0] * most) + 1,
-                 call->plan ? bias_gradient_f32 : bias_gradient_f64, &b);
+    return run_turn(&p->turn[RESULT], threads);
 }
 
 static void run_f64(const dpt_call *call) {
@@ -443,7 +386,7 @@ static dpt_status run(dpt_call *call, dpt_stream *stream) {
         DPT_TRY(run_f32(call));
     else
         run_f64(call);
-    if (call->op == DPT_OP_CONV_WGRAD && call->attr.conv.bias) run_bias_gradient(call);
+    if (call->op == DPT_OP_CONV_WGRAD && call->attr.conv.bias) dpt_conv_bias_gradient(call);
     if (call->attr.conv.act == DPT_ACT_RELU) run_activation(call);
     return DPT_OK;
 }

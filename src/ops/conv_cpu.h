@@ -48,4 +48,7 @@ static inline dpt_conv_sizes dpt_conv_sizes_of(const dpt_conv_attr *a, int64_t b
 void dpt_conv_f64(dpt_conv_kind kind, int threads, const dpt_conv_sizes *s, double *x, double *w, double *y,
                   const double *bias);
 
+/* conv_bias.c: output 1 of a conv_wgrad call, the sum of g over rows and positions. */
+void dpt_conv_bias_gradient(const dpt_call *call);
+
 #endif

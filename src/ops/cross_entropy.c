@@ -130,8 +130,13 @@ static void cross_entropy_grad_gradient(dpt_node *node, dpt_tensor *const *gout,
 
 /* ---- constructors ---- */
 
+dpt_tensor *dpt_smooth_cross_entropy_at(DPT_PLACE_ARGS, dpt_tensor *logits, dpt_tensor *target, double smoothing) {
+    const dpt_attr attr = {.classify = {.smoothing = smoothing}};
+    return dpt_apply(file, line, DPT_OP_CROSS_ENTROPY, NULL, &attr, 2, (dpt_tensor *[]){logits, target});
+}
+
 dpt_tensor *dpt_cross_entropy_at(DPT_PLACE_ARGS, dpt_tensor *logits, dpt_tensor *target) {
-    return dpt_apply(file, line, DPT_OP_CROSS_ENTROPY, NULL, NULL, 2, (dpt_tensor *[]){logits, target});
+    return dpt_smooth_cross_entropy_at(file, line, logits, target, 0);
 }
 
 /* Weights of classes as a constant of logits' type; ones where there are none. */

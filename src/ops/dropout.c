@@ -20,6 +20,22 @@ dpt_tensor *dpt_dropout_at(const char *file, int line, dpt_tensor *x, double pro
     return dpt_apply(file, line, DPT_OP_DROPOUT, name, &(dpt_attr){.random = {probability}}, 1, &x);
 }
 
+/* A mask of ones by channel, drawn like any tensor, times x. */
+dpt_tensor *dpt_dropout_channels_at(const char *file, int line, dpt_tensor *x, double probability, const char *name) {
+    if (dpt_is_poison(x)) return x;
+    if (x->ndim < 3 || !dpt_has_batch(x) || !dpt_is_float(x->dtype))
+        return dpt_graph_fail(x->graph, file, line, DPT_ERR_SHAPE,
+                              "dropout_channels \"%s\": x is %s %s: it must be floats [B, channels, positions]",
+                              name ? name : "", dpt_dtype_text(x->dtype), dpt_shape_text(x));
+    int64_t dim[DPT_MAX_NDIM] = {x->dim[0], x->dim[1]};
+    dpt_tensor *one = dpt_scalar_at(file, line, x->graph, dpt_wide_dtype(x->dtype), 1);
+    dpt_tensor *mask = dpt_dropout_at(file, line, dpt_broadcast_at(file, line, one, 2, dim), probability, name);
+    if (dpt_is_poison(mask)) return mask;
+    for (int i = 2; i < x->ndim; i++) dim[i] = 1;
+    mask = dpt_reshape_at(file, line, dpt_cast_at(file, line, mask, x->dtype), x->ndim, dim);
+    return dpt_mul_at(file, line, x, mask);
+}
+
 static dpt_status dropout_shape(dpt_node *node) {
     const dpt_tensor *x = node->in[0];
     if (!dpt_is_float(x->dtype))

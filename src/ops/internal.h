@@ -16,6 +16,8 @@ dpt_tensor *dpt_sum_to_at(DPT_PLACE_ARGS, dpt_tensor *g, const dpt_tensor *like)
 dpt_tensor *dpt_wide_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* softmax.c: softmax along the dimension before the last `after` ones. */
 dpt_tensor *dpt_softmax_along_at(DPT_PLACE_ARGS, dpt_tensor *x, int after);
+/* cross_entropy.c: dpt_cross_entropy with a smoothed target. */
+dpt_tensor *dpt_smooth_cross_entropy_at(DPT_PLACE_ARGS, dpt_tensor *logits, dpt_tensor *target, double smoothing);
 /* activation.c: g where y > 0, else slope * g (0 for slope 0). */
 dpt_tensor *dpt_relu_grad_at(DPT_PLACE_ARGS, dpt_tensor *g, dpt_tensor *y, double slope);
 /* gather.c: zeros like x in dpt_gather(x, index, axis), but for `size` elements along the axis, to which g, shaped like
@@ -32,6 +34,8 @@ dpt_status dpt_loss_scale_declare(dpt_graph *g);
 /* NULL: the graph has none. */
 dpt_tensor *dpt_loss_scale_value(const dpt_graph *g);
 dpt_tensor *dpt_loss_scale_steps(const dpt_graph *g);
+/* norm_closed.c: batch norm of f64 values, in closed operations. name is not empty. */
+dpt_tensor *dpt_batch_norm_closed_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_options options, const char *name);
 /* shape.c */
 dpt_tensor *dpt_copy_at(DPT_PLACE_ARGS, dpt_tensor *x);
 /* reorder.c: the same values in another layout. */

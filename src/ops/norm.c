@@ -5,15 +5,15 @@
  * rows; bn_apply normalises with them; bn_running moves the running statistics. Backward: bn_grad_sums gives f64 [2C] =
  * (sum g, sum g*xhat); bn_grad_apply makes dx from them and the moments, the way through the moments included;
  * bn_param_grad makes this rank's share of dweight and dbias. Moments and sums are DPT_IS_LOCAL: the distribute pass
- * sums them over ranks where attr.norm.sync is set. Invariant: sums are in f64 and in an order that depends on shapes
- * alone. */
-#include <math.h>
-#include <string.h>
-
+ * sums them over ranks where attr.norm.sync is set. The CPU kernels stand in norm_cpu.c.
+ *
+ * Fused forms, made by the fuse pass (program/pass_fuse_norm.c): apply and infer with a residual that is added (adds)
+ * and ReLU (relu); bn_grad_sums and bn_grad_apply with the gradient of that ReLU, whose mask they find again from x, so
+ * that no masked gradient is stored; bn_mask_sums, which masks by y, adds up two gradients (adds), stores the result,
+ * because a residual needs it too, and sums it, all in one pass. */
 #include "base/memory.h"
 #include "ops/declare.h"
 #include "ops/internal.h"
-#include "ops/norm_loops.h"
 
 /* ---- building ---- */
 
@@ -56,9 +56,11 @@ dpt_tensor *dpt_batch_norm_at(DPT_PLACE_ARGS, dpt_tensor *x, dpt_batch_norm_opti
     dpt_graph *g = x->graph;
     if (dpt_is_poison(x)) return x;
     if (name == NULL || name[0] == 0) return dpt_graph_fail(g, file, line, DPT_ERR_ARG, "batch_norm: a name is needed");
+    if (x->dtype == DPT_F64) return dpt_batch_norm_closed_at(file, line, x, options, name);
     if (dpt_wide_dtype(x->dtype) != DPT_F32 || x->ndim < 2 || !dpt_has_batch(x))
-        return dpt_graph_fail(g, file, line, DPT_ERR_SHAPE, "batch_norm \"%s\": x is %s %s, not f32 [B, channels, ...]",
-                              name, dpt_dtype_text(x->dtype), dpt_shape_text(x));
+        return dpt_graph_fail(g, file, line, DPT_ERR_SHAPE,
+                              "batch_norm \"%s\": x is %s %s, not floats [B, channels, ...]", name,
+                              dpt_dtype_text(x->dtype), dpt_shape_text(x));
     dpt_attr attr = {0};
     attr.norm.eps = options.eps == 0 ? 1e-5 : options.eps;
     attr.norm.momentum = options.momentum == 0 ? 0.1 : options.momentum;
@@ -131,6 +133,7 @@ static dpt_status apply_shape(dpt_node *node) {
     DPT_TRY(expect_planes(node, 0));
     DPT_TRY(expect_vector(node, 1, DPT_F64, 2 * channels + 1));
     for (int i = 2; i < 6; i++) DPT_TRY(expect_vector(node, i, DPT_F32, channels));
+    if (node->attr.norm.adds) DPT_TRY(expect_planes(node, 6));
     dpt_set_out_like(node, 0, node->in[0]);
     return DPT_OK;
 }
@@ -138,7 +141,15 @@ static dpt_status apply_shape(dpt_node *node) {
 static dpt_status infer_shape(dpt_node *node) {
     DPT_TRY(expect_planes(node, 0));
     for (int i = 1; i < 5; i++) DPT_TRY(expect_vector(node, i, DPT_F32, node->attr.norm.channels));
+    if (node->attr.norm.adds) DPT_TRY(expect_planes(node, 5));
     dpt_set_out_like(node, 0, node->in[0]);
+    return DPT_OK;
+}
+
+/* Of the forms with ReLU: weight (unless it is there already) and bias, from which the forward value comes. */
+static dpt_status expect_forward(const dpt_node *node, int first) {
+    for (int i = first; node->attr.norm.relu && i < 6 - (first == 3); i++)
+        DPT_TRY(expect_vector(node, i, DPT_F32, node->attr.norm.channels));
     return DPT_OK;
 }
 
@@ -146,6 +157,7 @@ static dpt_status grad_sums_shape(dpt_node *node) {
     int64_t channels = node->attr.norm.channels;
     for (int i = 0; i < 2; i++) DPT_TRY(expect_planes(node, i));
     DPT_TRY(expect_vector(node, 2, DPT_F64, 2 * channels + 1));
+    DPT_TRY(expect_forward(node, 3));
     dpt_set_out(node, 0, DPT_F64, 1, (int64_t[]){2 * channels});
     return DPT_OK;
 }
@@ -156,7 +168,19 @@ static dpt_status grad_apply_shape(dpt_node *node) {
     DPT_TRY(expect_vector(node, 2, DPT_F64, 2 * channels + 1));
     DPT_TRY(expect_vector(node, 3, DPT_F64, 2 * channels));
     DPT_TRY(expect_vector(node, 4, DPT_F32, channels));
+    DPT_TRY(expect_forward(node, 5));
     dpt_set_out_like(node, 0, node->in[0]);
+    return DPT_OK;
+}
+
+/* g, y, x, moments, second gradient (adds); gives the masked gradient and its sums. */
+static dpt_status mask_sums_shape(dpt_node *node) {
+    int64_t channels = node->attr.norm.channels;
+    for (int i = 0; i < 3; i++) DPT_TRY(expect_planes(node, i));
+    DPT_TRY(expect_vector(node, 3, DPT_F64, 2 * channels + 1));
+    if (node->attr.norm.adds) DPT_TRY(expect_planes(node, 4));
+    dpt_set_out_like(node, 0, node->in[0]);
+    dpt_set_out(node, 1, DPT_F64, 1, (int64_t[]){2 * channels});
     return DPT_OK;
 }
 
@@ -176,159 +200,6 @@ static dpt_status running_shape(dpt_node *node) {
     return DPT_OK;
 }
 
-/* ---- CPU kernels ---- */
-
-/* Mean, variance (biased) and 1/sqrt(var + eps) of a channel from moments [2C+1]; count 0 gives 0, 0 and 0. */
-typedef struct channel_moments {
-    double count, mean, var, rstd;
-} channel_moments;
-
-static channel_moments moments_of(const dpt_call *call, const double *moments, int64_t c) {
-    int64_t channels = call->attr.norm.channels;
-    channel_moments m = {.count = moments[2 * channels]};
-    if (m.count <= 0) return m;
-    m.mean = moments[c] / m.count;
-    m.var = fmax(moments[channels + c] / m.count - m.mean * m.mean, 0);
-    m.rstd = 1 / sqrt(m.var + call->attr.norm.eps);
-    return m;
-}
-
-static dpt_status moments_prepare(dpt_call *call) {
-    call->workspace_bytes = (size_t)call->attr.norm.channels * sizeof(double);
-    return DPT_OK;
-}
-
-static dpt_status moments_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    double *out = call->out[0].data, *zero = call->workspace;
-    memset(zero, 0, (size_t)channels * sizeof *zero);
-    dpt_planes p = dpt_planes_of(call, 0, 0);
-    p.sum = out;
-    p.product = out + channels;
-    p.shift = zero;
-    dpt_planes_reduce(call, &p);
-    out[2 * channels] = (double)(p.rows * p.spatial);
-    return DPT_OK;
-}
-
-static dpt_status coefficients_prepare(dpt_call *call) {
-    call->workspace_bytes = 4 * (size_t)call->attr.norm.channels * sizeof(float);
-    return DPT_OK;
-}
-
-/* y = (x - mean) * rstd * weight + bias */
-static dpt_status apply_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const double *moments = call->in[1].data;
-    const float *weight = call->in[2].data;
-    float *mean = call->workspace, *scale = mean + channels;
-    for (int64_t c = 0; c < channels; c++) {
-        channel_moments m = moments_of(call, moments, c);
-        mean[c] = (float)m.mean;
-        scale[c] = (float)(m.rstd * (double)weight[c]);
-    }
-    dpt_planes p = dpt_planes_of(call, 0, 0);
-    p.mean = mean;
-    p.scale = scale;
-    p.add = call->in[3].data;
-    dpt_planes_map(call, &p);
-    return DPT_OK;
-}
-
-static dpt_status infer_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const float *var = call->in[2].data, *weight = call->in[3].data;
-    float *scale = call->workspace;
-    for (int64_t c = 0; c < channels; c++)
-        scale[c] = (float)((double)weight[c] / sqrt((double)var[c] + call->attr.norm.eps));
-    dpt_planes p = dpt_planes_of(call, 0, 0);
-    p.mean = call->in[1].data;
-    p.scale = scale;
-    p.add = call->in[4].data;
-    dpt_planes_map(call, &p);
-    return DPT_OK;
-}
-
-/* sums[c] = sum g, sums[C+c] = sum g * (x - mean) * rstd */
-static dpt_status grad_sums_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const double *moments = call->in[2].data;
-    double *out = call->out[0].data, *mean = call->workspace;
-    for (int64_t c = 0; c < channels; c++) mean[c] = moments_of(call, moments, c).mean;
-    dpt_planes p = dpt_planes_of(call, 0, 1);
-    p.sum = out;
-    p.product = out + channels;
-    p.shift = mean;
-    dpt_planes_reduce(call, &p);
-    for (int64_t c = 0; c < channels; c++) out[channels + c] *= moments_of(call, moments, c).rstd;
-    return DPT_OK;
-}
-
-/* dx = weight * rstd * (g - sum(g)/n - xhat * sum(g*xhat)/n), xhat = (x - mean) * rstd */
-static dpt_status grad_apply_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const double *moments = call->in[2].data, *sums = call->in[3].data;
-    const float *weight = call->in[4].data;
-    float *mean = call->workspace, *scale = mean + channels, *add = scale + channels, *slope = add + channels;
-    for (int64_t c = 0; c < channels; c++) {
-        channel_moments m = moments_of(call, moments, c);
-        double n = m.count > 0 ? m.count : 1, factor = (double)weight[c] * m.rstd;
-        mean[c] = (float)m.mean;
-        scale[c] = (float)factor;
-        add[c] = (float)(sums[c] / n);
-        slope[c] = (float)(-factor * m.rstd * sums[channels + c] / n);
-    }
-    dpt_planes p = dpt_planes_of(call, 0, 1);
-    p.mean = mean;
-    p.scale = scale;
-    p.add = add;
-    p.slope = slope;
-    dpt_planes_map(call, &p);
-    return DPT_OK;
-}
-
-static dpt_status param_grad_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const double *sums = call->in[0].data;
-    float *dweight = call->out[0].data, *dbias = call->out[1].data;
-    for (int64_t c = 0; c < channels; c++) dweight[c] = (float)sums[channels + c], dbias[c] = (float)sums[c];
-    return DPT_OK;
-}
-
-/* running += momentum * (new - running), with the unbiased variance; one element has none and leaves it, no element
- * leaves all. */
-static dpt_status running_run(dpt_call *call, dpt_stream *stream) {
-    (void)stream;
-    int64_t channels = call->attr.norm.channels;
-    const double *moments = call->in[0].data, *old_weight = call->in[3].data;
-    const float *old_mean = call->in[1].data, *old_var = call->in[2].data;
-    float *mean = call->out[0].data, *var = call->out[1].data;
-    double *weight = call->out[2].data, momentum = call->attr.norm.momentum;
-    for (int64_t c = 0; c < channels; c++) {
-        channel_moments m = moments_of(call, moments, c);
-        double to_mean = m.count > 0 ? momentum : 0, to_var = m.count > 1 ? momentum : 0;
-        double unbiased = m.count > 1 ? m.var * m.count / (m.count - 1) : 0;
-        mean[c] = (float)((1 - to_mean) * (double)old_mean[c] + to_mean * m.mean);
-        var[c] = (float)((1 - to_var) * (double)old_var[c] + to_var * unbiased);
-    }
-    weight[0] = old_weight[0] + moments[2 * channels];
-    return DPT_OK;
-}
-
-/* Every operand of x's shape in the layout of x (operand 0); the rest are vectors. */
-static dpt_status planes_layouts(const dpt_call *call, dpt_layout_choice *choice) {
-    const bool backward = call->op == DPT_OP_BN_GRAD_SUMS || call->op == DPT_OP_BN_GRAD_APPLY;
-    const bool maps = call->op != DPT_OP_BN_MOMENTS && call->op != DPT_OP_BN_GRAD_SUMS;
-    dpt_layouts_alike(call, choice, backward ? 3 : 1, maps ? 1 : 0, DPT_LAYOUTS_ALL);
-    return DPT_OK;
-}
-
 /* ---- tables ---- */
 
 static double flop_3(const dpt_call *call) { return 3 * (double)call->in[0].count; }
@@ -342,6 +213,7 @@ const dpt_op dpt_op_bn_moments = {.name = "bn_moments",
                                   .shape = moments_shape,
                                   .flop = flop_3};
 const dpt_op dpt_op_bn_apply = {.name = "bn_apply",
+                                .flags = DPT_IS_INPLACE,
                                 .rule = DPT_MIXES,
                                 .precision = DPT_AS_IT_COMES,
                                 .n_out = 1,
@@ -356,8 +228,15 @@ const dpt_op dpt_op_bn_grad_sums = {.name = "bn_grad_sums",
                                     .n_out = 1,
                                     .shape = grad_sums_shape,
                                     .flop = flop_5};
+const dpt_op dpt_op_bn_mask_sums = {.name = "bn_mask_sums",
+                                    .flags = DPT_IS_TERMINAL | DPT_IS_INPLACE,
+                                    .rule = DPT_MIXES,
+                                    .precision = DPT_LIKE_SECOND,
+                                    .n_out = 2,
+                                    .shape = mask_sums_shape,
+                                    .flop = flop_5};
 const dpt_op dpt_op_bn_grad_apply = {.name = "bn_grad_apply",
-                                     .flags = DPT_IS_TERMINAL,
+                                     .flags = DPT_IS_TERMINAL | DPT_IS_INPLACE,
                                      .rule = DPT_MIXES,
                                      .precision = DPT_LIKE_SECOND,
                                      .n_out = 1,
@@ -367,17 +246,8 @@ const dpt_op dpt_op_bn_param_grad = {
     .name = "bn_param_grad", .flags = DPT_IS_TERMINAL | DPT_IS_PARTIAL, .n_out = 2, .shape = param_grad_shape};
 const dpt_op dpt_op_bn_running = {.name = "bn_running", .flags = DPT_IS_TERMINAL, .n_out = 3, .shape = running_shape};
 const dpt_op dpt_op_bn_infer = {.name = "bn_infer",
-                                .flags = DPT_IS_TERMINAL,
+                                .flags = DPT_IS_TERMINAL | DPT_IS_INPLACE,
                                 .precision = DPT_AS_IT_COMES,
                                 .n_out = 1,
                                 .shape = infer_shape,
                                 .flop = flop_3};
-
-const dpt_kernel dpt_cpu_bn_moments = {.prepare = moments_prepare, .run = moments_run, .layouts = planes_layouts};
-const dpt_kernel dpt_cpu_bn_apply = {.prepare = coefficients_prepare, .run = apply_run, .layouts = planes_layouts};
-const dpt_kernel dpt_cpu_bn_grad_sums = {.prepare = moments_prepare, .run = grad_sums_run, .layouts = planes_layouts};
-const dpt_kernel dpt_cpu_bn_grad_apply = {
-    .prepare = coefficients_prepare, .run = grad_apply_run, .layouts = planes_layouts};
-const dpt_kernel dpt_cpu_bn_param_grad = {.run = param_grad_run};
-const dpt_kernel dpt_cpu_bn_running = {.run = running_run};
-const dpt_kernel dpt_cpu_bn_infer = {.prepare = coefficients_prepare, .run = infer_run, .layouts = planes_layouts};

@@ -75,14 +75,24 @@
     /* ops/resample.c */                           \
     KERNEL(AVG_POOL, avg_pool)                     \
     KERNEL(RESAMPLE, resample)                     \
+    /* ops/fft.c */                                \
+    KERNEL(RFFT, rfft)                             \
+    KERNEL(IRFFT, irfft)                           \
+    /* ops/mix.c */                                \
+    KERNEL(MIX, mix)                               \
+    KERNEL(MIX_DGRAD, mix_dgrad)                   \
+    KERNEL(MIX_WGRAD, mix_wgrad)                   \
     /* ops/norm.c */                               \
     KERNEL(BN_MOMENTS, bn_moments)                 \
     KERNEL(BN_APPLY, bn_apply)                     \
     KERNEL(BN_GRAD_SUMS, bn_grad_sums)             \
+    KERNEL(BN_MASK_SUMS, bn_mask_sums)             \
     KERNEL(BN_GRAD_APPLY, bn_grad_apply)           \
     KERNEL(BN_PARAM_GRAD, bn_param_grad)           \
     KERNEL(BN_RUNNING, bn_running)                 \
     KERNEL(BN_INFER, bn_infer)                     \
+    /* ops/norm_closed.c */                        \
+    PLAIN(BN_TRAIN, bn_train)                      \
     /* ops/row_norm.c, row_norm_cpu.c */           \
     KERNEL(ROW_NORM, row_norm)                     \
     KERNEL(ROW_NORM_GRAD, row_norm_grad)           \
@@ -112,6 +122,11 @@
     KERNEL(GUARD, guard)                           \
     KERNEL(SGD, sgd)                               \
     KERNEL(ADAMW, adamw)                           \
+    /* ops/trust.c */                              \
+    KERNEL(TRUST_NORMS, trust_norms)               \
+    KERNEL(TRUST_STEP, trust_step)                 \
+    KERNEL(AVERAGE, average)                       \
+    /* ops/update.c */                             \
     KERNEL(ASSIGN, assign)                         \
     KERNEL(STATE_RESTORE, state_restore)           \
     /* ops/loss_scaling.c */                       \

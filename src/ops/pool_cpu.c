@@ -228,29 +228,93 @@ enum { TILE = 16 };
  * known (16 or 8), or not. */
 #define INLINE static inline __attribute__((always_inline))
 
-#define POOL_LANES(name, T)                                                                        \
-    INLINE void name(const pool_call *p, const T *x, T *y, int32_t *index, const int n) {          \
-        const dpt_pool_attr *a = p->a;                                                             \
-        box b;                                                                                     \
-        EACH_WINDOW(a, b) {                                                                        \
-            const int64_t first = corner(a, &b);                                                   \
-            T best[TILE];                                                                          \
-            int32_t at[TILE];                                                                      \
-            for (int c = 0; c < n; c++) best[c] = x[first * p->lanes + c], at[c] = (int32_t)first; \
-            EACH_ELEMENT(a, b, here) {                                                             \
-                const T *v = x + here * p->lanes;                                                  \
-                _Pragma("omp simd") for (int c = 0; c < n; c++) {                                  \
-                    const bool wins = (v[c] > best[c]) | ((v[c] != v[c]) & (best[c] == best[c]));  \
-                    best[c] = wins ? v[c] : best[c];                                               \
-                    at[c] = wins ? (int32_t)here : at[c];                                          \
-                }                                                                                  \
-            }                                                                                      \
-            for (int c = 0; c < n; c++) y[c] = best[c], index[c] = at[c];                          \
-            y += p->lanes, index += p->lanes;                                                      \
-        }                                                                                          \
+/* Channel c of a window of deep x 2 x 2 that lies inside of x: the better of the best so far and of a later value. */
+#define WIN_NEXT(offset)                                \
+    {                                                   \
+        const T a = best, b = x[(offset)*lanes + c];    \
+        const int32_t here = first + (int32_t)(offset); \
+        best = b > a ? b : a;                           \
+        best = b != b ? b : best;                       \
+        best = a != a ? a : best;                       \
+        int32_t i = b > a ? here : at;                  \
+        i = b != b ? here : i;                          \
+        at = a != a ? at : i;                           \
     }
-POOL_LANES(pool_lanes_f32, float)
-POOL_LANES(pool_lanes_f64, double)
+#define POOL_PAIRS(name, T_)                                                                            \
+    INLINE void name(const pool_call *p, const T_ *restrict x, T_ *restrict y, int32_t *restrict index, \
+                     const int32_t first, const bool deep, const int n) {                               \
+        typedef T_ T;                                                                                   \
+        const int64_t row = p->a->in[2], slice = p->a->in[1] * row, lanes = p->lanes;                   \
+        _Pragma("omp simd") for (int c = 0; c < n; c++) {                                               \
+            T best = x[c];                                                                              \
+            int32_t at = first;                                                                         \
+            WIN_NEXT(1)                                                                                 \
+            WIN_NEXT(row)                                                                               \
+            WIN_NEXT(row + 1)                                                                           \
+            if (deep) {                                                                                 \
+                WIN_NEXT(slice)                                                                         \
+                WIN_NEXT(slice + 1)                                                                     \
+                WIN_NEXT(slice + row)                                                                   \
+                WIN_NEXT(slice + row + 1)                                                               \
+            }                                                                                           \
+            y[c] = best;                                                                                \
+            index[c] = at;                                                                              \
+        }                                                                                               \
+    }
+POOL_PAIRS(pool_pairs_f32, float)
+POOL_PAIRS(pool_pairs_f64, double)
+#undef POOL_PAIRS
+#undef WIN_NEXT
+
+/* Windows of deep x 2 x 2 side by side. */
+static bool are_pairs(const dpt_pool_attr *a, int64_t deep) {
+    const int64_t size[3] = {deep, 2, 2};
+    for (int d = 0; d < 3; d++)
+        if (a->kernel[d] != size[d] || a->stride[d] != size[d] || a->pad[d] != 0 || a->out[d] * size[d] > a->in[d])
+            return false;
+    return true;
+}
+
+#define POOL_LANES(name, T, pool_pairs)                                                                            \
+    INLINE void name##_pairs(const pool_call *p, const T *x, T *y, int32_t *index, const bool deep, const int n) { \
+        const dpt_pool_attr *a = p->a;                                                                             \
+        for (int64_t i0 = 0; i0 < a->out[0]; i0++)                                                                 \
+            for (int64_t i1 = 0; i1 < a->out[1]; i1++) {                                                           \
+                const int64_t first = ((deep ? 2 * i0 : i0) * a->in[1] + 2 * i1) * a->in[2];                       \
+                for (int64_t i2 = 0; i2 < a->out[2]; i2++, y += p->lanes, index += p->lanes)                       \
+                    pool_pairs(p, x + (first + 2 * i2) * p->lanes, y, index, (int32_t)(first + 2 * i2), deep, n);  \
+            }                                                                                                      \
+    }                                                                                                              \
+    INLINE void name(const pool_call *p, const T *x, T *y, int32_t *index, const int n) {                          \
+        const dpt_pool_attr *a = p->a;                                                                             \
+        box b;                                                                                                     \
+        if (are_pairs(a, 1)) {                                                                                     \
+            name##_pairs(p, x, y, index, false, n);                                                                \
+            return;                                                                                                \
+        }                                                                                                          \
+        if (are_pairs(a, 2)) {                                                                                     \
+            name##_pairs(p, x, y, index, true, n);                                                                 \
+            return;                                                                                                \
+        }                                                                                                          \
+        EACH_WINDOW(a, b) {                                                                                        \
+            const int64_t first = corner(a, &b);                                                                   \
+            T best[TILE];                                                                                          \
+            int32_t at[TILE];                                                                                      \
+            for (int c = 0; c < n; c++) best[c] = x[first * p->lanes + c], at[c] = (int32_t)first;                 \
+            EACH_ELEMENT(a, b, here) {                                                                             \
+                const T *v = x + here * p->lanes;                                                                  \
+                _Pragma("omp simd") for (int c = 0; c < n; c++) {                                                  \
+                    const bool wins = (v[c] > best[c]) | ((v[c] != v[c]) & (best[c] == best[c]));                  \
+                    best[c] = wins ? v[c] : best[c];                                                               \
+                    at[c] = wins ? (int32_t)here : at[c];                                                          \
+                }                                                                                                  \
+            }                                                                                                      \
+            for (int c = 0; c < n; c++) y[c] = best[c], index[c] = at[c];                                          \
+            y += p->lanes, index += p->lanes;                                                                      \
+        }                                                                                                          \
+    }
+POOL_LANES(pool_lanes_f32, float, pool_pairs_f32)
+POOL_LANES(pool_lanes_f64, double, pool_pairs_f64)
 #undef POOL_LANES
 
 /* Windows that tile the plane write each element once; others add to zeros. */

@@ -48,6 +48,11 @@ ADD_ROW(add_row_f64, double)
                                   T *restrict y) {                                                                \
         const int32_t *restrict begin = t->begin, *restrict count = t->count;                                     \
         const int32_t low = (int32_t)base;                                                                        \
+        if (t->in == 1) { /* of a single column: spread */                                                        \
+            const T *restrict weight = t->weight;                                                                 \
+            _Pragma("omp simd") for (int64_t j = from; j < to; j++) y[j] = count[j] ? weight[j] * x[0] : 0;       \
+            return;                                                                                               \
+        }                                                                                                         \
         for (int64_t j = from; j < to; j++) y[j] = 0;                                                             \
         for (int32_t k = 0; k < (int32_t)t->width; k++) {                                                         \
             const T *restrict weight = (const T *)t->weight + k * t->out;                                         \

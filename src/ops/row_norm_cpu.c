@@ -1,5 +1,5 @@
 /* row_norm_cpu.c: the CPU kernels of row_norm.c: normalisation of a row by itself and its gradients, in any layout
- * whose blocks of channels and groups fit into each other. A row is read from memory once: mean, variance about the
+ * in which groups are whole blocks of channels. A row is read from memory once: mean, variance about the
  * mean and result are passes over what is in the cache by then. Rows, and in sums over rows channels, are spread over
  * threads; each is computed by one, so that their number changes nothing. */
 #include <math.h>
@@ -8,11 +8,26 @@
 #include "ops/map.h"
 #include "ops/op_list.h"
 
-/* LANES: sums side by side; FLUSH: elements after which they go to f64; PIECE: lanes of channels at once */
-enum { LANES = 16, FLUSH = 4096, PIECE = 32 };
+/* LANES: sums side by side; FLUSH: elements after which they go to f64; PIECE: lanes of channels at once; NARROW: least
+ * lanes of channels side by side for which layouts are taken */
+enum { LANES = 16, FLUSH = 4096, PIECE = 32, NARROW = 8 };
 
 /* Loops compiled with their user, for its vector width. */
 #define DPT_INLINE static inline __attribute__((always_inline))
+
+/* function(n, ...), compiled for the usual numbers of lanes besides. */
+#define NORM_LANES(n, function, ...)       \
+    do {                                   \
+        const int64_t lanes_ = (n);        \
+        if (lanes_ == 8)                   \
+            function(8, __VA_ARGS__);      \
+        else if (lanes_ == 16)             \
+            function(16, __VA_ARGS__);     \
+        else if (lanes_ == 32)             \
+            function(32, __VA_ARGS__);     \
+        else                               \
+            function(lanes_, __VA_ARGS__); \
+    } while (0)
 
 /* Where the elements of a row stand: see row_norm_loops.h. */
 typedef struct norm_row {
@@ -143,16 +158,18 @@ static dpt_status param_grad_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-/* Groups of channels: x, and what is shaped like it, alike; blocks and groups must fit into each other. */
+/* Groups of channels: x, and what is shaped like it, alike; groups must be whole blocks. Of a few lanes at once the
+ * loops take many times as long as a reorder. */
 static dpt_status layouts(const dpt_call *call, dpt_layout_choice *choice) {
     const int64_t groups = call->attr.row_norm.groups;
     if (groups == 0) return DPT_OK;
     const bool forward = call->op == DPT_OP_ROW_NORM;
     const int64_t width = call->in[0].dim[1] / groups;
-    unsigned takes = DPT_LAYOUTS_CHANNELS_LAST;
+    unsigned takes = 1U << DPT_LAYOUT_CANONICAL;
+    if (width % NARROW == 0) takes |= 1U << DPT_LAYOUT_CHANNELS_LAST;
     for (int l = DPT_LAYOUT_BLOCKED_8; l <= DPT_LAYOUT_BLOCKED_16; l++) {
         const int64_t lanes = dpt_layout_lanes((dpt_layout)l, call->in[0].dim[1]);
-        if (width % lanes == 0 || lanes % width == 0) takes |= 1U << l;
+        if (width % lanes == 0) takes |= 1U << l;
     }
     dpt_layouts_alike(call, choice, forward ? 1 : 3, call->op == DPT_OP_ROW_NORM_PARAMS ? 0 : 1, takes);
     return DPT_OK;

@@ -29,8 +29,8 @@ DPT_INLINE void NAME(line_sums)(const REAL *a, REAL s, const REAL *b, REAL t, co
 }
 
 /* The same by lane over `positions` places `step` apart, for n <= PIECE lanes. */
-DPT_INLINE void NAME(panel_sums)(const REAL *a, REAL s, const REAL *b, REAL t, int64_t positions, int64_t step,
-                                 int64_t n, double *sums, double *products) {
+DPT_INLINE void NAME(panel_of)(const int64_t n, const REAL *a, REAL s, const REAL *b, REAL t, int64_t positions,
+                               int64_t step, double *sums, double *products) {
     for (int64_t from = 0; from < positions; from += FLUSH / LANES) {
         const int64_t end = from + FLUSH / LANES < positions ? from + FLUSH / LANES : positions;
         REAL sum[PIECE] = {0}, product[PIECE] = {0};
@@ -47,12 +47,20 @@ DPT_INLINE void NAME(panel_sums)(const REAL *a, REAL s, const REAL *b, REAL t, i
     }
 }
 
+DPT_INLINE void NAME(panel_sums)(const REAL *a, REAL s, const REAL *b, REAL t, int64_t positions, int64_t step,
+                                 int64_t n, double *sums, double *products) {
+    NORM_LANES(n, NAME(panel_of), a, s, b, t, positions, step, sums, products);
+}
+
 /* Both sums over a row; w: the weights of its channels, or NULL. */
 DPT_INLINE void NAME(row_sums)(const norm_row *row, const REAL *a, REAL s, const REAL *b, REAL t, const REAL *w,
                                double total[2]) {
     total[0] = total[1] = 0;
     if (row->contiguous && (w == NULL || !row->plane)) {
-        NAME(line_sums)(a, s, b, t, w, row->elements, total);
+        if (w) /* each inlined by itself */
+            NAME(line_sums)(a, s, b, t, w, row->elements, total);
+        else
+            NAME(line_sums)(a, s, b, t, NULL, row->elements, total);
         return;
     }
     for (int64_t k = 0; k < row->segments; k++) {
@@ -90,6 +98,12 @@ DPT_INLINE void NAME(apply_vector)(const REAL *x, REAL mean, REAL rstd, const RE
     }
 }
 
+/* The same at `positions` places `step` apart. */
+DPT_INLINE void NAME(apply_panel)(const int64_t n, const REAL *x, REAL mean, REAL rstd, const REAL *w, const REAL *b,
+                                  int64_t positions, int64_t step, REAL *y) {
+    for (int64_t p = 0; p < positions; p++) NAME(apply_vector)(x + p * step, mean, rstd, w, b, n, y + p * step);
+}
+
 DPT_INLINE void NAME(apply_plane)(const REAL *x, REAL mean, REAL factor, REAL b, int64_t n, REAL *y) {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * factor + b;
@@ -109,6 +123,13 @@ DPT_INLINE void NAME(grad_vector)(const REAL *g, const REAL *x, const REAL *w, c
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) dx[i] = g[i] * rstd + ((x[i] - mean) * slope + add) + (more ? more[i] : 0);
     }
+}
+
+DPT_INLINE void NAME(grad_panel)(const int64_t n, const REAL *g, const REAL *x, const REAL *w, const norm_slopes *k,
+                                 int64_t positions, int64_t step, REAL *dx) {
+    const norm_slopes own = *k; /* that dx cannot alias */
+    for (int64_t p = 0; p < positions; p++)
+        NAME(grad_vector)(g + p * step, x + p * step, w, NULL, &own, n, dx + p * step);
 }
 
 DPT_INLINE void NAME(grad_plane)(const REAL *g, const REAL *x, REAL factor, const norm_slopes *k, int64_t n, REAL *dx) {
@@ -152,9 +173,12 @@ DPT_HOT_LOOP static void NAME(norm_forward)(void *context, int64_t begin, int64_
                 NAME(apply_plane)(x + offset, (REAL)mean, factor, b ? b[k] : 0, row->length, y + offset);
                 continue;
             }
-            for (int64_t p = 0; p < row->positions; p++) NAME(apply_vector)
-            (x + offset + p * row->step, (REAL)mean, (REAL)rstd, w ? w + first : NULL, b ? b + first : NULL,
-             row->length, y + offset + p * row->step);
+            const REAL *w_here = w ? w + first : NULL, *b_here = b ? b + first : NULL;
+            if (row->positions == 1)
+                NAME(apply_vector)(x + offset, (REAL)mean, (REAL)rstd, w_here, b_here, row->length, y + offset);
+            else
+                NORM_LANES(row->length, NAME(apply_panel), x + offset, (REAL)mean, (REAL)rstd, w_here, b_here,
+                           row->positions, row->step, y + offset);
         }
     }
 }
@@ -179,11 +203,12 @@ DPT_HOT_LOOP static void NAME(norm_backward)(void *context, int64_t begin, int64
                 NAME(grad_plane)(g + offset, x + offset, factor, &slopes, row->length, dx + offset);
                 continue;
             }
-            for (int64_t p = 0; p < row->positions; p++) {
-                const int64_t i = offset + p * row->step;
-                NAME(grad_vector)
-                (g + i, x + i, w ? w + first : NULL, more ? more + i : NULL, &slopes, row->length, dx + i);
-            }
+            const REAL *w_here = w ? w + first : NULL;
+            if (row->positions == 1)
+                NAME(grad_vector)(g + offset, x + offset, w_here, more, &slopes, row->length, dx + offset);
+            else
+                NORM_LANES(row->length, NAME(grad_panel), g + offset, x + offset, w_here, &slopes, row->positions,
+                           row->step, dx + offset);
         }
     }
 }

@@ -11,7 +11,7 @@
 #include "ops/declare.h"
 #include "ops/internal.h"
 
-enum { LANES = 8, BLOCK = 4096, GRAIN = 16384 };
+enum { LANES = 32, BLOCK = 4096, GRAIN = 16384 };
 enum { GUARD_FACTOR, GUARD_OK, GUARD_NORM, GUARD_LOSS, GUARD_VALUES };
 
 /* ---- shapes ---- */
@@ -135,19 +135,19 @@ typedef struct square_stretch {
     double *partial; /* a block each */
 } square_stretch;
 
-#define SQUARE_BLOCKS(suffix, type)                                                                  \
-    DPT_MULTIVERSION static void square_blocks_##suffix(void *context, int64_t begin, int64_t end) { \
-        const square_stretch *s = context;                                                           \
-        for (int64_t b = begin; b < end; b++) {                                                      \
-            const type *restrict g = (const type *)s->g + b * BLOCK;                                 \
-            int64_t n = s->count - b * BLOCK < BLOCK ? s->count - b * BLOCK : BLOCK, i = 0;          \
-            double lane[LANES] = {0};                                                                \
-            for (; i + LANES <= n; i += LANES)                                                       \
-                for (int l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l];      \
-            for (int l = 0; i < n; i++, l++) lane[l] += (double)g[i] * (double)g[i];                 \
-            s->partial[b] = 0;                                                                       \
-            for (int l = 0; l < LANES; l++) s->partial[b] += lane[l];                                \
-        }                                                                                            \
+#define SQUARE_BLOCKS(suffix, type)                                                                                 \
+    DPT_MULTIVERSION static void square_blocks_##suffix(void *context, int64_t begin, int64_t end) {                \
+        const square_stretch *s = context;                                                                          \
+        for (int64_t b = begin; b < end; b++) {                                                                     \
+            const type *restrict g = (const type *)s->g + b * BLOCK;                                                \
+            int64_t n = s->count - b * BLOCK < BLOCK ? s->count - b * BLOCK : BLOCK, i = 0;                         \
+            double lane[LANES] = {0};                                                                               \
+            for (; i + LANES <= n; i += LANES)                                                                      \
+                _Pragma("omp simd") for (int l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l]; \
+            for (int l = 0; i < n; i++, l++) lane[l] += (double)g[i] * (double)g[i];                                \
+            s->partial[b] = 0;                                                                                      \
+            for (int l = 0; l < LANES; l++) s->partial[b] += lane[l];                                               \
+        }                                                                                                           \
     }
 SQUARE_BLOCKS(f32, float)
 SQUARE_BLOCKS(f64, double)
@@ -211,6 +211,7 @@ typedef struct stretch {
     double of_moment, of_gradient; /* sgd: the step is along of_moment * m + of_gradient * d */
     double root_correction;        /* adamw: 1 / sqrt(1 - beta2^t) */
     double step_size;              /* adamw: lr / (1 - beta1^t) */
+    double keep, coupled;          /* adamw: 1 - lr decay and 0; adam: 1 and decay */
 } stretch;
 
 static stretch stretch_of(const dpt_call *call, const dpt_segment *s) {
@@ -274,22 +275,23 @@ static dpt_status sgd_run(dpt_call *call, dpt_stream *stream) {
     return DPT_OK;
 }
 
-/* PyTorch's AdamW (Loshchilov and Hutter 2019), t = steps made + 1. p *= 1 - lr*decay; m = beta1*m + (1-beta1)*g;
- * v = beta2*v + (1-beta2)*g^2; p -= lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps) */
-#define ADAMW(suffix, type, root)                                                                         \
-    DPT_MULTIVERSION static void adamw_##suffix(void *context, int64_t begin, int64_t end) {              \
-        const stretch *s = context;                                                                       \
-        type *restrict p = s->p, *restrict m = s->m, *restrict v = s->v;                                  \
-        const type *restrict g = s->g;                                                                    \
-        type factor = (type)s->factor, keep = (type)(1 - s->lr * s->decay), eps = (type)s->eps;           \
-        type beta1 = (type)s->beta1, beta2 = (type)s->beta2, rest1 = (type)(1 - s->beta1);                \
-        type rest2 = (type)(1 - s->beta2), step = (type)s->step_size, correct = (type)s->root_correction; \
-        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) {                                       \
-            type d = factor * g[i];                                                                       \
-            m[i] = beta1 * m[i] + rest1 * d;                                                              \
-            v[i] = beta2 * v[i] + rest2 * d * d;                                                          \
-            p[i] = keep * p[i] - step * m[i] / (root(v[i]) * correct + eps);                              \
-        }                                                                                                 \
+/* PyTorch's AdamW (Loshchilov and Hutter 2019), t = steps made + 1. p *= 1 - lr*decay; d = factor*g; m = beta1*m +
+ * (1-beta1)*g; v = beta2*v + (1-beta2)*g^2; p -= lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps). Coupled it is
+ * Adam (Kingma and Ba 2015): p stays, and decay*p is added to g. */
+#define ADAMW(suffix, type, root)                                                                            \
+    DPT_MULTIVERSION static void adamw_##suffix(void *context, int64_t begin, int64_t end) {                 \
+        const stretch *s = context;                                                                          \
+        type *restrict p = s->p, *restrict m = s->m, *restrict v = s->v;                                     \
+        const type *restrict g = s->g;                                                                       \
+        type factor = (type)s->factor, keep = (type)s->keep, coupled = (type)s->coupled, eps = (type)s->eps; \
+        type beta1 = (type)s->beta1, beta2 = (type)s->beta2, rest1 = (type)(1 - s->beta1);                   \
+        type rest2 = (type)(1 - s->beta2), step = (type)s->step_size, correct = (type)s->root_correction;    \
+        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) {                                          \
+            type d = factor * g[i] + coupled * p[i];                                                         \
+            m[i] = beta1 * m[i] + rest1 * d;                                                                 \
+            v[i] = beta2 * v[i] + rest2 * d * d;                                                             \
+            p[i] = keep * p[i] - step * m[i] / (root(v[i]) * correct + eps);                                 \
+        }                                                                                                    \
     }
 ADAMW(f32, float, sqrtf)
 ADAMW(f64, double, sqrt)
@@ -304,6 +306,8 @@ static dpt_status adamw_run(dpt_call *call, dpt_stream *stream) {
         stretch s = stretch_of(call, segment);
         s.step_size = s.lr / (1 - pow(s.beta1, t));
         s.root_correction = 1 / sqrt(1 - pow(s.beta2, t));
+        s.keep = call->attr.update.coupled ? 1 : 1 - s.lr * s.decay;
+        s.coupled = call->attr.update.coupled ? s.decay : 0;
         dpt_parallel(call->device->threads, segment->count, GRAIN, segment->dtype == DPT_F64 ? adamw_f64 : adamw_f32,
                      &s);
     }

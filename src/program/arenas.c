@@ -55,6 +55,8 @@ static void place_params(const dpt_graph *g, const int64_t *first, double weight
                                                    .moment_offset = p->grad[i].offset,
                                                    .count = dpt_row_count(info->tensor),
                                                    .dtype = info->tensor->dtype,
+                                                   .parameter = p->n_trained++,
+                                                   .adapts = !info->group.no_decay,
                                                    .lr_factor = (float)info->group.lr_factor,
                                                    .decay = info->group.no_decay ? 0 : (float)weight_decay};
     }

@@ -39,6 +39,7 @@ typedef struct dpt_arena_plan {
     int64_t param_bytes, grad_bytes, moment_bytes, state_bytes;
     dpt_segment *segment; /* trained parameters in arena order; sharded: what this rank's slices hold of them */
     int64_t n_segment;
+    int64_t n_trained; /* parameters */
     bool sharded;
     dpt_bucket *bucket;
     int64_t n_bucket;

@@ -7,7 +7,9 @@
  *   act'(.) * (g w)                    -> linear_dgrad
  *   g^T x and sum of g over the batch  -> linear_wgrad;  the same for conv_wgrad
  *   relu'(y) * scatter(g, max_pool(y)) -> scatter of relu'(max_pool(y)) * g: a quarter of the work, and y is not kept
- *   optimiser nodes of one guard       -> one over what they update */
+ *   optimiser nodes of one guard       -> one over what they update
+ *
+ * What stands around batch norm was merged before that (pass_fuse_norm.c). */
 #include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
@@ -235,13 +237,13 @@ static bool fuse_node(fuse *f, const dpt_node *n) {
         case DPT_OP_CONV_WGRAD: return is_weight_gradient(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SUM: return is_bias_sum(n) && fuse_weight_gradient(f, n);
         case DPT_OP_SGD:
-        case DPT_OP_ADAMW: return fuse_updates(f, n);
+        case DPT_OP_ADAMW:
+        case DPT_OP_AVERAGE: return fuse_updates(f, n);
         default: return false;
     }
 }
 
-dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
-    (void)o;
+static dpt_status fuse_rest(const dpt_graph *from, dpt_graph **to) {
     fuse f = {0};
     DPT_TRY(dpt_rewrite_begin(&f.rw, from));
     int *uses = dpt_count_uses(from);
@@ -258,5 +260,14 @@ dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dp
     DPT_TRY(dpt_rewrite_finish(&f.rw, uses ? DPT_OK : DPT_ERR_MEMORY, &fused));
     dpt_status status = dpt_prune(fused, to);
     dpt_graph_destroy(&fused);
+    return status;
+}
+
+dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
+    (void)o;
+    dpt_graph *norms = NULL;
+    DPT_TRY(dpt_fuse_norms(from, &norms));
+    dpt_status status = fuse_rest(norms, to);
+    dpt_graph_destroy(&norms);
     return status;
 }

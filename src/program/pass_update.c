@@ -28,6 +28,11 @@ static dpt_attr update_attr(const update *u, int64_t k) {
                                  .beta1 = r->beta1,
                                  .beta2 = r->beta2,
                                  .eps = r->eps,
+                                 .trust = r->trust,
+                                 .average = r->average,
+                                 .parameters = u->o->arenas->n_trained,
+                                 .coupled = r->kind == DPT_UPDATE_ADAM,
+                                 .lamb = r->kind == DPT_UPDATE_LAMB,
                                  .nesterov = r->nesterov}};
 }
 
@@ -85,9 +90,29 @@ static dpt_status sum_norms(update *u, int64_t first) {
 }
 
 static void make_update(update *u, int64_t k, dpt_tensor *guard) {
-    int op = u->o->update.kind == DPT_UPDATE_ADAMW ? DPT_OP_ADAMW : DPT_OP_SGD;
+    int op = u->o->update.kind == DPT_UPDATE_SGD ? DPT_OP_SGD : DPT_OP_ADAMW;
     dpt_attr attr = update_attr(u, k);
     if (u->o->arenas->bucket[k].count > 0) dpt_node_add(u->rw.to, __FILE__, __LINE__, op, NULL, &attr, 1, &guard);
+}
+
+/* LARS, LAMB: norms of each parameter, added over ranks where it is cut, and one step of all. */
+static void make_trust_update(update *u, dpt_tensor *guard) {
+    dpt_attr attr = update_attr(u, 0);
+    attr.update.segments = (int)u->o->arenas->n_segment;
+    if (attr.update.parameters == 0) return;
+    dpt_tensor *in[2] = {guard, dpt_apply(__FILE__, __LINE__, DPT_OP_TRUST_NORMS, NULL, &attr, 1, &guard)};
+    if (u->o->arenas->sharded) {
+        in[1] = dpt_apply(__FILE__, __LINE__, DPT_OP_SUM_START, NULL, NULL, 1, &in[1]);
+        in[1] = dpt_apply(__FILE__, __LINE__, DPT_OP_SUM_WAIT, NULL, NULL, 1, &in[1]);
+    }
+    dpt_apply(__FILE__, __LINE__, DPT_OP_TRUST_STEP, NULL, &attr, 2, in);
+}
+
+/* Averages of bucket k, after what updates it. */
+static void make_average(update *u, int64_t k, dpt_tensor *guard) {
+    dpt_attr attr = update_attr(u, k);
+    if (u->o->update.average > 0 && u->o->arenas->bucket[k].count > 0)
+        dpt_node_add(u->rw.to, __FILE__, __LINE__, DPT_OP_AVERAGE, NULL, &attr, 1, &guard);
 }
 
 /* All buckets by one guard, which it returns. */
@@ -100,7 +125,10 @@ static dpt_tensor *update_together(update *u, dpt_tensor *loss) {
         for (int64_t k = 0; k < u->n; k++) u->norm[k] = make_norm(u, k, k > 0 ? u->norm[k - 1] : NULL);
     if (g->status == DPT_OK && u->o->arenas->sharded) sum_norms(u, last);
     dpt_tensor *guard = make_guard(u, u->norm[last], loss);
-    for (int64_t k = 0; k < u->n && g->status == DPT_OK; k++) make_update(u, k, guard);
+    bool trust = u->o->update.kind == DPT_UPDATE_LARS || u->o->update.kind == DPT_UPDATE_LAMB;
+    if (trust && g->status == DPT_OK) make_trust_update(u, guard);
+    for (int64_t k = 0; k < u->n && !trust && g->status == DPT_OK; k++) make_update(u, k, guard);
+    for (int64_t k = 0; k < u->n && g->status == DPT_OK; k++) make_average(u, k, guard);
     return guard;
 }
 
@@ -113,7 +141,9 @@ static dpt_tensor *update_by_bucket(update *u, dpt_tensor *loss) {
     dpt_tensor *total = NULL;
     for (int64_t k = 0; k < u->n && g->status == DPT_OK; k++) {
         if (!sharded) u->norm[k] = make_norm(u, k, NULL);
-        make_update(u, k, make_guard(u, u->norm[k], NULL));
+        dpt_tensor *guard = make_guard(u, u->norm[k], NULL);
+        make_update(u, k, guard);
+        make_average(u, k, guard);
         total = total ? dpt_add_at(__FILE__, __LINE__, total, u->norm[k]) : u->norm[k];
     }
     return g->status == DPT_OK ? make_guard(u, total, loss) : &g->poison;

@@ -27,6 +27,7 @@ static const pass_entry passes[] = {
     {"update", dpt_pass_update, MODE(TRAIN) | MODE(APPLY) | MODE(GRADIENT)},
     {"fuse", dpt_pass_fuse, ALL_MODES},
     {"residual", dpt_pass_residual, ALL_MODES},
+    {"recompute", dpt_pass_recompute, MODE(TRAIN) | MODE(ACCUMULATE) | MODE(GRADIENT)},
     {"layout", dpt_pass_layout, ALL_MODES},
     {"schedule", dpt_pass_schedule, ALL_MODES},
 };

@@ -1,7 +1,7 @@
 /* program.h: a graph compiled for one purpose: an ordered list of kernel calls on fixed addresses. Passes, a file each,
  * lead from the user's graph to it:
  *
- *   lower → precision → gradient → distribute → update → fuse → layout → schedule → memory
+ *   lower → precision → gradient → distribute → update → fuse → recompute → layout → schedule → memory
  *
  * A program is immutable; a session (session.h) runs it. Programs of one graph share the arenas (arenas.h). */
 #ifndef DPT_PROGRAM_PROGRAM_H
@@ -22,11 +22,19 @@ typedef enum dpt_mode {
 } dpt_mode;
 const char *dpt_mode_text(dpt_mode mode); /* "train" */
 
-typedef enum dpt_update_kind { DPT_UPDATE_SGD, DPT_UPDATE_ADAMW } dpt_update_kind;
+typedef enum dpt_update_kind {
+    DPT_UPDATE_SGD,
+    DPT_UPDATE_ADAMW,
+    DPT_UPDATE_ADAM,
+    DPT_UPDATE_LARS,
+    DPT_UPDATE_LAMB
+} dpt_update_kind;
 
 typedef struct dpt_update_rule {
     dpt_update_kind kind;
     double momentum, beta1, beta2, eps, weight_decay, clip_norm;
+    double trust;   /* LARS */
+    double average; /* of moving averages of the parameters; 0: none */
     bool nesterov;
     bool by_bucket; /* each bucket is updated by a guard of its own */
 } dpt_update_rule;
@@ -46,6 +54,7 @@ typedef struct dpt_program_options {
     dpt_update_rule update;
     dpt_precision precision;
     uint64_t seed;
+    dpt_recompute recompute;
     bool gathers;   /* the parameters, sharded, come from all ranks first */
     bool unfused;   /* skip the fuse pass: tests compare both */
     bool canonical; /* the layout pass chooses nothing: tests compare both */
@@ -114,8 +123,12 @@ dpt_status dpt_pass_distribute(const dpt_graph *from, const dpt_program_options 
 dpt_status dpt_pass_update(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Merges nodes into fused ones. */
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
-/* The same, of residual streams and the norms in them. */
+/* Its first part: what stands around batch norm. */
+dpt_status dpt_fuse_norms(const dpt_graph *from, dpt_graph **to);
+/* The same as fuse, of residual streams and the norms in them. */
 dpt_status dpt_pass_residual(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
+/* Lets go of values that are cheap to make again, and makes them again. */
+dpt_status dpt_pass_recompute(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Gives every tensor the layout in which the kernels together move least; inserts reorders. */
 dpt_status dpt_pass_layout(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to);
 /* Order of execution: as built, but stores and starts of collectives as soon as they can. */

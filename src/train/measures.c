@@ -29,6 +29,8 @@ struct dpt_measures {
     int count;
     bool wants_confusion, wants_r2;
     int64_t classes, values;
+    bool ignores;
+    int64_t ignore;
     int64_t *counts, n_counts;
     double *sums;
     int64_t n_sums;
@@ -87,6 +89,8 @@ dpt_status dpt_measures_create(const dpt_measures_about *about, dpt_measures **m
     DPT_CHECK_ALLOC(m);
     m->classes = about->classes;
     m->values = about->values;
+    m->ignores = about->ignores != 0;
+    m->ignore = about->ignore;
     dpt_status status;
     DPT_TRY_GOTO(add_kinds(m, about), fail);
     int64_t matrix = m->wants_confusion ? m->classes * m->classes : 0;
@@ -156,6 +160,7 @@ void dpt_measures_add(dpt_measures *m, const float *prediction, const void *targ
         if (m->classes == 0) add_numbers(m, prediction, (const float *)target + r * m->values);
         for (int64_t p = 0; p < positions; p++) {
             int64_t wanted = classes[r * positions + p];
+            if (m->ignores && wanted == m->ignore) continue;
             if (wanted >= 0 && wanted < m->classes) add_class(m, prediction + p, positions, wanted);
         }
     }

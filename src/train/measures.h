@@ -25,7 +25,9 @@ typedef struct dpt_measures_about {
     const char *const *names; /* NULL: accuracy, and top5 with more than five classes; mae, rmse, r2 of numbers */
     int count;
     int64_t classes; /* 0: numbers */
-    int64_t values;  /* of a sample's prediction: classes times positions, or numbers */
+    int ignores;     /* 1: targets equal to `ignore` count for nothing */
+    int64_t ignore;
+    int64_t values; /* of a sample's prediction: classes times positions, or numbers */
 } dpt_measures_about;
 
 /* Copies what it needs. Local. DPT_ERR_CONFIG: a name that is unknown (the nearest is named), given twice, or does not
@@ -34,7 +36,8 @@ dpt_status dpt_measures_create(const dpt_measures_about *about, dpt_measures **m
 void dpt_measures_destroy(dpt_measures **measures);
 
 /* Local. Adds rows: predictions f32 [rows, classes, positions] with targets i64 [rows, positions], of which those
- * outside [0, classes) count for nothing; or f32 [rows, values] with targets f32 [rows, values]. */
+ * outside [0, classes), and the ignored ones, count for nothing; or f32 [rows, values] with targets f32 [rows, values].
+ */
 void dpt_measures_add(dpt_measures *measures, const float *prediction, const void *target, int64_t rows);
 /* Sums over ranks and makes the values; what is added next begins anew. Collective. */
 dpt_status dpt_measures_finish(dpt_measures *measures, const dpt_control *control);

@@ -18,6 +18,7 @@ void dpt_trainer_options_init(dpt_trainer_options *o) {
                                .beta1 = 0.9,
                                .beta2 = 0.999,
                                .eps = 1e-8,
+                               .trust = 0.001,
                                .accumulate = 1};
 }
 
@@ -29,15 +30,38 @@ static dpt_status check_options(const dpt_trainer_options *o) {
     DPT_CHECK(o->length >= 0, DPT_ERR_ARG, "length is %lld", (long long)o->length);
     DPT_CHECK(o->accumulate >= 1, DPT_ERR_ARG, "accumulate is %d: at least 1", o->accumulate);
     DPT_CHECK((unsigned)o->precision < (unsigned)DPT_PRECISION_COUNT, DPT_ERR_ARG, "precision %d", (int)o->precision);
-    DPT_CHECK(o->optimizer == DPT_SGD || o->optimizer == DPT_ADAMW, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
+    DPT_CHECK((unsigned)o->optimizer <= (unsigned)DPT_LAMB, DPT_ERR_ARG, "optimizer %d", (int)o->optimizer);
+    DPT_CHECK(!o->nesterov || (o->optimizer == DPT_SGD && o->momentum > 0), DPT_ERR_ARG,
+              "nesterov goes with SGD and a momentum above 0");
+    DPT_CHECK(o->trust > 0 || o->optimizer != DPT_LARS, DPT_ERR_ARG, "trust is %g: LARS needs one above 0", o->trust);
+    DPT_CHECK(o->average_decay >= 0 && o->average_decay < 1, DPT_ERR_ARG, "average_decay is %g: in [0, 1)",
+              o->average_decay);
     DPT_CHECK(o->lr >= 0 && o->momentum >= 0 && o->weight_decay >= 0 && o->clip_norm >= 0 && o->eps >= 0, DPT_ERR_ARG,
               "lr, momentum, weight_decay, clip_norm and eps are at least 0");
     DPT_CHECK(o->zero == 0 || o->zero == 1, DPT_ERR_ARG, "zero is %d: 0, or 1 for moments shared out over ranks",
               o->zero);
+    DPT_CHECK(!o->update_by_bucket || (o->optimizer != DPT_LARS && o->optimizer != DPT_LAMB), DPT_ERR_ARG,
+              "update_by_bucket goes without LARS and LAMB");
     DPT_CHECK(!o->update_by_bucket || o->clip_norm == 0, DPT_ERR_ARG,
               "update_by_bucket and clip_norm exclude each other: the norm of all gradients is known when the last one "
               "has arrived");
     return DPT_OK;
+}
+
+dpt_update_rule dpt_trainer_update_rule(const dpt_trainer_options *o) {
+    static const dpt_update_kind kinds[] = {DPT_UPDATE_SGD, DPT_UPDATE_ADAMW, DPT_UPDATE_ADAM, DPT_UPDATE_LARS,
+                                            DPT_UPDATE_LAMB};
+    return (dpt_update_rule){.kind = kinds[o->optimizer],
+                             .momentum = o->momentum,
+                             .nesterov = o->nesterov != 0,
+                             .beta1 = o->beta1,
+                             .beta2 = o->beta2,
+                             .eps = o->eps,
+                             .trust = o->trust,
+                             .average = o->average_decay,
+                             .weight_decay = o->weight_decay,
+                             .clip_norm = o->clip_norm,
+                             .by_bucket = o->update_by_bucket != 0};
 }
 
 static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) {
@@ -52,15 +76,8 @@ static dpt_program_options program_options(const dpt_trainer *t, dpt_mode mode) 
                              .seed = o->seed,
                              .length = o->length,
                              .precision = o->precision,
-                             .update = {.kind = o->optimizer == DPT_ADAMW ? DPT_UPDATE_ADAMW : DPT_UPDATE_SGD,
-                                        .momentum = o->momentum,
-                                        .nesterov = o->nesterov != 0,
-                                        .beta1 = o->beta1,
-                                        .beta2 = o->beta2,
-                                        .eps = o->eps,
-                                        .weight_decay = o->weight_decay,
-                                        .clip_norm = o->clip_norm,
-                                        .by_bucket = o->update_by_bucket != 0}};
+                             .recompute = o->recompute,
+                             .update = dpt_trainer_update_rule(o)};
     memcpy(p.capacity, t->capacity, sizeof p.capacity);
     return p;
 }
@@ -120,7 +137,10 @@ static dpt_status open_sessions(dpt_trainer *t) {
                                  .activations = t->activations,
                                  .stream = t->stream,
                                  .inbox = t->inbox};
-        if (*c == &t->evaluate || *c == &t->predict) o.arenas.state = t->merged_state;
+        if (*c == &t->evaluate || *c == &t->predict) {
+            o.arenas.state = t->merged_state;
+            if (t->arenas.average) o.arenas.param = t->arenas.average;
+        }
         DPT_TRY(dpt_session_create(&o, &(*c)->session));
     }
     return DPT_OK;
@@ -226,8 +246,10 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t) {
     dpt_digest_i64(&d, o->update_by_bucket);
     dpt_digest_i64(&d, o->length);
     dpt_digest_i64(&d, o->precision);
+    dpt_digest_i64(&d, o->recompute);
     dpt_digest_i64(&d, (int64_t)o->seed);
-    const double numbers[] = {o->lr, o->momentum, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip_norm};
+    const double numbers[] = {o->lr,           o->momentum,  o->beta1, o->beta2,        o->eps,
+                              o->weight_decay, o->clip_norm, o->trust, o->average_decay};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) dpt_digest_f64(&d, numbers[i]);
     return d.value;
 }
@@ -245,6 +267,7 @@ static dpt_status build(dpt_trainer *t) {
     DPT_TRY(dpt_control_same(control, "the graph or the trainer's options", dpt_trainer_digest(t)));
     DPT_TRY(dpt_trainer_attach_memory(t));
     DPT_TRY(share_params(t));
+    DPT_TRY(dpt_trainer_start_averages(t));
     dpt_log(DPT_LOG_DEBUG, "programs and memory ready after %.2f s", dpt_clock_s() - begin_s);
     dpt_log(DPT_LOG_DEBUG, "memory per rank: %.1f MiB: parameters %.1f, gradients %.1f, moments %.1f, activations %.1f",
             (double)t->memory.total / 1048576, (double)t->memory.parameters / 1048576,

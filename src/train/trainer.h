@@ -28,7 +28,7 @@ struct dpt_trainer {
     dpt_arenas arenas;
     char *merged_state; /* what evaluation reads; arenas.state itself where no state is local */
     bool has_local_state, merged;
-    bool cut_params, cut_grads; /* ZeRO-1: of parameters, of gradients only the own slices are right */
+    bool cut_params, cut_grads, cut_averages; /* ZeRO-1: of parameters, ... only the own slices are right */
     void *activations;
     size_t activation_bytes;
     dpt_compiled train;                    /* accumulate = 1 */
@@ -73,7 +73,15 @@ uint64_t dpt_trainer_digest(const dpt_trainer *t);
  * those of the step before the last one but one where results take time; this gets the rest. Local. */
 dpt_status dpt_trainer_take_metrics(dpt_trainer *t, dpt_metrics *metrics, bool *any);
 
+/* The options as the update pass takes them. Local. */
+dpt_update_rule dpt_trainer_update_rule(const dpt_trainer_options *o);
+
 /* ---- shared by the trainer's files ---- */
+
+/* The parameters that evaluation, prediction and files take. */
+static inline dpt_what dpt_trainer_kept(const dpt_trainer *t) {
+    return t->arenas.average ? DPT_AVERAGE : DPT_PARAMETER;
+}
 
 /* All programs, ended by NULL. */
 dpt_compiled *const *dpt_trainer_compiled(dpt_trainer *t, dpt_compiled *list[DPT_COMPILED_MAX]);
@@ -98,7 +106,9 @@ dpt_status dpt_feed(dpt_session *s, const dpt_array *in, int n_in, const int64_t
 /* Merges running statistics of all ranks for evaluation, if steps were made since. Collective. */
 dpt_status dpt_trainer_merge(dpt_trainer *t);
 
-/* Brings parameters (gradients) together, where a step has left each rank its slices of them. Collective. */
+/* Averages, where there are any, become the parameters. Local. */
+dpt_status dpt_trainer_start_averages(dpt_trainer *t);
+/* Brings parameters (gradients, averages) together, where a step has left each rank its slices of them. Collective. */
 dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what);
 
 /* What every exchange of a step's start carries: rows by axis, failures, wishes to stop. */

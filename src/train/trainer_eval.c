@@ -78,7 +78,7 @@ static dpt_status evaluate(dpt_trainer *t, dpt_step_request *r) {
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
     if (r->mine == DPT_OK && r->output != NULL) r->mine = check_wanted(t, r);
     DPT_TRY(dpt_agree(t, r, false, &a));
-    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
+    DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));
     for (int m = 0; m < t->o.accumulate; m++) {
         dpt_micro_batch(t, &a, m, begin, &part);
@@ -161,7 +161,7 @@ dpt_status dpt_trainer_predict(dpt_trainer *t, const dpt_array *in, int n_in, co
     r.mine = dpt_check_arrays(t, in, n_in, false, a.rows);
     if (r.mine == DPT_OK) r.mine = check_output(t, &a, output, out_bytes);
     DPT_TRY(dpt_agree(t, &r, false, &a));
-    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
+    DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));
     return predict_parts(t, &r, &a, output, out);
 }
@@ -226,6 +226,9 @@ static dpt_status merge_group(dpt_trainer *t, int group) {
                  fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);
     DPT_TRY_GOTO(pool(&t->ctx->control, weight, values, values + n, n, sums), fail);
+    weight = sums[0];
+    DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.weight].offset, &weight, sizeof weight, NULL),
+                 fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.mean].offset, values, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->copy_in(d, t->merged_state + t->plan.state[m.variance].offset, values + n, bytes, NULL), fail);
     DPT_TRY_GOTO(d->ops->stream_sync(d, NULL), fail);

@@ -6,8 +6,13 @@
 #include "base/memory.h"
 #include "train/trainer.h"
 
-static bool needs_second_moment(const dpt_trainer *t) { return t->o.optimizer == DPT_ADAMW; }
-static bool needs_first_moment(const dpt_trainer *t) { return needs_second_moment(t) || t->o.momentum != 0; }
+static bool needs_second_moment(const dpt_trainer *t) {
+    return t->o.optimizer == DPT_ADAMW || t->o.optimizer == DPT_ADAM || t->o.optimizer == DPT_LAMB;
+}
+static bool needs_first_moment(const dpt_trainer *t) {
+    return needs_second_moment(t) || t->o.optimizer == DPT_LARS || t->o.momentum != 0;
+}
+static bool averages(const dpt_trainer *t) { return t->o.average_decay > 0; }
 static bool saves_state(const dpt_trainer *t) { return t->o.accumulate > 1 && t->plan.state_bytes > 0; }
 /* Gradients, but not the loss at the end of their arena, which sums in bf16 would round. */
 static bool attaches(const dpt_trainer *t) {
@@ -26,7 +31,7 @@ static size_t slot_bytes(dpt_trainer *t) {
 
 static void plan_memory(dpt_trainer *t) {
     dpt_memory *m = &t->memory;
-    m->parameters = (size_t)t->plan.param_bytes;
+    m->parameters = (size_t)t->plan.param_bytes * (1U + averages(t));
     m->gradients = (size_t)t->plan.grad_bytes;
     if (attaches(t) && t->ctx->comm.ops->attach_bytes)
         m->gradients += t->ctx->comm.ops->attach_bytes(&t->ctx->comm, (size_t)t->plan.loss.offset);
@@ -109,6 +114,7 @@ static dpt_status alloc(dpt_trainer *t, int64_t bytes, dpt_purpose purpose, char
 
 static dpt_status take_arenas(dpt_trainer *t) {
     DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.param));
+    if (averages(t)) DPT_TRY(alloc(t, t->plan.param_bytes, DPT_FOR_COMPUTE, &t->arenas.average));
     DPT_TRY(alloc(t, t->plan.grad_bytes, DPT_FOR_COMM, &t->arenas.grad));
     if (needs_first_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment1));
     if (needs_second_moment(t)) DPT_TRY(alloc(t, t->plan.moment_bytes, DPT_FOR_COMPUTE, &t->arenas.moment2));
@@ -147,6 +153,7 @@ void dpt_trainer_release_memory(dpt_trainer *t) {
     size_t state = (size_t)t->plan.state_bytes, moment = (size_t)t->plan.moment_bytes;
     if (t->merged_state != t->arenas.state) d->ops->release(d, t->merged_state, state, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.param, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
+    d->ops->release(d, t->arenas.average, (size_t)t->plan.param_bytes, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.grad, (size_t)t->plan.grad_bytes, DPT_FOR_COMM);
     d->ops->release(d, t->arenas.moment1, moment, DPT_FOR_COMPUTE);
     d->ops->release(d, t->arenas.moment2, moment, DPT_FOR_COMPUTE);

@@ -231,7 +231,7 @@ static dpt_status run_step(dpt_trainer *t, dpt_step_request *r, dpt_metrics *met
     DPT_TRY(dpt_agree(t, r, draws(t), &a));
     dpt_status status = t->train.session ? run_whole(t, t->train.session, r, &a) : run_accumulated(t, r, &a);
     t->merged = false; /* after a failure, too: on all ranks alike, as gathers depend on it */
-    t->cut_params = t->cut_grads = t->plan.sharded;
+    t->cut_params = t->cut_grads = t->cut_averages = t->plan.sharded;
     DPT_TRY(status);
     DPT_TRY(post_metrics(t, t->train.session ? t->train.session : t->apply.session, &a));
     t->step++;

@@ -19,6 +19,11 @@ static dpt_status no_such(const dpt_graph *g, const char *kind, const char *name
     return status;
 }
 
+static char *arena_of(const dpt_trainer *t, dpt_what what) {
+    if (what == DPT_AVERAGE) return t->arenas.average;
+    return what == DPT_GRADIENT ? t->arenas.grad : t->arenas.param;
+}
+
 /* Where a named value lies. */
 static dpt_status find(const dpt_trainer *t, dpt_what what, const char *name, char **at, size_t *bytes) {
     const dpt_graph *g = t->graph;
@@ -31,9 +36,11 @@ static dpt_status find(const dpt_trainer *t, dpt_what what, const char *name, ch
     if (what == DPT_STATE) return no_such(g, "state", name, true);
     for (int64_t i = 0; i < g->n_param; i++)
         if (strcmp(g->param[i].name, name) == 0) {
+            DPT_CHECK(what != DPT_AVERAGE || t->arenas.average, DPT_ERR_ARG,
+                      "parameter \"%s\" has no average: average_decay is 0", name);
             const dpt_slot *slot = what == DPT_GRADIENT ? &t->plan.grad[i] : &t->plan.param[i];
             DPT_CHECK(slot->offset >= 0, DPT_ERR_ARG, "parameter \"%s\" is not trained: it has no gradient", name);
-            *at = (what == DPT_GRADIENT ? t->arenas.grad : t->arenas.param) + slot->offset;
+            *at = arena_of(t, what) + slot->offset;
             *bytes = (size_t)slot->bytes;
             return DPT_OK;
         }
@@ -41,8 +48,8 @@ static dpt_status find(const dpt_trainer *t, dpt_what what, const char *name, ch
 }
 
 dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what) {
-    bool *cut = what == DPT_GRADIENT ? &t->cut_grads : &t->cut_params;
-    char *arena = what == DPT_GRADIENT ? t->arenas.grad : t->arenas.param;
+    bool *cut = what == DPT_GRADIENT ? &t->cut_grads : what == DPT_AVERAGE ? &t->cut_averages : &t->cut_params;
+    char *arena = arena_of(t, what);
     if (!*cut || what == DPT_STATE) return DPT_OK;
     for (int64_t k = 0; k < t->plan.n_bucket && t->ctx->comm.exchanges; k++) {
         const dpt_bucket *b = &t->plan.bucket[k];
@@ -52,6 +59,14 @@ dpt_status dpt_trainer_gather(dpt_trainer *t, dpt_what what) {
     }
     *cut = false;
     return DPT_OK;
+}
+
+dpt_status dpt_trainer_start_averages(dpt_trainer *t) {
+    dpt_device *d = &t->ctx->device;
+    if (t->arenas.average == NULL || t->plan.param_bytes == 0) return DPT_OK;
+    t->cut_averages = false;
+    DPT_TRY(d->ops->copy(d, t->arenas.average, t->arenas.param, (size_t)t->plan.param_bytes, NULL));
+    return d->ops->stream_sync(d, NULL);
 }
 
 static dpt_status find_sized(const dpt_trainer *t, dpt_what what, const char *name, size_t bytes, char **at) {
@@ -76,6 +91,9 @@ dpt_status dpt_trainer_set(dpt_trainer *t, dpt_what what, const char *name, cons
     DPT_TRY(find_sized(t, what, name, bytes, &at));
     t->merged = false;
     DPT_TRY(t->ctx->device.ops->copy_in(&t->ctx->device, at, data, bytes, NULL));
+    if (what == DPT_PARAMETER && t->arenas.average)
+        DPT_TRY(t->ctx->device.ops->copy_in(&t->ctx->device, t->arenas.average + (at - t->arenas.param), data, bytes,
+                                            NULL));
     return t->ctx->device.ops->stream_sync(&t->ctx->device, NULL);
 }
 
@@ -88,7 +106,7 @@ static void describe(const char *name, dpt_params_kind kind, const dpt_tensor *t
 static dpt_status collect(dpt_trainer *t, dpt_params_entry *entry, char *values) {
     const dpt_graph *g = t->graph;
     dpt_device *d = &t->ctx->device;
-    DPT_TRY(d->ops->copy_out(d, values, t->arenas.param, (size_t)t->plan.param_bytes, NULL));
+    DPT_TRY(d->ops->copy_out(d, values, arena_of(t, dpt_trainer_kept(t)), (size_t)t->plan.param_bytes, NULL));
     DPT_TRY(d->ops->copy_out(d, values + t->plan.param_bytes, t->merged_state, (size_t)t->plan.state_bytes, NULL));
     DPT_TRY(d->ops->stream_sync(d, NULL));
     for (int64_t i = 0; i < g->n_param; i++) {
@@ -114,7 +132,7 @@ static dpt_status save_local(dpt_trainer *t, const char *path, const char *confi
 }
 
 dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config) {
-    DPT_TRY(dpt_trainer_gather(t, DPT_PARAMETER));
+    DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));
     const dpt_control *control = &t->ctx->control;
     dpt_phase before = dpt_position_phase(t->ctx->position, DPT_PHASE_SAVE);
@@ -123,11 +141,18 @@ dpt_status dpt_trainer_save(dpt_trainer *t, const char *path, const char *config
     return status;
 }
 
-static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, dpt_device *d,
-                           char *to) {
+/* Whether a state is this rank's share of what a file holds the sum of: the values seen by pooled statistics. */
+static bool is_share(const dpt_state_info *s) {
+    return s->kind == DPT_STATE_LOCAL && s->merge_group >= 0 && s->merge_role == 2;
+}
+
+/* shares: of how many ranks this one's is a part; 1: the value as it is. */
+static dpt_status read_one(const dpt_params_file *file, const dpt_params_entry *wanted, size_t bytes, int shares,
+                           dpt_device *d, char *to) {
     void *values = dpt_alloc(bytes);
     DPT_CHECK_ALLOC(values);
     dpt_status status = dpt_params_file_read(file, wanted, values);
+    if (status == DPT_OK && shares > 1) *(double *)values /= shares;
     if (status == DPT_OK) status = d->ops->copy_in(d, to, values, bytes, NULL);
     if (status == DPT_OK) status = d->ops->stream_sync(d, NULL);
     dpt_free(values);
@@ -143,17 +168,19 @@ static dpt_status load_local(dpt_trainer *t, const char *path) {
     DPT_TRY(dpt_params_file_open(path, &file));
     for (int64_t i = 0; i < g->n_param; i++) {
         describe(g->param[i].name, DPT_PARAMS_PARAMETER, g->param[i].tensor, &e);
-        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.param[i].bytes, d, t->arenas.param + t->plan.param[i].offset),
-                     fail);
+        DPT_TRY_GOTO(
+            read_one(file, &e, (size_t)t->plan.param[i].bytes, 1, d, t->arenas.param + t->plan.param[i].offset), fail);
     }
     for (int64_t i = 0; i < g->n_state; i++) {
         describe(g->state[i].name, DPT_PARAMS_STATE, g->state[i].tensor, &e);
         bool scale = g->state[i].tensor == dpt_loss_scale_value(g) || g->state[i].tensor == dpt_loss_scale_steps(g);
         if (scale && dpt_params_file_find(file, e.name) == NULL) continue; /* saved in another precision */
-        DPT_TRY_GOTO(read_one(file, &e, (size_t)t->plan.state[i].bytes, d, t->arenas.state + t->plan.state[i].offset),
-                     fail);
+        const int shares = is_share(&g->state[i]) ? t->ctx->control.world : 1;
+        DPT_TRY_GOTO(
+            read_one(file, &e, (size_t)t->plan.state[i].bytes, shares, d, t->arenas.state + t->plan.state[i].offset),
+            fail);
     }
-    status = DPT_OK;
+    status = dpt_trainer_start_averages(t);
 fail:
     dpt_params_file_close(&file);
     return status;

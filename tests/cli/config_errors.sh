@@ -9,7 +9,7 @@ refused 64 'batch.*"many"' train batch=many
 refused 64 'model.dropout.* 1.* not in \[0, 1\)' model.dropout=1
 refused 64 'model.name: no model "resnet": did you mean "resnet18"' model=resnet
 refused 64 'epochs=1 and steps=2' epochs=1 steps=2
-refused 64 'optimizer.beta1 does nothing without optimizer.name=adamw' optimizer.beta1=0.5
+refused 64 'optimizer.beta1 does nothing without optimizer.name=adamw,adam,lamb' optimizer.beta1=0.5
 refused 64 'unknown option "--batch"' train --batch 3
 refused 64 '"extra" is no config file' train extra
 refused 64 'absent.yaml: No such file' train absent.yaml

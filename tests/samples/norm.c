@@ -1,5 +1,5 @@
-/* Samples of layer, RMS and group norm: see op_samples.h. Parameters of a layer cannot be differentiated by here, so
- * weight and bias are inputs. */
+/* Samples of layer, RMS and group norm and of embedding: see op_samples.h. Parameters of a layer cannot be
+ * differentiated by here, so weight and bias are inputs. */
 #include "samples/samples.h"
 
 static dpt_tensor *norm_with(dpt_tensor *x, dpt_tensor *weight, dpt_tensor *bias, int dims, int64_t groups,
@@ -61,6 +61,11 @@ static dpt_tensor *group_norm_flat(sample_build *b) {
     return norm_with(x, w, NULL, 0, 2, true);
 }
 
+static dpt_tensor *embedding(sample_build *b) {
+    dpt_tensor *id = sample_integer(b, DPT_U8, DIMS(B, 3), 5), *w = any(b, DIMS(5, 2));
+    return dpt_embedding_with(id, w);
+}
+
 static const op_sample rows_of_table[] = {
     CLOSED_AS(ROW_NORM, "layer norm", layer_norm, layer_norm_same),
     CLOSED_AS(ROW_NORM, "RMS norm", rms_norm, rms_norm_same),
@@ -68,5 +73,6 @@ static const op_sample rows_of_table[] = {
     CLOSED(ROW_NORM, "norm in a residual stream", residual_norm),
     CLOSED_AS(ROW_NORM_PARAMS, "group norm", group_norm, group_norm_same),
     CLOSED(ROW_NORM, "group norm, no positions", group_norm_flat),
+    CLOSED(SCATTER_ADD, "embedding", embedding),
 };
 SAMPLE_FAMILY(norm)

@@ -1,0 +1,38 @@
+#!/bin/bash
+# Losses, optimisers, schedules, groups of parameters and averages as typed: they train; what does not fit the model or
+# the data is refused before the first step; a plateau and groups do what they say.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+"$make_data" data.h5
+job=(data.files=data.h5 model=mlp model.hidden=16 batch=60 steps=4 log.every=1 run.dir=run run.overwrite=true)
+
+for settings in "loss.smoothing=0.1 loss.ignore=3 loss.class_weights=[1,1,1,1,1,1,1,1,1,2] optimizer.nesterov=true" \
+    "optimizer=lars optimizer.lr=1 optimizer.weight_decay=0.01 optimizer.zero=1 schedule=one_cycle" \
+    "optimizer=lamb average.decay=0.9 schedule=multistep schedule.milestones=[2,3] schedule.unit=steps"; do
+    # shellcheck disable=SC2086 # words
+    on 2 "${job[@]}" $settings
+    expect 0
+done
+
+# the rates of the last one: 0.001, then a tenth after steps 2 and 3
+what="rates of schedule=multistep"
+python3 - <<'END' >out 2>err || failed "0.001, 0.001, 0.0001, 0.00001" "$(cat out err)"
+import json
+rates = [m["lr"] for m in map(json.loads, open("run/metrics.jsonl")) if m["event"] == "train"]
+print(rates)
+assert all(abs(a / b - 1) < 1e-6 for a, b in zip(rates, [1e-3, 1e-3, 1e-4, 1e-5])) and len(rates) == 4
+END
+
+refused 64 'optimizer.groups "fc9\* lr=2": no parameter matches; there are fc1.weight to fc2.bias' \
+    "${job[@]}" 'optimizer.groups=[fc9* lr=2]'
+refused 64 'optimizer.groups "fc1\* speed=2": "speed=2" is none of lr=FACTOR, no_decay' \
+    "${job[@]}" 'optimizer.groups=[fc1* speed=2]'
+refused 64 'optimizer.groups "fc1\*": wanted a pattern, then settings' "${job[@]}" 'optimizer.groups=[fc1*]'
+refused 64 'optimizer.groups "fc1\* lr=fast": "lr=fast" is no factor' "${job[@]}" 'optimizer.groups=[fc1* lr=fast]'
+refused 64 'optimizer.frozen "layer\*": no parameter matches' "${job[@]}" 'optimizer.frozen=[layer*]'
+refused 64 'schedule.metric=speed is neither loss nor among metrics' \
+    "${job[@]}" schedule=plateau schedule.metric=speed
+refused 64 'milestone 2 is 3: they must grow' "${job[@]}" schedule=multistep 'schedule.milestones=[3,3]' \
+    schedule.unit=steps
+refused 64 'one_cycle rises by itself' "${job[@]}" schedule=one_cycle schedule.warmup_steps=2
