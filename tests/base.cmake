@@ -1,2 +1,3 @@
 dpt_add_test(base)
 dpt_add_test(length)
+dpt_add_test(host_memory)

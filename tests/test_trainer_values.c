@@ -1,6 +1,7 @@
 /* test_trainer_values.c: values in and out of a trainer: evaluation by formula with uneven and empty shares,
  * prediction, params files, memory as announced, parameter groups. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
 #include "train/trainer.h"
@@ -227,6 +228,41 @@ static void memory(void) {
     }
 }
 
+/* A plan larger than the limit is refused before anything is taken; the rows that the message names fit, one more does
+ * not. */
+static void too_large(void) {
+    dpt_context *ctx;
+    dpt_trainer *t = NULL;
+    if (!CHECK_OK(check_context(MPI_COMM_SELF, 1, &ctx))) return;
+    dpt_graph *g = dpt_graph_create(ctx);
+    build(g);
+    dpt_trainer_options o = options_of();
+    o.max_rows = 100;
+    size_t before = 0, after = 0;
+    if (CHECK_OK(dpt_trainer_create(g, &o, &t))) {
+        const dpt_memory m = dpt_trainer_memory(t); /* a device's own memory holds half of the staging */
+        ctx->device.memory_limit = (m.total - m.staging / 2 - m.control) * 2 / 3;
+    }
+    dpt_trainer_destroy(&t);
+    for (int i = 0; i < DPT_PURPOSE_COUNT; i++) before += ctx->device.allocated[i];
+    CHECK_FAILS(dpt_trainer_create(g, &o, &t), DPT_ERR_MEMORY, " rows a rank instead of 100 fit");
+    CHECK(t == NULL);
+    for (int i = 0; i < DPT_PURPOSE_COUNT; i++) after += ctx->device.allocated[i];
+    CHECK_EQ_I64(after, before);
+    const char *number = strstr(dpt_last_error(), "are free: ");
+    o.max_rows = number ? atoll(number + strlen("are free: ")) : 0;
+    if (CHECK(o.max_rows > 0 && o.max_rows < 100)) {
+        CHECK_OK(dpt_trainer_create(g, &o, &t));
+        dpt_trainer_destroy(&t);
+        o.max_rows++;
+        CHECK_FAILS(dpt_trainer_create(g, &o, &t), DPT_ERR_MEMORY, "are needed");
+        ctx->device.memory_limit = 1;
+        CHECK_FAILS(dpt_trainer_create(g, &o, &t), DPT_ERR_MEMORY, "not even one row a rank fits");
+    }
+    dpt_graph_destroy(&g);
+    dpt_context_destroy(&ctx);
+}
+
 /* Steps, evaluation and prediction of a trainer that runs already allocate nothing. */
 static void steady_state(void) {
     enum { WARM_UP = 12 }; /* steps in which a device's ways to record are made and tried */
@@ -304,6 +340,6 @@ static void groups(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "trainer_values", {"evaluation", evaluation}, {"prediction", prediction},
-                      {"save_and_load", save_and_load}, {"memory", memory}, {"steady_state", steady_state},
-                      {"groups", groups});
+                      {"save_and_load", save_and_load}, {"memory", memory}, {"too_large", too_large},
+                      {"steady_state", steady_state}, {"groups", groups});
 }

@@ -141,6 +141,27 @@ static void check_refused(const char *name, const dpt_model_options *o, const ch
     dpt_graph_destroy(&g);
 }
 
+/* As many parameters as the usual U-Net of 64 channels and 4 levels with one class; sizes that do not halve. */
+static void unet(void) {
+    dpt_model_options o = find("unet")->defaults;
+    o.classes = 1, o.loss = DPT_MODEL_MSE, o.target_dtype = DPT_F32;
+    o.in_dim[1] = 112, o.in_dim[2] = 80;
+    dpt_graph *g = dpt_graph_create(NULL);
+    CHECK_OK(dpt_model_unet(g, &o));
+    int64_t n = 0;
+    for (int64_t i = 0; i < g->n_param; i++) n += dpt_row_count(g->param[i].tensor);
+    CHECK_EQ_I64(n, 31037633);
+    CHECK_EQ_TEXT(dpt_shape_text(g->input[1]), "[B,1,112,80]");
+    dpt_graph_destroy(&g);
+    o.in_dim[1] = 100, o.in_dim[2] = 75;
+    check_refused("unet", &o, "samples are 100 x 75: height and width must be multiples of 16: pad to 112 x 80");
+    o = find("unet3d")->defaults;
+    o.in_dim[3] = 9;
+    check_refused("unet3d", &o, "64 x 64 x 9: depth, height and width must be multiples of 8: pad to 64 x 64 x 16");
+    o.in_ndim = 3;
+    check_refused("unet3d", &o, "samples have 3 dimensions: wanted 4, [channels, depth, height, width]");
+}
+
 static void refuses(void) {
     const dpt_model *model;
     CHECK_FAILS(dpt_model_find("mpl", &model), DPT_ERR_CONFIG, "no model \"mpl\": did you mean \"mlp\"?");
@@ -178,5 +199,6 @@ static void refuses(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "zoo", {"parameters", parameters}, {"cnn_layers", cnn_layers}, {"options", options},
-                      {"residual_nets", residual_nets}, {"residual_options", residual_options}, {"refuses", refuses});
+                      {"residual_nets", residual_nets}, {"residual_options", residual_options}, {"unet", unet},
+                      {"refuses", refuses});
 }

@@ -44,6 +44,8 @@ static const small_model small[] = {
     {"resmlp", 1, {6}, 3, 8, 2, 0, {0}, DPT_MODEL_NORM_NONE, true, false},
     {"autoencoder", 3, {1, 4, 4}, 1, 0, 0, 2, {8, 3}, DPT_MODEL_NORM_NONE, true, false},
     {"conv_autoencoder", 3, {1, 8, 4}, 1, 4, 2, 0, {0}, DPT_MODEL_NORM_NONE, true, false},
+    {"unet", 3, {3, 16, 8}, 3, 4, 2, 0, {0}, DPT_MODEL_NORM_LOCAL, true, false},
+    {"unet3d", 4, {1, 8, 4, 8}, 2, 2, 2, 0, {0}, DPT_MODEL_NORM_NONE, true, false},
     {"cosmo", 4, {4, 8, 8, 8}, 4, 4, 2, 0, {0}, DPT_MODEL_NORM_NONE, true, false},
     {"cosmoflow", 4, {4, 16, 16, 16}, 4, 2, 4, 0, {0}, DPT_MODEL_NORM_NONE, false, false},
 };
@@ -59,6 +61,7 @@ static dpt_model_options options_of(const small_model *s, const dpt_model *model
     if (s->n_hidden) memcpy(o.hidden, s->hidden, sizeof s->hidden);
     o.batch_norm = s->norm;
     o.dropout = 0;
+    if (strcmp(s->name, "unet3d") == 0) o.loss = DPT_MODEL_MSE, o.target_dtype = DPT_F32;
     return o;
 }
 
@@ -197,8 +200,9 @@ static void large(void) { models(false); }
 
 /* A model without a row above would be one that nothing compares. */
 static void complete(void) {
-    /* other sizes of one that is there; a case of its own */
-    static const char *const same[] = {"mlp4096", "mlp355m", "resnet34", "vgg13", "vgg19", "cosmoflow128", "fourier"};
+    /* other sizes of one that is there; a case of its own, here or in test_spectral */
+    static const char *const same[] = {"mlp4096",      "mlp355m", "resnet34", "vgg13", "vgg19",
+                                       "cosmoflow128", "fourier", "fno1d",    "fno2d"};
     for (int i = 0; i < dpt_model_count; i++) {
         bool known = false;
         for (size_t k = 0; k < sizeof small / sizeof *small; k++)

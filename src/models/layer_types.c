@@ -147,6 +147,18 @@ static dpt_tensor *group_norm(const dpt_layer_call *c) {
     return dpt_group_norm_at(PLACE, c->from[0], integer(c, "groups"), number(c, "eps"), c->name);
 }
 
+static dpt_tensor *concat(const dpt_layer_call *c) {
+    return dpt_concat_at(PLACE, c->from, c->n_from, (int)integer(c, "axis"));
+}
+static dpt_tensor *slice(const dpt_layer_call *c) {
+    return dpt_slice_at(PLACE, c->from[0], (int)integer(c, "axis"), integer(c, "begin"), integer(c, "end"),
+                        integer(c, "step"));
+}
+static dpt_tensor *pad(const dpt_layer_call *c) {
+    return dpt_pad_at(PLACE, c->from[0], (int)integer(c, "axis"), integer(c, "before"), integer(c, "after"),
+                      number(c, "value"));
+}
+
 static dpt_tensor *power(const dpt_layer_call *c) { return dpt_power_at(PLACE, c->from[0], number(c, "exponent")); }
 static dpt_tensor *clamp(const dpt_layer_call *c) {
     return dpt_clamp_at(PLACE, c->from[0], number(c, "low"), number(c, "high"));
@@ -265,6 +277,11 @@ const dpt_layer_type dpt_layer_types[] = {
     SEVERAL(div, "quotient, element by element", 2),
     {"scale", "x times value", scale, 1, 1, false, {NEEDED("value", DPT_OPTION_NUMBER, -MOST, MOST)}},
     {"offset", "x plus value", offset, 1, 1, false, {NEEDED("value", DPT_OPTION_NUMBER, -MOST, MOST)}},
+    {"concat", "one behind the other along a dimension; 1: channels", concat, 2, DPT_LAYER_ANY, false, {INT("axis", 1, 0)}},
+    {"slice", "elements begin, begin + step, ... before end along a dimension", slice, 1, 1, false,
+     {INT("axis", 1, 0), INT("begin", 0, 0), NEEDED("end", DPT_OPTION_INT, 1, MOST), INT("step", 1, 1)}},
+    {"pad", "before and after of value around a dimension", pad, 1, 1, false,
+     {INT("axis", 1, 0), INT("before", 0, 0), INT("after", 0, 0), NUMBER("value", 0, -MOST, MOST)}},
     {"reshape", "the same values in another shape of a sample", reshape, 1, 1, false,
      {NEEDED("shape", DPT_OPTION_SIZES, 1, MOST)}},
 };

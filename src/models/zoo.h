@@ -103,7 +103,7 @@ bool dpt_model_takes(const dpt_model *model, const char *key);
 // clang-format off
 #define DPT_MODEL_BUILDERS(X)                                                                                      \
     X(mlp) X(cnn) X(surrogate) X(resnet18) X(resnet34) X(resnet50) X(vgg11) X(vgg13) X(vgg16) X(vgg19) X(resmlp)   \
-    X(autoencoder) X(conv_autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno)
+    X(autoencoder) X(conv_autoencoder) X(cosmo) X(cosmoflow) X(fourier) X(fno) X(unet) X(unet3d)
 // clang-format on
 #define DPT_MODEL_DECLARE(name) dpt_status dpt_model_##name(dpt_graph *g, const dpt_model_options *options);
 DPT_MODEL_BUILDERS(DPT_MODEL_DECLARE)

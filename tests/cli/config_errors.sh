@@ -20,6 +20,8 @@ printf 'model: mlp\nbatch: [1\n' >syntax.yaml
 refused 64 'syntax.yaml:[23]:[0-9]+: not valid YAML: ' syntax.yaml
 printf 'batch: 1\nbatch: 2\n' >twice.yaml
 refused 64 'twice.yaml:2:1: batch is given twice, first in line 1' twice.yaml
+printf 'layers:\n  - {type: flatten}\n  - {type: linaer, out: classes}\n' >net.yaml
+refused 64 'net.yaml:3: no layer type "linaer"; did you mean linear\?' model.file=net.yaml
 
 rank_counts=8
 refused 64 'unknown key optimizer.lrr; did you mean optimizer.lr\?' optimizer.lrr=1
