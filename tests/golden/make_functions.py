@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Values from PyTorch, in f64, for tests/test_functions.c: functions of one number with their slopes, at 0, small, large
-and infinite numbers and NaN; and where transpose, concat, slice, pad, gather, max, min and where put elements. Written with
-PyTorch 1.13.
+"""Values from PyTorch, in f64, for tests/test_functions.c: functions of one number with their slopes, at 0, small,
+large and infinite numbers and NaN; and where transpose, concat, slice, pad, gather, max, min and where put elements.
+Written with PyTorch 1.13.
 
     python3 tests/golden/make_functions.py > tests/golden/functions.h
 """
