@@ -41,46 +41,30 @@ pairs() {
 
 pinned() { mpirun -np 1 --bind-to core ./dptrain bench "$@" </dev/null; }
 
-# field NAME < a line of `bench`: the word behind NAME
-field() { awk -v name="$1" '{ for (i = 1; i < NF; i++) if ($i == name) print $(i + 1) }'; }
-
-# exchange NAME FABRIC: the line of `bench allreduce model=NAME`
-exchange() {
-    mpirun -np 1 --bind-to none ./dptrain bench allreduce model="$1" emulate="$2" min=4 max=4 seconds="$((4 * seconds))" \
-        </dev/null | awk -v name="$1" '$1 == name'
+# One profile a workload: its last line is the workload's, behind a table by operation.
+take_profiles() {
+    local name
+    for name in "$@"; do
+        mpirun -np 1 --bind-to core ./dptrain bench "$name" profile=true seconds="$seconds" </dev/null >"$page/$name"
+    done
 }
 
-# The exchange takes half the time of backward, by a delay in its place; two thirds of the computation are backward.
-hidden() {
-    local name=$1 line fabric
-    line=$(exchange "$name" 1us,1000GB/s)
-    fabric=$(awk -v ms="$(field compute_ms <<<"$line")" -v bytes="$(field gradient_bytes <<<"$line")" \
-        'BEGIN { printf "1us,%.9fGB/s", bytes / (ms * 1e-3 / 3) / 1e9 }')
-    line=$(exchange "$name" "$fabric")
-    printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$name" "$(field compute_ms <<<"$line")" \
-        "$(field exchange_ms <<<"$line")" "$(field step_ms <<<"$line")" "$(field buckets <<<"$line")" \
-        "$(field hidden_% <<<"$line")" "$(field hideable_hidden_% <<<"$line")"
+peaks() {
+    local name peak
+    printf '| workload | GFLOP/s of a step | product at its best | share |\n|---|---|---|---|\n'
+    for name in "$@"; do
+        peak=$(sed -n 's/^ceilings: .* product \([0-9.]*\) GFLOP.*/\1/p' "$page/$name")
+        awk -v n="$name" -v f="$(tail -n 1 "$page/$name" | field gflop/s)" -v p="$peak" \
+            'BEGIN { printf "| %s | %.1f | %.1f | %.0f %% |\n", n, f, p, 100 * f / p }'
+    done
 }
 
 profiles() {
     local name
     for name in "$@"; do
-        pinned "$name" profile=true seconds="$seconds" >"$page/profile"
         printf '\n### %s\n\n```\n' "$name"
-        sed -n '/^operation /,$p' "$page/profile"
+        sed -n '/^operation /,$p' "$page/$name"
         printf '```\n'
-    done
-}
-
-peaks() {
-    local workload name line peak
-    printf '| workload | GFLOP/s of a step | product at its best | share |\n|---|---|---|---|\n'
-    for workload in "$@"; do
-        name=${workload%%:*}
-        line=$(pinned "$name" seconds="$seconds" | tail -n 1)
-        peak=$(pinned "$name" profile=true seconds=1 | sed -n 's/^ceilings: .* product \([0-9.]*\) GFLOP.*/\1/p')
-        awk -v n="$name" -v f="$(field gflop/s <<<"$line")" -v p="$peak" \
-            'BEGIN { printf "| %s | %.1f | %.1f | %.0f %% |\n", n, f, p, 100 * f / p }'
     done
 }
 
@@ -94,16 +78,13 @@ fi
 {
     cat "$page/pairs.md"
     printf '\nA workload@batch is the benchmark at another batch a rank, measured in one round.\n'
-    say "shares of the peak"
+    say "profiles"
+    take_profiles "${small[@]%%:*}"
     printf '\n## Share of the peak, 1 rank\n\nThe peak is that of a 512 x 512 x 512 product, measured in the same run.\n\n'
-    peaks "${small[@]}"
+    peaks "${small[@]%%:*}"
     say "exchange"
     printf '\n## Exchange hidden behind backward\n\nOne rank with two cores; its exchange is a delay of half the time of backward.\n\n'
-    printf '| workload | computation, ms | exchange, ms | step, ms | buckets | hidden, %% | of what can hide, %% |\n'
-    printf '|---|---|---|---|---|---|---|\n'
-    hidden cnn
-    hidden resnet18
-    say "profiles"
+    bash launch/bench-hidden.sh --seconds "$seconds" 80 cnn resnet18 || missed=1
     printf '\n## Where the time goes, 1 rank\n'
     profiles "${small[@]%%:*}"
 } >"$page/whole.md"

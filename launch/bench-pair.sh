@@ -2,24 +2,26 @@
 # Times `dptrain bench` beside PyTorch's DistributedDataParallel on the same workloads, in one run: in turn, so that the
 # machine's drift meets both, each rank pinned to its core on both sides, 1 thread a rank, at 1 and 2 ranks.
 #
-#   launch/bench-pair.sh [--rounds K] [--seconds S] [--out FILE.md] NAME[@BATCH][:MIN1[:MIN2]]...
+#   launch/bench-pair.sh [--rounds K] [--seconds S] [--scaling MIN] [--out FILE.md] NAME[@BATCH][:MIN1[:MIN2]]...
 #
 #   launch/bench-pair.sh --out docs/benchmarks/cpu.md surrogate:3:6 mlp:1.25:1.8
 #
 # Prints, per workload and rank count, the medians over K rounds (3), their range and the ratio of the medians. MIN1 and
 # MIN2 are the least ratios at 1 and 2 ranks: the exit status is 1 where one is missed. BATCH is that of a rank, where it
-# is not the workload's own. Two ranks over twice one rank is what scaling leaves. The last line names the ratios.
+# is not the workload's own. Two ranks over twice one rank is what scaling leaves: at
+# least MIN with --scaling. The last line names the ratios.
 # The peer needs PyTorch with a fast BLAS in PEER_PYTHON (default /usr/bin/python3): else the exit status is 77.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 . launch/env.sh
 
-rounds=3 seconds=5 out='' workloads=()
+rounds=3 seconds=5 least_scaling=0 out='' workloads=()
 while [ $# -gt 0 ]; do
     case $1 in
     --rounds) rounds=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
+    --scaling) least_scaling=$2 && shift ;;
     --out) out=$2 && shift ;;
     -*) die 64 "unknown option $1" ;;
     *) workloads+=("$1") ;;
@@ -104,6 +106,9 @@ rows() {
             scaling=-
             [ "$ranks" -eq 1 ] || scaling=$(awk -v a="${own[0]}" -v b="$one" 'BEGIN { printf "%.2f", a / b / 2 }')
             one=${own[0]}
+            if [ "$ranks" -eq 2 ] && awk -v s="$scaling" -v m="$least_scaling" 'BEGIN { exit !(s < m) }'; then
+                scaling="$scaling MISSED (>= $least_scaling)" && missed=1
+            fi
             printf '| %s | %d | %s (%s..%s) | %s (%s..%s) | %s | %s | %s |\n' \
                 "${workload%%:*}" "$ranks" "${own[@]}" "${peer[@]}" "$ratio" "$verdict" "$scaling"
             summary+=("$name@$ranks ${ratio}x")

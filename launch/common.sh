@@ -36,3 +36,6 @@ machine() {
     model=$(LC_ALL=C lscpu | sed -n 's/^Model name: *//p' | head -n 1)
     printf '%s, %s cores, %s' "${model:-$(uname -m)}" "$(cores)" "$(uname -sr)"
 }
+
+# field NAME < a line of `bench`: the word behind NAME
+field() { awk -v name="$1" '{ for (i = 1; i < NF; i++) if ($i == name) print $(i + 1) }'; }

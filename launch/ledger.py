@@ -29,8 +29,8 @@ def row_faults(row, tests):
         yield f"{len(row)} fields, not {len(COLUMNS)}"
         return
     r = dict(zip(COLUMNS, row))
-    if not re.fullmatch(r"[A-Z][0-9]+[a-z]?", r["id"]):
-        yield f"id {r['id']!r} is not a letter and a number"
+    if not re.fullmatch(r"[A-Z]([0-9]+[a-z]?)?(-[a-z0-9]+)*", r["id"]):
+        yield f"id {r['id']!r} is not a letter, a number and words like S11-conv"
     if not r["asked"] or not r["bound"]:
         yield "asked and bound must not be empty"
     if r["kind"] not in KINDS:
