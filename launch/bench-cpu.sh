@@ -39,8 +39,6 @@ pairs() {
     [ "$status" -eq 0 ] || missed=1
 }
 
-pinned() { mpirun -np 1 --bind-to core ./dptrain bench "$@" </dev/null; }
-
 # One profile a workload: its last line is the workload's, behind a table by operation.
 take_profiles() {
     local name
