@@ -66,10 +66,9 @@ static void refuses_shapes(void) {
     REFUSED(dpt_mse(p.x, p.d), DPT_ERR_SHAPE, "mse: y is f32 [B,8], target is f64 [B,8]");
     REFUSED(dpt_cross_entropy(p.x, p.x), DPT_ERR_SHAPE, "cross_entropy: logits are f32 [B,8], target is f32 [B,8]");
     REFUSED(dpt_conv2d(p.x, 4, 3, 1, conv, "conv"), DPT_ERR_SHAPE, "conv \"conv\": x is f32 [B,8]");
-    REFUSED(dpt_conv2d(p.m, 4, 7, 1, conv, "conv"), DPT_ERR_SHAPE, "conv \"conv\": x of size 6");
+    REFUSED(dpt_conv2d(p.m, 4, 7, 1, conv, "conv"), DPT_ERR_SHAPE, "conv \"conv\": x is f32 [B,3,6,6]: size 6 with pad 0 is smaller than a kernel of 7");
     REFUSED(dpt_max_pool2d(p.x, 2, 0, 0), DPT_ERR_SHAPE, "max_pool: x is f32 [B,8]");
-    REFUSED(dpt_batch_norm(p.d, ((dpt_batch_norm_options){0}), "bn"), DPT_ERR_SHAPE,
-            "batch_norm \"bn\": x is f64 [B,8]");
+    REFUSED(dpt_batch_norm(p.i, ((dpt_batch_norm_options){0}), "bn"), DPT_ERR_SHAPE, "batch_norm \"bn\": x is u8 [B]");
     REFUSED(dpt_softmax(p.i), DPT_ERR_SHAPE, "softmax: x is u8 [B]");
     REFUSED(dpt_all_reduce(p.x), DPT_ERR_SHAPE, "all_reduce: x is [B,8]");
     REFUSED(dpt_loss_add(p.g, p.i, 1, NULL), DPT_ERR_SHAPE, "loss: value is u8 [B]");

@@ -228,6 +228,17 @@ static void memory(void) {
     }
 }
 
+/* Bytes that a trainer for so many rows takes of the device; a device's own memory holds half of the staging. */
+static size_t bytes_for(dpt_graph *g, int64_t rows) {
+    dpt_trainer_options o = options_of();
+    dpt_trainer *t;
+    o.max_rows = rows;
+    if (!CHECK_OK(dpt_trainer_create(g, &o, &t))) return 0;
+    const dpt_memory m = dpt_trainer_memory(t);
+    dpt_trainer_destroy(&t);
+    return m.total - m.staging / 2 - m.control;
+}
+
 /* A plan larger than the limit is refused before anything is taken; the rows that the message names fit, one more does
  * not. */
 static void too_large(void) {
@@ -239,11 +250,7 @@ static void too_large(void) {
     dpt_trainer_options o = options_of();
     o.max_rows = 100;
     size_t before = 0, after = 0;
-    if (CHECK_OK(dpt_trainer_create(g, &o, &t))) {
-        const dpt_memory m = dpt_trainer_memory(t); /* a device's own memory holds half of the staging */
-        ctx->device.memory_limit = (m.total - m.staging / 2 - m.control) * 2 / 3;
-    }
-    dpt_trainer_destroy(&t);
+    ctx->device.memory_limit = (bytes_for(g, 1) + bytes_for(g, 100)) / 2;
     for (int i = 0; i < DPT_PURPOSE_COUNT; i++) before += ctx->device.allocated[i];
     CHECK_FAILS(dpt_trainer_create(g, &o, &t), DPT_ERR_MEMORY, " rows a rank instead of 100 fit");
     CHECK(t == NULL);

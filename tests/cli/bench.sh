@@ -1,6 +1,6 @@
 #!/bin/bash
 # dptrain bench: a line a workload in the format of tests/peers/torch_ddp.py:
-#   name ranks R batch B steps N samples/s X step_ms Y
+#   name ranks R batch B steps N samples/s X step_ms Y gflop/s Z
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -10,7 +10,7 @@ for ranks in 1 2; do
     [ ! -s err ] || failed "no message" "$(cat err)"
     [ "$(wc -l <out)" -eq 3 ] || failed "3 lines" "$(cat out)"
     for workload in 'surrogate  ranks R batch 256' 'mlp        ranks R batch 64' 'cnn        ranks R batch 64'; do
-        grep -Eq "^${workload/R/$ranks} steps +[0-9]+ samples/s +[0-9]+\.[0-9] step_ms +[0-9]+\.[0-9]{3}\$" out ||
+        grep -Eq "^${workload/R/$ranks} steps +[0-9]+ samples/s +[0-9]+\.[0-9] step_ms +[0-9]+\.[0-9]{3} gflop/s +[0-9]+\.[0-9]\$" out ||
             failed "a line '$workload'" "$(cat out)"
     done
     # samples/s and step_ms say the same
