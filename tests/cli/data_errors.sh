@@ -28,7 +28,6 @@ bad_data 'partial.h5: /test/y: no such dataset; the file holds' partial.h5
 "$make_data" other_side.h5 test_side=5
 bad_data 'other_side.h5: /test/x: a sample is \[1,5,5\], expected \[1,6,6\]' other_side.h5
 bad_data 'good.h5: /test/y: a sample is \[\], expected \[1,6,6\]' good.h5 data.train.y=/train/x
-bad_data '/train/x: the targets are \[1,6,6\] a sample, but model mlp gives \[B\]' good.h5 data.train.y=/train/x data.test.y=/test/x
 "$make_data" fewer.h5 labels=599
 bad_data 'fewer.h5: /train/y has 599 rows, /train/x has 600' fewer.h5
 "$make_data" empty.h5 train=0
