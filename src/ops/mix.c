@@ -115,18 +115,19 @@ static double mix_flop(const dpt_call *call) {
     return 8 * (double)x->dim[0] * (double)x->dim[1] * (double)y->dim[1] * modes;
 }
 
-#define MIX_OP(op, batch)                                  \
+/* With several weights a product is linear in all of them together, not in each. */
+#define MIX_OP(op, batch, linear_)                         \
     const dpt_op dpt_op_##op = {.name = #op,               \
                                 .rule = batch,             \
-                                .linear = DPT_MULTILINEAR, \
+                                .linear = linear_,         \
                                 .precision = DPT_WIDE,     \
                                 .n_out = 1,                \
                                 .shape = op##_shape,       \
                                 .gradient = op##_gradient, \
                                 .flop = mix_flop};
-MIX_OP(mix, DPT_ROWWISE)
-MIX_OP(mix_dgrad, DPT_ROWWISE)
-MIX_OP(mix_wgrad, DPT_REDUCES)
+MIX_OP(mix, DPT_ROWWISE, DPT_LINEAR_FIRST)
+MIX_OP(mix_dgrad, DPT_ROWWISE, DPT_LINEAR_FIRST)
+MIX_OP(mix_wgrad, DPT_REDUCES, DPT_MULTILINEAR)
 #undef MIX_OP
 
 /* ---- the layer ---- */
