@@ -291,6 +291,13 @@ static dpt_tensor *concat_batch(dpt_tensor *x) {
 }
 static dpt_tensor *slice_beyond(dpt_tensor *x) { return dpt_slice(x, 1, 1, 4, 1); }
 static dpt_tensor *pad_less(dpt_tensor *x) { return dpt_pad(x, 1, -1, 0, 0); }
+static dpt_tensor *pad_more(dpt_tensor *x) { return dpt_pad(x, 1, INT64_MAX, 0, 0); }
+static dpt_tensor *pad_half(dpt_tensor *x) {
+    return dpt_pad(dpt_input(graph_of(x), "bytes", DPT_U8, DIMS(B, 2)), 1, 1, 0, 0.5);
+}
+static dpt_tensor *pad_negative(dpt_tensor *x) {
+    return dpt_pad(dpt_input(graph_of(x), "bytes", DPT_U8, DIMS(B, 2)), 1, 1, 0, -1);
+}
 static dpt_tensor *float_index(dpt_tensor *x) { return dpt_gather(x, x, 1); }
 static dpt_tensor *max_batch(dpt_tensor *x) { return dpt_max(x, 1, 0); }
 static dpt_tensor *where_wide(dpt_tensor *x) { return dpt_where(x, x, dpt_cast(x, DPT_F64)); }
@@ -309,6 +316,9 @@ static void refused(void) {
                  {concat_batch, DPT_ERR_SHAPE, "concat: axis 0 of x, which is [B,3,4]"},
                  {slice_beyond, DPT_ERR_SHAPE, "from 1 to 4 by 1 along axis 1"},
                  {pad_less, DPT_ERR_SHAPE, "-1 before and 0 after"},
+                 {pad_more, DPT_ERR_SHAPE, "too many"},
+                 {pad_half, DPT_ERR_SHAPE, "x is u8 [B,2], the value is 0.5"},
+                 {pad_negative, DPT_ERR_SHAPE, "x is u8 [B,2], the value is -1"},
                  {float_index, DPT_ERR_SHAPE, "index is f32 [B,3,4]"},
                  {max_batch, DPT_ERR_SHAPE, "max: axes 0x1 of x, which is [B,3,4]"},
                  {where_wide, DPT_ERR_SHAPE, "b is f64 [B,3,4]"},
