@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "ops/internal.h"
+#include "train/trainer.h"
 #include "trainer_pair.h"
 
 enum { ROWS = 29, CHANNELS = 3 };
@@ -273,6 +274,33 @@ static void affine(void) {
     trainer_pair_close(&p);
 }
 
+/* Functions of parameters: what flows back to them is a sum over the batch, which may wait, micro-batches or not. */
+static void build_functions(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, ((int64_t[]){DPT_BATCH, CHANNELS}));
+    dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 2}));
+    dpt_tensor *p = dpt_param(g, "p", DPT_F32, 1, ((int64_t[]){CHANNELS}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *q = dpt_param(g, "q", DPT_F32, 1, ((int64_t[]){CHANNELS}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *gate = dpt_mul(dpt_sigmoid(p), dpt_clamp(dpt_softplus(dpt_sin(q)), 0.1, 0.9));
+    dpt_loss_add(g, dpt_mse(dpt_linear(dpt_tanh(dpt_mul(x, gate)), 2, "fc"), t), 1.0, NULL);
+}
+
+static void functions(void) {
+    norm_batch b;
+    dpt_trainer_options o = options_of();
+    for (o.accumulate = 1; o.accumulate <= 2; o.accumulate++) {
+        trainer_pair p;
+        if (!trainer_pair_open(&p, build_functions, &o)) return;
+        for (int turn = SHARE_EVEN; turn <= SHARE_FIRST_EMPTY; turn++) {
+            fill_norm(&b, turn);
+            if (!trainer_pair_step(&p, b.array, 2, turn, NULL, NULL)) break;
+            trainer_pair_check_parameters(&p, 2e-6);
+        }
+        const dpt_program *step = o.accumulate > 1 ? p.all.trainer->accumulate.program : p.all.trainer->train.program;
+        for (int64_t i = 0; i < step->graph->n_node; i++) CHECK(step->graph->node[i]->op != DPT_OP_SUM_START);
+        trainer_pair_close(&p);
+    }
+}
+
 /* The gradient of a penalty: 2 * 0.05 * alone, whatever the rank count. */
 static void penalty(void) {
     trainer_side s;
@@ -293,5 +321,5 @@ static void penalty(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "rank_values", {"norm_sync", norm_sync}, {"norm_local", norm_local},
                       {"all_reduce", all_reduce}, {"mixed_terms", mixed_terms}, {"affine", affine},
-                      {"penalty", penalty});
+                      {"functions", functions}, {"penalty", penalty});
 }

@@ -293,6 +293,7 @@ static dpt_status function_run(dpt_call *call, dpt_stream *stream) {
     const dpt_op dpt_op_##name_ = {.name = #name_,                                                              \
                                    .flags = DPT_IS_INPLACE,                                                     \
                                    .rule = DPT_ROWWISE,                                                         \
+                                   .linear = DPT_LINEAR_SECOND,                                                 \
                                    .precision = treatment,                                                      \
                                    .n_out = 1,                                                                  \
                                    .shape = function_shape,                                                     \

@@ -62,6 +62,7 @@ static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
         case DPT_ADDITIVE: return true;
         case DPT_MULTILINEAR: return partial == 1;
         case DPT_LINEAR_FIRST: return partial == 1 && k == 0;
+        case DPT_LINEAR_SECOND: return partial == 1 && k == 1;
         default: return false;
     }
 }
