@@ -11,6 +11,13 @@ target_compile_options(dptrain_flags INTERFACE
   $<$<NOT:$<CONFIG:Debug>>:${speed}>
   -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
   $<$<BOOL:${DPTRAIN_WERROR}>:-Werror>)
+# Attributes of operations are hashed as bytes (graph/digest.c), so what an initialiser leaves out of them is 0. gcc 15
+# does that when asked; gcc before it always, for a union that is larger than the member named.
+include(CheckCCompilerFlag)
+check_c_compiler_flag(-fzero-init-padding-bits=all DPTRAIN_ZEROES_PADDING)
+if(DPTRAIN_ZEROES_PADDING)
+  target_compile_options(dptrain_flags INTERFACE -fzero-init-padding-bits=all)
+endif()
 target_compile_definitions(dptrain_flags INTERFACE _GNU_SOURCE DPTRAIN_VERSION="${PROJECT_VERSION}")
 if(DPTRAIN_SANITIZE)
   target_compile_options(dptrain_flags INTERFACE -fsanitize=${DPTRAIN_SANITIZE} -fno-omit-frame-pointer)

@@ -1,10 +1,10 @@
-/* loss.cu: losses per sample on the GPU, their slopes, and the factor that turns their sum into the mean over the global
- * count.
+/* loss.cu: losses per sample on the GPU, their slopes, and the factor that turns their sum into the mean over the
+ * global count.
  *
- * mse, l1, huber and bce are one kernel with another term f(y, t). A sample's terms are summed by four lanes where it is short, by a warp, or by several blocks where it is long: a
- * block a stretch of SPLIT elements, then a second kernel adds the stretches. Terms and the sums of up to SPLIT
- * of them are in f32 (f64 for f64), in many partial sums: within 1e-6 of the f64 sum. Invariant: which thread sums what
- * depends on shapes alone. */
+ * mse, l1, huber and bce are one kernel with another term f(y, t). A sample's terms are summed by four lanes where it
+ * is short, by a warp, or by several blocks where it is long: a block a stretch of SPLIT elements, then a second
+ * kernel adds the stretches. Terms and the sums of up to SPLIT of them are in f32 (f64 for f64), in many partial
+ * sums: within 1e-6 of the f64 sum. Invariant: which thread sums what depends on shapes alone. */
 #include <math.h>
 
 #include "cuda/launch.h"

@@ -1,5 +1,5 @@
-/* mix.cu: the products of spectra of ops/mix.c on the GPU: a complex value of the result a thread, which takes the terms
- * of its sum in order; neighbouring threads take neighbouring frequencies. */
+/* mix.cu: the products of spectra of ops/mix.c on the GPU: a complex value of the result a thread, which takes the
+ * terms of its sum in order; neighbouring threads take neighbouring frequencies. */
 #include "cuda/stretch.cuh"
 
 enum { THREADS = 256, MOST_WEIGHTS = 4 };
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(THREADS) mix_kernel(mix_shape s, dpt_stretch r
             if (m0 < 0 || m1 < 0 || m2 < 0) continue;
             const size_t mode = (size_t)((m0 * s.modes[1] + m1) * s.modes[2] + m2);
             for (int t = 0; t < terms; t++) {
-                const size_t pair = BACK ? (size_t)mine * (size_t)s.out + (size_t)t : (size_t)t * (size_t)s.out + (size_t)mine;
+                const size_t i = (size_t)(BACK ? mine : t), o = (size_t)(BACK ? t : mine), pair = i * (size_t)s.out + o;
                 const complex_of<T> a = x[((size_t)rest * (size_t)terms + (size_t)t) * plane + k];
                 complex_of<T> b = w.of[c][pair * (size_t)modes + mode];
                 if (BACK) b.im = -b.im;

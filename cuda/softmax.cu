@@ -1,12 +1,13 @@
 /* softmax.cu: softmax and its logarithm over the classes, cross-entropy and its gradient, weights of targets, one_hot,
  * accuracy and top-k on the GPU. What a target wants of the classes stands in ops/cross_entropy.c.
  *
- * x is (outer, n, inner): n classes, inner positions; channels-last x has inner 1. Rows with inner 1 of up to 1024 logits are held in the registers of a warp, or of four lanes where they are very short; a longer
- * row is a block's, which keeps it in shared memory where it fits. With inner above 1 a thread takes a position and walks its classes
- * twice, neighbours side by side. Either way, but there, the logits are read from memory once, and
- * one kernel makes what is asked for: softmax, loss or gradient. Invariants: a thread writes only where it has read
- * itself, after its whole row is summed, so that the output may stand in the place of the logits; sums are made in an
- * order that depends on shapes alone. */
+ * x is (outer, n, inner): n classes, inner positions; channels-last x has inner 1. Rows with inner 1 of up to 1024
+ * logits are held in the registers of a warp, or of four lanes where they are very short; a longer row is a block's,
+ * which keeps it in shared memory where it fits: the logits are read from memory once. With inner above 1 a thread
+ * takes a position and walks its classes, twice for the loss and three times for what has a value a class, neighbours
+ * side by side. One kernel makes what is asked for: softmax, its logarithm, loss or gradient. Invariants: a thread
+ * writes only where it has read itself, after its whole row is summed, so that the output may stand in the place of
+ * the logits; sums are made in an order that depends on shapes alone. */
 #include <float.h>
 #include <math.h>
 

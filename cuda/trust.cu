@@ -192,7 +192,8 @@ __device__ void chunk_average(const chunk_walk &walk, const trust_step &step, co
     const int64_t begin = walk.begin(UPDATE_CHUNK), count = walk.count(UPDATE_CHUNK);
     const T *p = (const T *)(a.param + walk.segment().param_offset) + begin;
     T *average = (T *)(a.average + walk.segment().param_offset) + begin;
-    for (int64_t i = threadIdx.x; i < count; i += THREADS) average[i] += (1 - (T)step.keep) * (p[i] - average[i]);
+    const T rest = (T)(1 - step.keep);
+    for (int64_t i = threadIdx.x; i < count; i += THREADS) average[i] += rest * (p[i] - average[i]);
 }
 
 __global__ void __launch_bounds__(THREADS)

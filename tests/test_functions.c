@@ -1,5 +1,6 @@
 /* test_functions.c: functions of one number and their slopes against PyTorch (golden/make_functions.py) at 0, small,
- * large and infinite numbers and NaN, in f64 and f32; f32 loops against libm over their whole range; where transpose,
+ * large and infinite numbers and NaN, in f64 and f32; f32 loops against libm over their whole range, and whatever
+ * stands beside an element; where transpose,
  * concat, slice, pad, gather, max, min and where put elements; indices out of range; what constructors refuse. */
 #include <float.h>
 #include <stdio.h>
@@ -158,6 +159,26 @@ static void accuracy(void) {
     for (size_t k = 0; k < sizeof ranges / sizeof *ranges; k++) check_range(&ranges[k], device ? 512 : MOST);
 }
 
+/* A sine depends on its own argument alone: not on a large one beside it, not on the threads that share the work. */
+static void neighbours(void) {
+    enum { N = 3000 };
+    static double x[N], got[2][N];
+    for (int t = 0; t < 4; t++) {
+        for (int k = 0; k < 2; k++) {
+            graph_run run = {0};
+            dpt_graph *g = dpt_graph_create(ctx);
+            dpt_tensor *v = dpt_input(g, "x", DPT_F32, DIMS(B)), *y = t % 2 ? dpt_cos(v) : dpt_sin(v);
+            dpt_output(g, "y", t < 2 ? y : dpt_gradient(y, v));
+            for (int i = 0; i < N; i++) x[i] = (double)(float)(0.7 * i - 1000);
+            if (k > 0) x[N - 1] = 3e7;
+            if (run_rows(&run, g, x, N)) CHECK_EQ_I64(graph_run_read(&run, "y", N, got[k], N), N);
+            graph_run_close(&run);
+            dpt_graph_destroy(&g);
+        }
+        CHECK(memcmp(got[0], got[1], (N - 1) * sizeof **got) == 0 && got[0][N - 1] != got[1][N - 1]);
+    }
+}
+
 /* ---- places ---- */
 
 static dpt_tensor *transpose(dpt_tensor *x) { return dpt_transpose(x, ((const int[]){0, 2, 1})); }
@@ -270,6 +291,13 @@ static dpt_tensor *concat_batch(dpt_tensor *x) {
 }
 static dpt_tensor *slice_beyond(dpt_tensor *x) { return dpt_slice(x, 1, 1, 4, 1); }
 static dpt_tensor *pad_less(dpt_tensor *x) { return dpt_pad(x, 1, -1, 0, 0); }
+static dpt_tensor *pad_more(dpt_tensor *x) { return dpt_pad(x, 1, INT64_MAX, 0, 0); }
+static dpt_tensor *pad_half(dpt_tensor *x) {
+    return dpt_pad(dpt_input(graph_of(x), "bytes", DPT_U8, DIMS(B, 2)), 1, 1, 0, 0.5);
+}
+static dpt_tensor *pad_negative(dpt_tensor *x) {
+    return dpt_pad(dpt_input(graph_of(x), "bytes", DPT_U8, DIMS(B, 2)), 1, 1, 0, -1);
+}
 static dpt_tensor *float_index(dpt_tensor *x) { return dpt_gather(x, x, 1); }
 static dpt_tensor *max_batch(dpt_tensor *x) { return dpt_max(x, 1, 0); }
 static dpt_tensor *where_wide(dpt_tensor *x) { return dpt_where(x, x, dpt_cast(x, DPT_F64)); }
@@ -288,6 +316,9 @@ static void refused(void) {
                  {concat_batch, DPT_ERR_SHAPE, "concat: axis 0 of x, which is [B,3,4]"},
                  {slice_beyond, DPT_ERR_SHAPE, "from 1 to 4 by 1 along axis 1"},
                  {pad_less, DPT_ERR_SHAPE, "-1 before and 0 after"},
+                 {pad_more, DPT_ERR_SHAPE, "too many"},
+                 {pad_half, DPT_ERR_SHAPE, "x is u8 [B,2], the value is 0.5"},
+                 {pad_negative, DPT_ERR_SHAPE, "x is u8 [B,2], the value is -1"},
                  {float_index, DPT_ERR_SHAPE, "index is f32 [B,3,4]"},
                  {max_batch, DPT_ERR_SHAPE, "max: axes 0x1 of x, which is [B,3,4]"},
                  {where_wide, DPT_ERR_SHAPE, "b is f64 [B,3,4]"},
@@ -304,11 +335,13 @@ static void refused(void) {
     static void run_##name(void) { in_context(name); }
 CASE(functions)
 CASE(accuracy)
+CASE(neighbours)
 CASE(places)
 CASE(indices)
 CASE(refused)
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "functions", {"functions", run_functions}, {"accuracy", run_accuracy},
-                      {"places", run_places}, {"indices", run_indices}, {"refused", run_refused});
+                      {"neighbours", run_neighbours}, {"places", run_places}, {"indices", run_indices},
+                      {"refused", run_refused});
 }

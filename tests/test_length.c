@@ -11,14 +11,17 @@ static dpt_context *context(void) {
     return ctx;
 }
 
-/* Sequences [B, L, IN]: a layer on every element, a sum over the length, a layer, mean square against t. */
+/* Sequences [B, L, IN]: a layer on every element, a sum over the length and two elements of it, a layer, mean square
+ * against t. */
 static dpt_graph *build(dpt_context *ctx, int64_t length) {
     dpt_graph *g = dpt_graph_create(ctx);
     dpt_tensor *x = dpt_input(g, "x", DPT_F32, 3, (int64_t[]){DPT_BATCH, length, IN});
     dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, (int64_t[]){DPT_BATCH, OUT});
     dpt_tensor *h = dpt_gelu(dpt_linear(x, HIDDEN, "fc1"));
     dpt_tensor *again = dpt_reshape(h, 3, (int64_t[]){DPT_BATCH, length, HIDDEN});
-    dpt_tensor *y = dpt_linear(dpt_sum(again, 1u << 1, 0), OUT, "fc2");
+    dpt_tensor *ends = dpt_gather(again, dpt_constant(g, DPT_I32, 1, (int64_t[]){2}, ((int32_t[]){0, 3})), 1);
+    dpt_tensor *sum = dpt_add(dpt_sum(again, 1u << 1, 0), dpt_sum(ends, 1u << 1, 0));
+    dpt_tensor *y = dpt_linear(sum, OUT, "fc2");
     dpt_output(g, "y", y);
     dpt_loss_add(g, dpt_mse(y, t), 1.0, NULL);
     return g;

@@ -181,6 +181,9 @@ static void refuses(void) {
     o = options_of(DPT_SGD, 0.05);
     o.average_decay = 1;
     expect_refused(&o, "average_decay is 1");
+    o = options_of(DPT_ADAM, 0.05);
+    o.beta2 = 1;
+    expect_refused(&o, "beta2 1: in [0, 1)");
 }
 
 int main(int argc, char **argv) {

@@ -2,6 +2,8 @@
  * that a loss is not linear in, replicated terms of a loss. */
 #include <stdio.h>
 
+#include "ops/internal.h"
+#include "train/trainer.h"
 #include "trainer_pair.h"
 
 enum { ROWS = 29, CHANNELS = 3 };
@@ -235,6 +237,70 @@ static void mixed_terms(void) {
     trainer_pair_close(&p);
 }
 
+/* Operations that are linear but for a part of them, of a sum over the batch that differs between ranks: padding that
+ * is not 0, and spectra with a weight for each sign. */
+static void build_affine(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, ((int64_t[]){DPT_BATCH, CHANNELS}));
+    dpt_input(g, "t", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 2}));
+    dpt_tensor *p = dpt_param(g, "p", DPT_F32, 1, ((int64_t[]){CHANNELS}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *s = dpt_sum(dpt_mul(x, p), 1, 0); /* [CHANNELS] */
+    dpt_loss_add(g, dpt_sum(dpt_pad(s, 0, 2, 1, 1.5), DPT_ALL_AXES, 0), 1.0, NULL);
+    dpt_tensor *image =
+        dpt_param(g, "image", DPT_F32, 4, ((int64_t[]){1, 1, 4, 4}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *scaled = dpt_mul(dpt_rfft(image, 2), dpt_sum(s, 1, 0));
+    dpt_attr attr = {.mix = {.dims = 2, .size = {1, 4, 3}, .modes = {1, 1, 1}}};
+    const dpt_init init = {DPT_INIT_NORMAL, 0, 1};
+    dpt_tensor *w = dpt_param(g, "w", DPT_F32, 5, ((int64_t[]){1, 1, 1, 1, 2}), init);
+    dpt_tensor *other = dpt_param(g, "other", DPT_F32, 5, ((int64_t[]){1, 1, 1, 1, 2}), init);
+    dpt_tensor *partial = dpt_mul(w, dpt_sum(s, 1, 0));
+    dpt_tensor *in[] = {dpt_rfft(image, 2), partial, other};
+    dpt_loss_add(g, dpt_sum(dpt_apply(DPT_HERE, DPT_OP_MIX, NULL, &attr, 3, in), DPT_ALL_AXES, 0), 1.0, NULL);
+    in[0] = scaled, in[1] = w;
+    dpt_loss_add(g, dpt_sum(dpt_apply(DPT_HERE, DPT_OP_MIX, NULL, &attr, 3, in), DPT_ALL_AXES, 0), 1.0, NULL);
+}
+
+static void affine(void) {
+    trainer_pair p;
+    norm_batch b;
+    dpt_metrics all, alone;
+    dpt_trainer_options o = options_of();
+    fill_norm(&b, 3);
+    if (!trainer_pair_open(&p, build_affine, &o)) return;
+    for (int turn = SHARE_EVEN; turn <= SHARE_FIRST_EMPTY; turn++) {
+        if (!trainer_pair_gradient(&p, b.array, 2, turn, &all, &alone)) break;
+        trainer_pair_check_gradients(&p, 5e-6);
+        CHECK(fabs(all.loss - alone.loss) <= 5e-6 * (1 + fabs(alone.loss)));
+    }
+    trainer_pair_close(&p);
+}
+
+/* Functions of parameters: what flows back to them is a sum over the batch, which may wait, micro-batches or not. */
+static void build_functions(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 2, ((int64_t[]){DPT_BATCH, CHANNELS}));
+    dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, ((int64_t[]){DPT_BATCH, 2}));
+    dpt_tensor *p = dpt_param(g, "p", DPT_F32, 1, ((int64_t[]){CHANNELS}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *q = dpt_param(g, "q", DPT_F32, 1, ((int64_t[]){CHANNELS}), ((dpt_init){DPT_INIT_NORMAL, 0, 1}));
+    dpt_tensor *gate = dpt_mul(dpt_sigmoid(p), dpt_clamp(dpt_softplus(dpt_sin(q)), 0.1, 0.9));
+    dpt_loss_add(g, dpt_mse(dpt_linear(dpt_tanh(dpt_mul(x, gate)), 2, "fc"), t), 1.0, NULL);
+}
+
+static void functions(void) {
+    norm_batch b;
+    dpt_trainer_options o = options_of();
+    for (o.accumulate = 1; o.accumulate <= 2; o.accumulate++) {
+        trainer_pair p;
+        if (!trainer_pair_open(&p, build_functions, &o)) return;
+        for (int turn = SHARE_EVEN; turn <= SHARE_FIRST_EMPTY; turn++) {
+            fill_norm(&b, turn);
+            if (!trainer_pair_step(&p, b.array, 2, turn, NULL, NULL)) break;
+            trainer_pair_check_parameters(&p, 2e-6);
+        }
+        const dpt_program *step = o.accumulate > 1 ? p.all.trainer->accumulate.program : p.all.trainer->train.program;
+        for (int64_t i = 0; i < step->graph->n_node; i++) CHECK(step->graph->node[i]->op != DPT_OP_SUM_START);
+        trainer_pair_close(&p);
+    }
+}
+
 /* The gradient of a penalty: 2 * 0.05 * alone, whatever the rank count. */
 static void penalty(void) {
     trainer_side s;
@@ -254,5 +320,6 @@ static void penalty(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "rank_values", {"norm_sync", norm_sync}, {"norm_local", norm_local},
-                      {"all_reduce", all_reduce}, {"mixed_terms", mixed_terms}, {"penalty", penalty});
+                      {"all_reduce", all_reduce}, {"mixed_terms", mixed_terms}, {"affine", affine},
+                      {"functions", functions}, {"penalty", penalty});
 }

@@ -79,6 +79,10 @@ static void plateau(void) {
     CHECK_EQ_I64(rising.reductions, 1);
     s.warmup_steps = 4;
     CHECK_NEAR(dpt_schedule_lr(&s, &rising, 1), 0.4, 1e-12);
+    dpt_schedule_state infinite = {0};
+    s.rises = false;
+    for (int i = 0; i < 5; i++) dpt_schedule_observe(&s, i < 1 ? (double)INFINITY : 5 - i, &infinite);
+    CHECK_EQ_I64(infinite.reductions, 0);
 }
 
 static void refuses_others(void) {

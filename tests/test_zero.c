@@ -474,6 +474,36 @@ static void gathers(void) {
     trainer_side_close(&s);
 }
 
+/* A head that only an output shows is in no node of the training program, and yet decays: its parameters must have come
+ * before any optimiser moves them. */
+static void build_shown(dpt_graph *g) {
+    build_single(g);
+    dpt_output(g, "shown", dpt_linear(dpt_graph_find_param(g, "fc1.weight")->tensor, WIDE, "head"));
+}
+
+static bool is_update(int op) {
+    return op == DPT_OP_SGD || op == DPT_OP_ADAMW || op == DPT_OP_TRUST_NORMS || op == DPT_OP_TRUST_STEP;
+}
+
+static void gathers_before_updates(void) {
+    for (int k = DPT_SGD; k <= DPT_LAMB; k++) {
+        trainer_side s;
+        dpt_trainer_options o = options_of();
+        int64_t waits = 0, updates = 0;
+        o.zero = 1;
+        o.bucket_bytes = 300;
+        o.optimizer = (dpt_optimizer)k;
+        if (!trainer_side_open(&s, MPI_COMM_WORLD, 1, build_shown, &o)) return;
+        const dpt_graph *g = s.trainer->train.program->graph;
+        for (int64_t i = 0; i < g->n_node; i++) {
+            waits += g->node[i]->op == DPT_OP_GATHER_WAIT;
+            if (is_update(g->node[i]->op) && updates++ == 0) CHECK_EQ_I64(waits, s.trainer->plan.n_bucket - 1);
+        }
+        CHECK(waits == s.trainer->plan.n_bucket - 1 && updates > 0);
+        trainer_side_close(&s);
+    }
+}
+
 /* ---- groups ---- */
 
 static const dpt_comm_ops *below;
@@ -528,5 +558,5 @@ int main(int argc, char **argv) {
                       {"threaded", threaded}, {"moments", moments}, {"between_steps", between_steps},
                       {"skipped", skipped}, {"by_bucket_as_whole", by_bucket_as_whole},
                       {"one_bucket_skips", one_bucket_skips}, {"refuses", refuses}, {"gathers", gathers},
-                      {"grouped", grouped});
+                      {"gathers_before_updates", gathers_before_updates}, {"grouped", grouped});
 }

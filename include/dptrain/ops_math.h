@@ -105,7 +105,8 @@ DPT_API dpt_tensor *dpt_concat_at(DPT_PLACE_ARGS, dpt_tensor *const *x, int n, i
 /* Elements from, from + step, ... before to, along an axis that is no batch dimension; step >= 1. */
 #define dpt_slice(x, axis, from, to, step) dpt_slice_at(DPT_HERE, x, axis, from, to, step)
 DPT_API dpt_tensor *dpt_slice_at(DPT_PLACE_ARGS, dpt_tensor *x, int axis, int64_t from, int64_t to, int64_t step);
-/* before and after of value (each at least 0) around an axis that is no batch dimension. */
+/* before and after elements (each at least 0) of value, which x's type must have, around an axis that is no batch
+ * dimension. */
 #define dpt_pad(x, axis, before, after, value) dpt_pad_at(DPT_HERE, x, axis, before, after, value)
 DPT_API dpt_tensor *dpt_pad_at(DPT_PLACE_ARGS, dpt_tensor *x, int axis, int64_t before, int64_t after, double value);
 /* Along an axis that is no batch dimension: element i of the result is element index[i] of x; index [count] of i32 or

@@ -176,7 +176,7 @@ typedef union dpt_attr {
     } concat;
     struct {
         int axis;        /* of x: what the indices count */
-        int64_t size;    /* of that axis */
+        int64_t size;    /* scatter_add: of that axis */
         bool over_batch; /* x has no batch dimension, the index has one */
         double missing;  /* gather: the value where an index is out of range */
     } gather;            /* and scatter_add, its gradient */

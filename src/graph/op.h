@@ -15,9 +15,10 @@ typedef enum dpt_batch_rule {
 /* In which inputs an op is linear: decides where a sum over ranks may wait. */
 typedef enum dpt_linearity {
     DPT_NONLINEAR,
-    DPT_ADDITIVE,    /* linear in all inputs together: add, sub, reshape, sum, scale */
-    DPT_MULTILINEAR, /* linear in each input with the others fixed: mul, matmul, conv */
-    DPT_LINEAR_FIRST /* linear in input 0 with the others fixed: div */
+    DPT_ADDITIVE,     /* linear in all inputs together: add, sub, reshape, sum, scale */
+    DPT_MULTILINEAR,  /* linear in each input with the others fixed: mul, matmul, conv */
+    DPT_LINEAR_FIRST, /* linear in input 0 with the others fixed: div */
+    DPT_LINEAR_SECOND /* linear in input 1, where there is one, with the other fixed: f(x) g */
 } dpt_linearity;
 
 /* In which type the precision pass has an op compute, where a policy asks for 16 bits (program/pass_precision.c). */

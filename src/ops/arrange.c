@@ -1,7 +1,8 @@
-/* arrange.c: transpose, concat, slice, pad: elements in other places, any type. All are linear and closed: concat's
- * gradients are slices, slice's is a pad that also spreads (step), pad's a slice. A kernel is a few boxes (box.h),
- * copied in lines, or in tiles where source and target run along different dimensions. Concat, slice and pad work in
- * other layouts too, as box.h says. */
+/* arrange.c: transpose, concat, slice, pad: elements in other places, any type. All are closed, and linear but for a
+ * pad by a value other than 0 (program/pass_distribute.c). concat's gradients are slices, slice's is a pad that also
+ * spreads (step), pad's a slice. A kernel is a few boxes (box.h), copied in lines, or in tiles where source and target
+ * run along different dimensions. Concat, slice and pad work in other layouts too, as box.h says. */
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -136,6 +137,13 @@ dpt_tensor *dpt_pad_at(const char *file, int line, dpt_tensor *x, int axis, int6
     return pad(file, line, x, axis, before, after, 1, value);
 }
 
+/* Whether an element of the type can have this value. */
+static bool is_value_of(dpt_dtype dtype, double value) {
+    const double low = dtype == DPT_U8 ? 0 : dtype == DPT_I32 ? INT32_MIN : -0x1p53;
+    const double high = dtype == DPT_U8 ? UINT8_MAX : dtype == DPT_I32 ? INT32_MAX : 0x1p53;
+    return dpt_is_float(dtype) || (value >= low && value <= high && value == floor(value));
+}
+
 static dpt_status pad_shape(dpt_node *node) {
     const dpt_tensor *x = node->in[0];
     const int axis = node->attr.pad.axis;
@@ -144,8 +152,15 @@ static dpt_status pad_shape(dpt_node *node) {
     if (before < 0 || after < 0)
         return dpt_shape_error(node, "x is %s, %lld before and %lld after along axis %d: at least 0", dpt_shape_text(x),
                                (long long)before, (long long)after, axis);
+    int64_t size = (x->dim[axis] - 1) * node->attr.pad.step + 1;
+    if (__builtin_add_overflow(size, before, &size) || __builtin_add_overflow(size, after, &size))
+        return dpt_shape_error(node, "x is %s, %lld before and %lld after along axis %d: that is too many",
+                               dpt_shape_text(x), (long long)before, (long long)after, axis);
+    if (!is_value_of(x->dtype, node->attr.pad.value))
+        return dpt_shape_error(node, "x is %s %s, the value is %g: it must be one of that type",
+                               dpt_dtype_text(x->dtype), dpt_shape_text(x), node->attr.pad.value);
     dpt_set_out_like(node, 0, x);
-    node->out[0].dim[axis] = before + (x->dim[axis] - 1) * node->attr.pad.step + 1 + after;
+    node->out[0].dim[axis] = size;
     return DPT_OK;
 }
 

@@ -131,15 +131,16 @@ DPT_MAP(clamp_0, v < value ? value : (v > (float)m->high ? (float)m->high : v),
 DPT_MAP(clamp_1, v >= value && v <= (float)m->high ? 1.0F : 0.0F, v >= value && v <= m->high ? 1.0 : 0.0)
 DPT_MAP(clamp_1_times, v >= value && v <= (float)m->high ? w : 0.0F, v >= value && v <= m->high ? w : 0.0)
 
-/* Sines of numbers beyond DPT_SIN_MOST are libm's, a stretch that has one as a whole. */
+/* Sines of numbers beyond DPT_SIN_MOST are libm's; a stretch that has one goes element by element. What becomes of an
+ * element does not depend on its neighbours, and so not on how threads share the elements. */
 DPT_MAP_LOOP(sin_near, float, dpt_sin_f32(v))
-DPT_MAP_LOOP(sin_far, float, sinf(v))
+DPT_MAP_LOOP(sin_far, float, fabsf(v) > DPT_SIN_MOST ? sinf(v) : dpt_sin_f32(v))
 DPT_MAP_LOOP(cos_near, float, dpt_cos_f32(v))
-DPT_MAP_LOOP(cos_far, float, cosf(v))
+DPT_MAP_LOOP(cos_far, float, fabsf(v) > DPT_SIN_MOST ? cosf(v) : dpt_cos_f32(v))
 DPT_MAP_LOOP(sin_times_near, float, dpt_sin_f32(v) * w)
-DPT_MAP_LOOP(sin_times_far, float, sinf(v) * w)
+DPT_MAP_LOOP(sin_times_far, float, (fabsf(v) > DPT_SIN_MOST ? sinf(v) : dpt_sin_f32(v)) * w)
 DPT_MAP_LOOP(cos_times_near, float, dpt_cos_f32(v) * w)
-DPT_MAP_LOOP(cos_times_far, float, cosf(v) * w)
+DPT_MAP_LOOP(cos_times_far, float, (fabsf(v) > DPT_SIN_MOST ? cosf(v) : dpt_cos_f32(v)) * w)
 DPT_MAP_LOOP(sin_f64, double, sin(v))
 DPT_MAP_LOOP(cos_f64, double, cos(v))
 DPT_MAP_LOOP(sin_times_f64, double, sin(v) * w)
@@ -292,6 +293,7 @@ static dpt_status function_run(dpt_call *call, dpt_stream *stream) {
     const dpt_op dpt_op_##name_ = {.name = #name_,                                                              \
                                    .flags = DPT_IS_INPLACE,                                                     \
                                    .rule = DPT_ROWWISE,                                                         \
+                                   .linear = DPT_LINEAR_SECOND,                                                 \
                                    .precision = treatment,                                                      \
                                    .n_out = 1,                                                                  \
                                    .shape = function_shape,                                                     \

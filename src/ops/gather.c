@@ -16,10 +16,8 @@
 static dpt_tensor *gather(const char *file, int line, dpt_tensor *x, dpt_tensor *index, int axis, double missing) {
     if (dpt_is_poison(x)) return x;
     if (dpt_is_poison(index)) return index;
-    const dpt_attr attr = {.gather = {.axis = axis,
-                                      .size = axis >= 0 && axis < x->ndim ? x->dim[axis] : 0,
-                                      .over_batch = dpt_has_batch(index) && !dpt_has_batch(x),
-                                      .missing = missing}};
+    const dpt_attr attr = {
+        .gather = {.axis = axis, .over_batch = dpt_has_batch(index) && !dpt_has_batch(x), .missing = missing}};
     return dpt_apply(file, line, DPT_OP_GATHER, NULL, &attr, 2, (dpt_tensor *[]){x, index});
 }
 
@@ -82,8 +80,9 @@ static dpt_status scatter_add_shape(dpt_node *node) {
 }
 
 static void gather_gradient(dpt_node *node, dpt_tensor *const *gout, const bool *want, dpt_tensor **gin) {
+    const int axis = node->attr.gather.axis;
     if (want[0])
-        gin[0] = dpt_scatter_add_at(DPT_AT(node), gout[0], node->in[1], node->attr.gather.axis, node->attr.gather.size,
+        gin[0] = dpt_scatter_add_at(DPT_AT(node), gout[0], node->in[1], axis, node->in[0]->dim[axis],
                                     node->attr.gather.over_batch);
 }
 

@@ -1,11 +1,11 @@
 /* gather.h: how gather and scatter_add, its gradient, walk over their operands; the same on both backends (C11 and
  * C++17).
  *
- *   gather       y[r,o,i,k] = x[r,o,index[r,i],k]              x [rows, outer, size, inner], y [rows, outer, count,
- * inner] scatter_add  x[r,o,v,k] = sum over i with index[r,i] = v of y[r,o,i,k]
+ *   gather       y[r,o,i,k] = x[r,o,index[r,i],k]
+ *   scatter_add  x[r,o,v,k] = sum over i with index[r,i] = v of y[r,o,i,k]
  *
- * Where x has no batch dimension r is 0 in x, and the sum is over r too, in the order of (r, i). Where the index has
- * none, it is the same for all r. */
+ * x is [rows, outer, size, inner], y [rows, outer, count, inner]. Where x has no batch dimension r is 0 in x, and the
+ * sum is over r too, in the order of (r, i). Where the index has none, it is the same for all r. */
 #ifndef DPT_OPS_GATHER_H
 #define DPT_OPS_GATHER_H
 

@@ -8,9 +8,9 @@
  * in complex numbers. There is a weight for each choice of signs of the leading dimensions' frequencies (a corner of
  * the spectrum). The three are the products of one form, Re sum of conj(y) x w: each is that form without one argument,
  * so the gradients of each are the others, and derivatives of any order exist. Kernels: mix_cpu.c. */
-#include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "ops/declare.h"
 #include "ops/internal.h"
 
@@ -115,18 +115,19 @@ static double mix_flop(const dpt_call *call) {
     return 8 * (double)x->dim[0] * (double)x->dim[1] * (double)y->dim[1] * modes;
 }
 
-#define MIX_OP(op, batch)                                  \
+/* With several weights a product is linear in all of them together, not in each. */
+#define MIX_OP(op, batch, linear_)                         \
     const dpt_op dpt_op_##op = {.name = #op,               \
                                 .rule = batch,             \
-                                .linear = DPT_MULTILINEAR, \
+                                .linear = linear_,         \
                                 .precision = DPT_WIDE,     \
                                 .n_out = 1,                \
                                 .shape = op##_shape,       \
                                 .gradient = op##_gradient, \
                                 .flop = mix_flop};
-MIX_OP(mix, DPT_ROWWISE)
-MIX_OP(mix_dgrad, DPT_ROWWISE)
-MIX_OP(mix_wgrad, DPT_REDUCES)
+MIX_OP(mix, DPT_ROWWISE, DPT_LINEAR_FIRST)
+MIX_OP(mix_dgrad, DPT_ROWWISE, DPT_LINEAR_FIRST)
+MIX_OP(mix_wgrad, DPT_REDUCES, DPT_MULTILINEAR)
 #undef MIX_OP
 
 /* ---- the layer ---- */
@@ -135,6 +136,8 @@ MIX_OP(mix_wgrad, DPT_REDUCES)
 static dpt_tensor *check_layer(DPT_PLACE_ARGS, const dpt_tensor *x, int64_t out, const int64_t *modes,
                                const char *name) {
     const int dims = x->ndim - 2;
+    if (name == NULL || name[0] == 0)
+        return dpt_graph_fail(x->graph, file, line, DPT_ERR_ARG, "spectral_conv: a name is needed");
     if (dims < 1 || dims > DPT_MAX_SPATIAL || !dpt_is_float(x->dtype) || out < 1)
         return dpt_graph_fail(x->graph, file, line, DPT_ERR_SHAPE,
                               "spectral_conv \"%s\": x is %s %s, out %lld: it must be floats [B,C] and 1, 2 or 3 "
@@ -166,10 +169,11 @@ dpt_tensor *dpt_spectral_conv_at(DPT_PLACE_ARGS, dpt_tensor *x, int64_t out, con
     }
     weight[2 + dims] = 2;
     for (int c = 0; c < corners; c++) {
-        char parameter[256];
-        snprintf(parameter, sizeof parameter, "%s.weights%d", name, c + 1);
+        char *parameter = dpt_format("%s.weights%d", name, c + 1);
+        if (parameter == NULL) return dpt_graph_fail(x->graph, file, line, DPT_ERR_MEMORY, "%s", dpt_last_error());
         const dpt_init init = {DPT_INIT_UNIFORM, 0, 1 / ((double)x->dim[1] * (double)out)};
         in[1 + c] = dpt_param_at(file, line, x->graph, parameter, x->dtype, 3 + dims, weight, init);
+        dpt_free(parameter);
     }
     dpt_tensor *y = dpt_apply(file, line, DPT_OP_MIX, NULL, &attr, 1 + corners, in);
     return dpt_irfft_at(file, line, y, dims, x->dim[1 + dims]);

@@ -190,8 +190,8 @@ static dpt_status norms_run(dpt_call *call, dpt_stream *stream) {
         const stretch *s = context;                                                                                  \
         T *restrict a = s->m;                                                                                        \
         const T *restrict p = s->p;                                                                                  \
-        const T keep = (T)s->ratio;                                                                                  \
-        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) a[i] += (1 - keep) * (p[i] - a[i]);                \
+        const T rest = (T)(1 - s->ratio);                                                                            \
+        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) a[i] += rest * (p[i] - a[i]);                      \
     }
 TRUST_STEPS(f32, float, sqrtf)
 TRUST_STEPS(f64, double, sqrt)

@@ -43,6 +43,12 @@ static dpt_tensor *reduce(distribute *d, const dpt_tensor *old, dpt_tensor *now,
     return *memo = sum;
 }
 
+/* A pad is linear in x where it adds zeros alone. */
+static dpt_linearity linearity_of(const dpt_node *n) {
+    if (n->op == DPT_OP_PAD && n->attr.pad.value != 0) return DPT_NONLINEAR;
+    return dpt_op_of(n)->linear;
+}
+
 /* Whether a partial operand k may stay so, the node's outputs then being partial too. */
 static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
     for (int i = 0; i < n->n_out; i++)
@@ -52,10 +58,11 @@ static bool may_wait(const dpt_node *n, dpt_tensor *const *in, int k) {
         if (in[i]->spread == DPT_SPREAD_SHARDED || in[i]->spread == DPT_SPREAD_LOCAL) return false;
         partial += in[i]->spread == DPT_SPREAD_PARTIAL;
     }
-    switch (dpt_op_of(n)->linear) {
+    switch (linearity_of(n)) {
         case DPT_ADDITIVE: return true;
         case DPT_MULTILINEAR: return partial == 1;
         case DPT_LINEAR_FIRST: return partial == 1 && k == 0;
+        case DPT_LINEAR_SECOND: return partial == 1 && k == 1;
         default: return false;
     }
 }
@@ -77,7 +84,7 @@ static void settle_operands(distribute *d, const dpt_node *n, dpt_tensor **in) {
         }
     bool partial = false;
     for (int k = 0; k < n->n_in; k++) partial |= in[k]->spread == DPT_SPREAD_PARTIAL;
-    if (!partial || dpt_op_of(n)->linear != DPT_ADDITIVE) return;
+    if (!partial || linearity_of(n) != DPT_ADDITIVE) return;
     for (int k = 0; k < n->n_in; k++)
         if (in[k]->spread == DPT_SPREAD_REPLICATED) in[k] = once_over_ranks(n, in[k]);
 }

@@ -38,9 +38,15 @@ static bool ready(const dpt_rewrite *rw, const dpt_node *n) {
 
 static void emit(schedule *s, const dpt_node *n);
 
+/* Whether a node works on parameters where they lie. */
+static bool updates(const dpt_node *n) {
+    return n->op == DPT_OP_SGD || n->op == DPT_OP_ADAMW || n->op == DPT_OP_TRUST_NORMS || n->op == DPT_OP_TRUST_STEP ||
+           n->op == DPT_OP_AVERAGE;
+}
+
 /* What a node reads besides its operands: parameters must have come. */
 static void emit_gathers(schedule *s, const dpt_node *n) {
-    bool all = n->op == DPT_OP_SGD || n->op == DPT_OP_ADAMW;
+    const bool all = updates(n);
     for (int64_t k = 0; all && k < s->arenas->n_bucket; k++)
         if (s->gather[k]) emit(s, s->gather[k]);
     for (int k = 0; k < n->n_in; k++) {

@@ -98,12 +98,16 @@ dpt_status dpt_name_failure(const dpt_node *node, dpt_status status) {
     return dpt_error_prefix(status, "%s \"%s\" (%s): ", dpt_op_of(node)->name, node->name, text);
 }
 
-/* Bytes of the arenas that an update reads and writes: gradients; parameters and moments twice. */
+/* Bytes of the arenas that an update reads and writes: gradients once, what it moves twice, averages and the parameters
+ * that they follow three times together. */
 static double arena_bytes(const dpt_call *call) {
     double times = 0, bytes = 0;
     if (call->op == DPT_OP_SQUARE_NORM) times = 1;
     if (call->op == DPT_OP_SGD) times = call->attr.update.momentum != 0 ? 5 : 3;
     if (call->op == DPT_OP_ADAMW) times = 7;
+    if (call->op == DPT_OP_TRUST_NORMS) times = call->attr.update.lamb ? 6 : 2;
+    if (call->op == DPT_OP_TRUST_STEP) times = call->attr.update.lamb ? 4 : 5;
+    if (call->op == DPT_OP_AVERAGE) times = 3;
     for (int i = 0; times > 0 && i < call->attr.update.segments; i++) {
         const dpt_segment *s = &call->attr.update.segment[i];
         bytes += times * (double)s->count * (double)dpt_dtype_size(s->dtype);

@@ -108,7 +108,7 @@ void dpt_schedule_observe(const dpt_schedule *s, double value, dpt_schedule_stat
     if (s->kind != DPT_SCHEDULE_PLATEAU) return;
     const double margin = s->threshold * fabs(state->best);
     const bool better = s->rises ? value > state->best + margin : value < state->best - margin;
-    if (!isnan(value) && (state->values == 0 || better)) {
+    if (isfinite(value) && (state->values == 0 || better)) {
         state->best = value;
         state->since = 0;
         state->values++;

@@ -43,7 +43,7 @@ typedef struct dpt_schedule {
 /* What a plateau has seen; all 0 at the start. */
 typedef struct dpt_schedule_state {
     double best;
-    int64_t values, since; /* seen; since the best, or since a reduction */
+    int64_t values, since; /* improvements; values since the best, or since a reduction */
     int64_t reductions;
 } dpt_schedule_state;
 
@@ -66,7 +66,8 @@ dpt_status dpt_schedule_check(const dpt_schedule *s);
 double dpt_schedule_lr(const dpt_schedule *s, const dpt_schedule_state *state, int64_t step);
 
 /* plateau: takes the next value of the metric that is watched (the same on all ranks): a reduction where it has not
- * improved for more than `patience` values (as PyTorch's ReduceLROnPlateau); NaN is no improvement. Local. */
+ * improved for more than `patience` values (as PyTorch's ReduceLROnPlateau); what is not finite is no improvement.
+ * Local. */
 void dpt_schedule_observe(const dpt_schedule *s, double value, dpt_schedule_state *state);
 
 #endif

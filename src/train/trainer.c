@@ -38,6 +38,8 @@ static dpt_status check_options(const dpt_trainer_options *o) {
               o->average_decay);
     DPT_CHECK(o->lr >= 0 && o->momentum >= 0 && o->weight_decay >= 0 && o->clip_norm >= 0 && o->eps >= 0, DPT_ERR_ARG,
               "lr, momentum, weight_decay, clip_norm and eps are at least 0");
+    DPT_CHECK(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1, DPT_ERR_ARG,
+              "beta1 is %g, beta2 %g: in [0, 1)", o->beta1, o->beta2);
     DPT_CHECK(o->zero == 0 || o->zero == 1, DPT_ERR_ARG, "zero is %d: 0, or 1 for moments shared out over ranks",
               o->zero);
     DPT_CHECK(!o->update_by_bucket || (o->optimizer != DPT_LARS && o->optimizer != DPT_LAMB), DPT_ERR_ARG,
