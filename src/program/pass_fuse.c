@@ -81,7 +81,9 @@ static bool match_conv_bias(const fuse *f, const dpt_tensor *t, const dpt_node *
     const dpt_node *view = n->in[1]->node;
     if ((*conv)->attr.conv.bias || view->op != DPT_OP_RESHAPE || view->in[0]->ndim != 1) return false;
     *b = view->in[0];
-    return (*b)->dim[0] == (*conv)->out[0].dim[1] && n->in[1]->ndim == (*conv)->attr.conv.spatial + 1;
+    const dpt_tensor *column = n->in[1]; /* [1,O,1] would be added by row */
+    return (*b)->dim[0] == (*conv)->out[0].dim[1] && column->dim[0] == (*b)->dim[0] &&
+           column->ndim == (*conv)->attr.conv.spatial + 1;
 }
 
 static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_activation act) {
