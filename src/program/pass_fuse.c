@@ -115,6 +115,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
 
 static bool emit_dgrad(fuse *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y, dpt_activation act) {
     if (!once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
+    if (!dpt_same_shape(product, y)) return false; /* y is broadcast */
     dpt_attr attr = {.matmul = {.act = act, .slope = slope_of(n)}};
     dpt_tensor *in[3] = {now(f, product->node->in[0]), now(f, product->node->in[1]), now(f, y)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_LINEAR_DGRAD, NULL, &attr, 3, in);
