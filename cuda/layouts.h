@@ -32,17 +32,15 @@ static inline dpt_status dpt_cuda_planes_layouts(const dpt_call *call, dpt_layou
     return DPT_OK;
 }
 
-/* Convolution: x and y alike; canonical ones are turned over in the workspace and back. `in` and `out`: which operands
- * x and y are. f64 takes canonical ones only. */
+/* Convolution: x and y alike; canonical ones are turned over in the workspace and back, each at its own cost, as one
+ * that has no other layout costs nothing. `in` and `out`: which operands x and y are. f64 takes canonical ones only. */
 static inline dpt_status dpt_cuda_conv_layouts(const dpt_call *call, dpt_layout_choice *choice, uint32_t in,
                                                uint32_t out) {
-    int64_t bytes = 0;
     if (call->in[0].dtype == DPT_F64) return DPT_OK;
     dpt_layouts_alike(call, choice, in, out, DPT_LAYOUTS_CHANNELS_LAST);
     for (int k = 0; k < call->n_in; k++)
-        if (in >> k & 1) bytes += dpt_operand_bytes(&call->in[k]);
-    if (out & 1) bytes += dpt_operand_bytes(&call->out[0]);
-    choice->in[0][DPT_LAYOUT_CANONICAL] += 2 * bytes;
+        if (in >> k & 1) choice->in[k][DPT_LAYOUT_CANONICAL] += 2 * dpt_operand_bytes(&call->in[k]);
+    if (out & 1) choice->out[0][DPT_LAYOUT_CANONICAL] += 2 * dpt_operand_bytes(&call->out[0]);
     return DPT_OK;
 }
 

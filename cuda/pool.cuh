@@ -118,8 +118,10 @@ static inline bool is_tiled(const pool_shape &s) {
     return true;
 }
 
-/* Windows of deep x 2 x 2 side by side. */
+/* Windows of deep x 2 x 2 side by side, none of them cut off by the end of x. */
 static inline bool is_pair_tile(const pool_shape &s, int deep) {
+    for (int d = 0; d < 3; d++)
+        if (s.out[d] * s.kernel[d] > s.in[d]) return false;
     return is_tiled(s) && s.kernel[0] == deep && s.kernel[1] == 2 && s.kernel[2] == 2;
 }
 

@@ -188,6 +188,19 @@ static void build_dropout(dpt_graph *g) {
     classify(g, dpt_max_pool2d(h, 8, 0, 0));
 }
 
+/* A level of a U-Net: h, and beside it as many channels that come back from half the size. */
+static dpt_tensor *beside_coarse(dpt_tensor *h, const char *name) {
+    dpt_tensor *coarse = dpt_relu(dpt_conv2d(dpt_max_pool2d(h, 2, 2, 0), h->dim[1], 3, 1, same, name));
+    return dpt_concat(((dpt_tensor *[]){h, dpt_resample(coarse, &h->dim[2], DPT_NEAREST)}), 2, 1);
+}
+
+/* Blocks of whole channels stay blocks beside each other: no reorder around a concatenation. */
+static void build_levels(dpt_graph *g) {
+    dpt_tensor *h = dpt_conv2d(image(g), 16, 3, 1, same, "conv1");
+    h = beside_coarse(h, "conv2");
+    classify(g, dpt_max_pool2d(dpt_conv2d(h, 16, 3, 1, same, "conv3"), 8, 0, 0));
+}
+
 static void known(void) {
     const dpt_backend *blocked = backend_that_wants(DPT_LAYOUT_BLOCKED_16);
     seen s = compile(build_chain, blocked, DPT_MODE_PREDICT, false);
@@ -204,6 +217,10 @@ static void known(void) {
     CHECK(s.reorders == 1 && s.others == 6);
     s = compile(build_dropout, blocked, DPT_MODE_TRAIN, false);
     CHECK_EQ_I64(s.dropout_canonical, 2);
+    s = compile(build_levels, blocked, DPT_MODE_PREDICT, false);
+    CHECK(s.reorders == 0 && s.others == 7); /* convolutions, the pool with its index, both sides, the whole */
+    s = compile(build_levels, blocked, DPT_MODE_TRAIN, false);
+    CHECK(s.reorders == 0 && s.others >= 12);
 }
 
 /* Where nothing is gained everything stays as it was: no convolution, a lone one, kernels that want canonical. */
@@ -231,7 +248,7 @@ static dpt_tensor *random_layer(dpt_tensor *h, int *at, int number) {
     char name[16];
     snprintf(name, sizeof name, "layer%d", number);
     const int64_t c = h->dim[1], side = h->dim[2];
-    switch (net_draw(at, 9)) {
+    switch (net_draw(at, 10)) {
         case 0: return dpt_relu(h);
         case 1: return dpt_add(dpt_conv2d(h, c, 3, 1, same, name), h);
         case 2: return dpt_batch_norm(h, (dpt_batch_norm_options){0}, name);
@@ -241,6 +258,7 @@ static dpt_tensor *random_layer(dpt_tensor *h, int *at, int number) {
         case 6:
             return dpt_conv2d(h, channels[net_draw(at, 4)], 1, 1, ((dpt_conv_options){.stride = 1 + net_draw(at, 2)}),
                               name);
+        case 7: return c <= 48 && side >= 2 && side % 2 == 0 ? beside_coarse(h, name) : dpt_relu(h);
         default: return dpt_conv2d(h, channels[net_draw(at, 4)], 3, 1, same, name);
     }
 }

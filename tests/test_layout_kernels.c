@@ -345,6 +345,8 @@ typedef struct window_case {
 
 static const window_case windows[] = {
     {16, {.spatial = 3, .in = {4, 5, 6}, .out = {2, 2, 3}, .kernel = {2, 2, 2}, .stride = {2, 2, 2}}},
+    {16, {.spatial = 3, .in = {3, 5, 6}, .out = {2, 3, 3}, .kernel = {2, 2, 2}, .stride = {2, 2, 2}}}, /* cut */
+    {16, {.spatial = 2, .in = {1, 5, 7}, .out = {1, 3, 4}, .kernel = {1, 2, 2}, .stride = {1, 2, 2}}}, /* cut */
     {24, {.spatial = 3, .in = {3, 4, 5}, .out = {2, 2, 3}, .kernel = {3, 2, 3}, .stride = {2, 2, 2}, .pad = {1, 0, 1}}},
     {16, {.spatial = 1, .in = {1, 1, 9}, .out = {1, 1, 5}, .kernel = {1, 1, 2}, .stride = {1, 1, 2}, .pad = {0, 0, 1}}},
     {20, {.spatial = 2, .in = {1, 7, 5}, .out = {1, 3, 4}, .kernel = {1, 0, 0}, .stride = {1, 0, 0}}},

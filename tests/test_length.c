@@ -3,7 +3,7 @@
 #include "check.h"
 #include "dptrain/dptrain.h"
 
-enum { LENGTH = 5, IN = 4, HIDDEN = 8, OUT = 2, ROWS = 3 };
+enum { LENGTH = 5, IN = 4, HIDDEN = 8, POOLED = 4, OUT = 2, ROWS = 3 };
 
 static dpt_context *context(void) {
     dpt_context *ctx;
@@ -11,14 +11,15 @@ static dpt_context *context(void) {
     return ctx;
 }
 
-/* Sequences [B, L, IN]: a layer on every element, a sum over the length and two elements of it, a layer, mean square
- * against t. */
+/* Sequences [B, L, IN]: a layer and a pooling of every element, a sum over the length and two elements of it, a layer,
+ * mean square against t. The ReLU goes behind the pooling. */
 static dpt_graph *build(dpt_context *ctx, int64_t length) {
     dpt_graph *g = dpt_graph_create(ctx);
     dpt_tensor *x = dpt_input(g, "x", DPT_F32, 3, (int64_t[]){DPT_BATCH, length, IN});
     dpt_tensor *t = dpt_input(g, "t", DPT_F32, 2, (int64_t[]){DPT_BATCH, OUT});
     dpt_tensor *h = dpt_gelu(dpt_linear(x, HIDDEN, "fc1"));
-    dpt_tensor *again = dpt_reshape(h, 3, (int64_t[]){DPT_BATCH, length, HIDDEN});
+    h = dpt_max_pool(dpt_relu(h), ((dpt_pool_options){.kernel = 2}));
+    dpt_tensor *again = dpt_reshape(h, 3, (int64_t[]){DPT_BATCH, length, POOLED});
     dpt_tensor *ends = dpt_gather(again, dpt_constant(g, DPT_I32, 1, (int64_t[]){2}, ((int32_t[]){0, 3})), 1);
     dpt_tensor *sum = dpt_add(dpt_sum(again, 1u << 1, 0), dpt_sum(ends, 1u << 1, 0));
     dpt_tensor *y = dpt_linear(sum, OUT, "fc2");
@@ -43,7 +44,7 @@ static void gradients(int64_t length, int64_t bound, double *loss, float *fc1, f
     if (CHECK_OK(dpt_trainer_create(g, &o, &tr))) {
         CHECK_OK(dpt_trainer_gradient(tr, in, 2, &m));
         CHECK_OK(dpt_trainer_get(tr, DPT_GRADIENT, "fc1.weight", fc1, HIDDEN * IN * sizeof(float)));
-        CHECK_OK(dpt_trainer_get(tr, DPT_GRADIENT, "fc2.weight", fc2, OUT * HIDDEN * sizeof(float)));
+        CHECK_OK(dpt_trainer_get(tr, DPT_GRADIENT, "fc2.weight", fc2, OUT * POOLED * sizeof(float)));
     }
     *loss = m.loss;
     dpt_trainer_destroy(&tr);
@@ -53,7 +54,7 @@ static void gradients(int64_t length, int64_t bound, double *loss, float *fc1, f
 
 static void bound_equals_written(void) {
     double a, b;
-    float a1[HIDDEN * IN] = {0}, b1[HIDDEN * IN] = {1}, a2[OUT * HIDDEN] = {0}, b2[OUT * HIDDEN] = {1};
+    float a1[HIDDEN * IN] = {0}, b1[HIDDEN * IN] = {1}, a2[OUT * POOLED] = {0}, b2[OUT * POOLED] = {1};
     gradients(DPT_LENGTH, LENGTH, &a, a1, a2);
     gradients(LENGTH, 0, &b, b1, b2);
     CHECK(a > 0);

@@ -1,6 +1,7 @@
 /* test_norm_ranks.c: batch norm over ranks in training as it is used: a synchronised net against one rank with the same
- * global batches, step by step; the number of values that pooled statistics have seen, through a file; running
- * statistics over micro-batches; f64; dropout by channel. */
+ * global batches, step by step; residual blocks whose backward pass is fused against the same unfused; the number of
+ * values that pooled statistics have seen, through a file; running statistics over micro-batches; f64; dropout by
+ * channel. */
 #include <stdio.h>
 
 #include "base/random.h"
@@ -64,6 +65,98 @@ static void synchronised_loss(void) {
     if (steps == 50)
         check_that(alone.loss < 0.7 * first, __FILE__, __LINE__, "it does not learn: %g, %g", first, alone.loss);
     trainer_pair_close(&p);
+}
+
+/* ---- residual blocks, fused against unfused ---- */
+
+typedef struct block_choice {
+    const char *frozen[2];
+    bool apart; /* what stands around batch norm is kept from being fused with it */
+} block_choice;
+
+static block_choice blocks;
+
+/* The same values; batch norm, addition and ReLU do not meet. */
+static dpt_tensor *kept(dpt_tensor *x) { return blocks.apart ? dpt_scale(dpt_scale(x, -1), -1) : x; }
+
+static dpt_tensor *conv_norm(dpt_tensor *x, int64_t kernel, const char *conv, const char *norm) {
+    x = dpt_conv2d(x, 4, kernel, 0, ((dpt_conv_options){.pad = kernel / 2}), conv);
+    return kept(dpt_batch_norm(x, ((dpt_batch_norm_options){.sync = 1}), norm));
+}
+
+/* Every fused form: ReLU alone, behind a projected and behind an identical residual. */
+static void build_blocks(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, ((int64_t[]){DPT_BATCH, 1, SIZE, SIZE}));
+    dpt_tensor *t = dpt_input(g, "t", DPT_I64, 1, ((int64_t[]){DPT_BATCH}));
+    dpt_tensor *h = dpt_relu(conv_norm(x, 3, "conv1", "bn1"));
+    h = dpt_relu(kept(dpt_add(conv_norm(h, 3, "conv2", "bn2"), conv_norm(h, 1, "conv3", "bn3"))));
+    h = dpt_relu(kept(dpt_add(conv_norm(h, 3, "conv4", "bn4"), h)));
+    dpt_loss_add(g, dpt_cross_entropy(dpt_linear(dpt_mean(h, 12, 0), CLASSES, "fc"), t), 1.0, NULL);
+    for (int i = 0; i < 2; i++)
+        if (blocks.frozen[i]) dpt_param_group(g, blocks.frozen[i], (dpt_group){.lr_factor = 1, .frozen = 1});
+}
+
+static void compare_blocks(const char *first, const char *second) {
+    static float x[ELEMENTS];
+    int64_t t[ROWS];
+    dpt_array mine[2];
+    trainer_pair p;
+    trainer_side unfused;
+    const dpt_trainer_options o = options_of();
+    fill_batch(0, x, t);
+    const dpt_array in[] = {array_f32("x", x, ROWS),
+                            {.name = "t", .data = t, .dtype = DPT_I64, .place = DPT_HOST, .rows = ROWS}};
+    blocks = (block_choice){.frozen = {first, second}};
+    if (!trainer_pair_open(&p, build_blocks, &o)) return;
+    blocks.apart = true;
+    if (trainer_side_open(&unfused, MPI_COMM_WORLD, 1, build_blocks, &o)) {
+        for (int turn = SHARE_EVEN; turn <= SHARE_FIRST_EMPTY; turn++) {
+            trainer_pair_gradient(&p, in, 2, turn, NULL, NULL);
+            share_arrays(&unfused, in, 2, turn, mine);
+            CHECK_OK(dpt_trainer_gradient(unfused.trainer, mine, 2, NULL));
+            trainer_sides_check(&p.all, &unfused, DPT_GRADIENT, 1e-5, "the unfused one");
+            trainer_pair_check_gradients(&p, 1e-5);
+        }
+        trainer_side_close(&unfused);
+    }
+    trainer_pair_close(&p);
+}
+
+static void fused_blocks(void) {
+    compare_blocks(NULL, NULL);
+    compare_blocks("bn*", NULL);              /* sums for dx alone */
+    compare_blocks("bn2.weight", "bn3.bias"); /* one of the two gradients */
+    compare_blocks("conv*", NULL);            /* no dx below bn1, nothing from the weights */
+    compare_blocks("conv1.weight", "bn1.*");  /* no backward pass of bn1 at all */
+}
+
+/* Moments and their gradients span the ranks, micro-batch by micro-batch. */
+static void fused_micro_batches(void) {
+    static float x[ELEMENTS];
+    int64_t t[ROWS];
+    dpt_array mine[2];
+    trainer_side side[2];
+    dpt_trainer_options o = options_of();
+    o.accumulate = 2;
+    blocks = (block_choice){.apart = false};
+    if (!trainer_side_open(&side[0], MPI_COMM_WORLD, 1, build_blocks, &o)) return;
+    blocks.apart = true;
+    if (trainer_side_open(&side[1], MPI_COMM_WORLD, 1, build_blocks, &o)) {
+        for (int step = 0; step < 4; step++) {
+            fill_batch(step, x, t);
+            const dpt_array in[] = {array_f32("x", x, ROWS),
+                                    {.name = "t", .data = t, .dtype = DPT_I64, .place = DPT_HOST, .rows = ROWS}};
+            for (int k = 0; k < 2; k++) {
+                share_arrays(&side[k], in, 2, step, mine);
+                CHECK_OK(dpt_trainer_step(side[k].trainer, mine, 2, NULL));
+            }
+        }
+        for (int k = 0; k < 2; k++) CHECK_OK(dpt_trainer_sync(side[k].trainer, NULL));
+        trainer_sides_check(&side[0], &side[1], DPT_PARAMETER, 1e-5, "the unfused one");
+        CHECK(trainer_distance(&side[0], &side[1], DPT_STATE, "bn4.running_var") <= 1e-5);
+        trainer_side_close(&side[1]);
+    }
+    trainer_side_close(&side[0]);
 }
 
 /* ---- pooled statistics through a file ---- */
@@ -225,7 +318,8 @@ static void dropout_channels(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "norm_ranks", {"synchronised_loss", synchronised_loss}, {"seen_values", seen_values},
-                      {"micro_batches", micro_batches}, {"double_precision", double_precision},
-                      {"dropout_channels", dropout_channels});
+    return CHECK_MAIN(argc, argv, "norm_ranks", {"synchronised_loss", synchronised_loss},
+                      {"fused_blocks", fused_blocks}, {"fused_micro_batches", fused_micro_batches},
+                      {"seen_values", seen_values}, {"micro_batches", micro_batches},
+                      {"double_precision", double_precision}, {"dropout_channels", dropout_channels});
 }

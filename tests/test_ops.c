@@ -1,5 +1,6 @@
 /* test_ops.c: every op by the table of op_samples.c: gradients of first and second order against central differences in
- * f64, f32 against f64, fused against unfused, other ways to write the same, no valid rows at all, terminal ops.
+ * f64, f32 against f64, fused against unfused, other ways to write the same, no valid rows at all, terminal ops,
+ * digests.
  *
  * What is differentiated is L = sum(w * y), w random; of second order S = sum over inputs k of sum(v_k * dL/dx_k). */
 #include <math.h>
@@ -310,6 +311,35 @@ static void terminal_is_named(void) {
     }
 }
 
+/* ---- digests: attributes enter them as bytes, of which none may be left as the stack had it ---- */
+
+static __attribute__((noinline)) void soil_stack(int byte) {
+    volatile char bytes[1 << 16];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)byte;
+}
+
+static uint64_t digest_over(const op_sample *s, int byte) {
+    static fixture f;
+    f = (fixture){.sample = s, .b = {.g = dpt_graph_create(ctx), .dtype = DPT_F32}};
+    soil_stack(byte);
+    dpt_tensor *y = s->build(&f.b);
+    f.n_x = f.b.n_input;
+    soil_stack(byte);
+    build_gradients(&f, y);
+    CHECK_OK(dpt_graph_status(f.b.g));
+    const uint64_t digest = dpt_graph_digest(f.b.g);
+    dpt_graph_destroy(&f.b.g);
+    return digest;
+}
+
+static void digests(void) {
+    for (int i = 0; op_sample_at(i); i++) {
+        const op_sample *s = op_sample_at(i);
+        check_that(digest_over(s, 0x11) == digest_over(s, 0x6e), __FILE__, __LINE__,
+                   "%s: built twice alike, it has two digests", s->name);
+    }
+}
+
 /* ---- cases ---- */
 
 static void in_context(void (*test)(void)) {
@@ -329,6 +359,7 @@ CASE(fused_against_unfused)
 CASE(same_by_other_ops)
 CASE(no_rows)
 CASE(terminal_is_named)
+CASE(digests)
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "ops", {"covers_every_op", run_covers_every_op},
@@ -336,5 +367,5 @@ int main(int argc, char **argv) {
                       {"second_order", run_second_order}, {"f32_against_f64", run_f32_against_f64},
                       {"fused_against_unfused", run_fused_against_unfused},
                       {"same_by_other_ops", run_same_by_other_ops}, {"no_rows", run_no_rows},
-                      {"terminal_is_named", run_terminal_is_named});
+                      {"terminal_is_named", run_terminal_is_named}, {"digests", run_digests});
 }

@@ -47,6 +47,9 @@ bool trainer_pair_step(trainer_pair *p, const dpt_array *whole, int n, int turn,
 /* Every trained parameter's gradient, and every parameter: ||a - b|| / ||b|| within tolerance. */
 void trainer_pair_check_gradients(trainer_pair *p, double tolerance);
 void trainer_pair_check_parameters(trainer_pair *p, double tolerance);
+/* The same of any two trainers of one graph; `against` names b in a message. */
+void trainer_sides_check(const trainer_side *a, const trainer_side *b, dpt_what what, double tolerance,
+                         const char *against);
 /* ||a - b|| / ||b|| of one value of two trainers of one graph. */
 double trainer_distance(const trainer_side *a, const trainer_side *b, dpt_what what, const char *name);
 

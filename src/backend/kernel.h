@@ -102,9 +102,9 @@ typedef struct dpt_fft_attr {
 
 /* Products of spectra; missing leading dimensions are 1. */
 typedef struct dpt_mix_attr {
-    int dims;                                              /* 1, 2 or 3 */
-    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
+    int dims;   /* 1, 2 or 3 */
     int corner; /* bit i: the negative frequencies of dimension i; of the first weight, or the one computed */
+    int64_t size[DPT_MAX_SPATIAL], modes[DPT_MAX_SPATIAL]; /* frequencies that there are, and that are kept */
 } dpt_mix_attr;
 
 typedef union dpt_attr {

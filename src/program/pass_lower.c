@@ -126,6 +126,15 @@ static bool bind_dims(int ndim, int64_t *dim, int64_t length) {
     return bound;
 }
 
+/* DPT_LENGTH as a number in the shapes of a node's copy. */
+static void bind_outputs(lower *l, const dpt_node *node, dpt_node *copy) {
+    for (int i = 0; i < copy->n_out; i++)
+        if (bind_dims(copy->out[i].ndim, copy->out[i].dim, l->o->length) && l->o->length == 0)
+            dpt_graph_fail(l->rw.to, DPT_AT(node), DPT_ERR_ARG,
+                           "%s \"%s\" has dimension DPT_LENGTH: dpt_trainer_options.length must say how long",
+                           dpt_op_of(node)->name, node->name);
+}
+
 /* Copies a node with DPT_LENGTH bound: in a leaf's shape, in a shape that an attribute holds; others follow by their
  * shape rules from operands that are bound already. */
 static bool copy_bound(lower *l, const dpt_node *node) {
@@ -133,11 +142,7 @@ static bool copy_bound(lower *l, const dpt_node *node) {
     if (node->op == DPT_OP_RESHAPE || node->op == DPT_OP_BROADCAST)
         bind_dims(bound.attr.shape.ndim, bound.attr.shape.dim, l->o->length);
     dpt_node *copy = dpt_rewrite_copy(&l->rw, &bound);
-    for (int i = 0; copy && i < copy->n_out; i++)
-        if (bind_dims(copy->out[i].ndim, copy->out[i].dim, l->o->length) && l->o->length == 0)
-            dpt_graph_fail(l->rw.to, DPT_AT(node), DPT_ERR_ARG,
-                           "%s \"%s\" has dimension DPT_LENGTH: dpt_trainer_options.length must say how long",
-                           dpt_op_of(node)->name, node->name);
+    if (copy) bind_outputs(l, node, copy);
     return copy != NULL;
 }
 
@@ -153,6 +158,7 @@ static bool lower_pool(lower *l, const dpt_node *pool) {
     dpt_tensor *x = dpt_rewrite_of(&l->rw, relu->in[0]);
     dpt_node *copy = dpt_rewrite_copy_with(&l->rw, pool, 1, &x);
     if (copy == NULL) return true;
+    bind_outputs(l, pool, copy);
     dpt_tensor *y = &copy->out[0];
     dpt_rewrite_set(&l->rw, &pool->out[0], dpt_apply(DPT_AT(relu), DPT_OP_RELU, NULL, &relu->attr, 1, &y));
     return true;

@@ -62,13 +62,17 @@ static int64_t find_peak(recompute *r, const dpt_program_options *o, int64_t *ch
     return most;
 }
 
-/* First node after the peak that reads t itself; -1: none. */
+/* First node after the peak that reads t; -1: none, or a view made before keeps its bytes. */
 static int64_t first_after(const recompute *r, const dpt_tensor *t) {
     const dpt_graph *g = r->rw.from;
+    int64_t first = -1;
     for (int64_t i = r->peak + 1; i < g->n_node; i++)
-        for (int k = 0; k < g->node[i]->n_in; k++)
-            if (g->node[i]->in[k] == t) return i;
-    return -1;
+        for (int k = 0; k < g->node[i]->n_in; k++) {
+            const dpt_tensor *in = g->node[i]->in[k];
+            if (in == t && first < 0) first = i;
+            if (in != t && in->node->id <= r->peak && r->root[number(in)] == number(t)) return -1;
+        }
+    return first;
 }
 
 /* Whether node n can be made again before node `at` out of what is alive there. */

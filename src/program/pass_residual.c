@@ -20,8 +20,9 @@ typedef struct residual {
 static dpt_tensor *now(const residual *f, const dpt_tensor *old) { return dpt_rewrite_of(&f->rw, old); }
 
 static bool adds_alike(const dpt_node *n) {
+    if (n->op != DPT_OP_ADD) return false; /* others may have no operands */
     const dpt_tensor *a = n->in[0], *b = n->in[1], *s = &n->out[0];
-    return n->op == DPT_OP_ADD && dpt_same_shape(a, b) && dpt_same_shape(a, s) && a->dtype == s->dtype;
+    return dpt_same_shape(a, b) && dpt_same_shape(a, s) && a->dtype == s->dtype;
 }
 
 static bool over_last_dimensions(const dpt_node *n) {

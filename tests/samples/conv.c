@@ -15,6 +15,11 @@ static dpt_tensor *conv_leaky(sample_build *b) {
     dpt_tensor *x = any(b, DIMS(B, 2, 4, 3)), *w = any(b, DIMS(5, 2, 3, 1)), *bias = any(b, DIMS(5));
     return dpt_leaky_relu(dpt_conv_with(x, w, bias, (dpt_conv_options){0}), 0.25);
 }
+/* what is added has the size of the bias, but goes by row */
+static dpt_tensor *conv_rows(sample_build *b) {
+    dpt_tensor *x = any(b, DIMS(B, 2, 3, 4)), *w = any(b, DIMS(3, 2, 1, 1)), *rows = any(b, DIMS(3));
+    return dpt_add(dpt_conv_with(x, w, NULL, (dpt_conv_options){0}), dpt_reshape(rows, DIMS(1, 3, 1)));
+}
 static dpt_tensor *conv_line(sample_build *b) {
     dpt_tensor *x = any(b, DIMS(B, 4, 9)), *w = any(b, DIMS(6, 2, 3)), *bias = any(b, DIMS(6));
     return dpt_conv_with(x, w, bias, (dpt_conv_options){.stride = 2, .pad = 1, .groups = 2});
@@ -42,6 +47,7 @@ static const op_sample rows_of_table[] = {
     CLOSED(CONV, "conv2d", conv_plain),
     CLOSED(CONV_DGRAD, "conv2d, strided, dilated, grouped", conv_strided),
     CLOSED(CONV, "conv2d with leaky ReLU", conv_leaky),
+    CLOSED(CONV, "conv2d and values by row", conv_rows),
     CLOSED(CONV_WGRAD, "conv1d, strided, grouped", conv_line),
     CLOSED(CONV_WGRAD, "conv3d, a stride a dimension", conv_volume),
     CLOSED(CONV_DGRAD, "conv_transpose1d", transpose_line),

@@ -16,6 +16,15 @@ static dpt_tensor *pool_volume(sample_build *b) {
     dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 1, 2, 2, 4)), (dpt_pool_options){.kernel = 2});
     return dpt_mul(y, y);
 }
+/* 2x2 and 2x2x2 windows, which have kernels of their own, the last ones cut */
+static dpt_tensor *pool_cut(sample_build *b) {
+    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 1, 3, 4)), (dpt_pool_options){.kernel = 2, .ceil = 1});
+    return dpt_mul(y, y);
+}
+static dpt_tensor *pool_cut_volume(sample_build *b) {
+    dpt_tensor *y = dpt_max_pool(any(b, DIMS(B, 1, 3, 2, 2)), (dpt_pool_options){.kernel = 2, .ceil = 1});
+    return dpt_mul(y, y);
+}
 static dpt_tensor *pool_adaptive(sample_build *b) {
     dpt_tensor *y = dpt_adaptive_max_pool(any(b, DIMS(B, 1, 5, 3)), (int64_t[]){3, 2});
     return dpt_mul(y, y);
@@ -58,6 +67,8 @@ static const op_sample rows_of_table[] = {
     CLOSED(POOL_GATHER, "max_pool2d, squared", pool_square),
     CLOSED(MAX_POOL, "max_pool1d, overlapping, last one cut", pool_line),
     CLOSED(MAX_POOL, "max_pool3d", pool_volume),
+    CLOSED(MAX_POOL, "max_pool2d, last row cut", pool_cut),
+    CLOSED(MAX_POOL, "max_pool3d, last slice cut", pool_cut_volume),
     CLOSED(MAX_POOL, "adaptive_max_pool2d", pool_adaptive),
     CLOSED(AVG_POOL, "avg_pool2d, padded, over what is there", average_padded),
     CLOSED(AVG_POOL, "avg_pool1d, padded, with gaps", average_line),
