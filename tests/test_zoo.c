@@ -121,7 +121,7 @@ static void options(void) {
     o = find("mlp")->defaults;
     o.in_ndim = 3, o.in_dim[0] = 2, o.in_dim[1] = 4, o.in_dim[2] = 5;
     o.n_hidden = 1, o.hidden[0] = 7, o.classes = 3;
-    o.activation = DPT_ACT_TANH;
+    o.activation = DPT_MODEL_TANH;
     o.batch_norm = DPT_MODEL_NORM_LOCAL;
     o.loss = DPT_MODEL_MSE, o.target_dtype = DPT_F32;
     g = dpt_graph_create(NULL);

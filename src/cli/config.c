@@ -219,7 +219,8 @@ static dpt_status set_hidden(dpt_config_ints *hidden, const dpt_model_options *o
 }
 
 _Static_assert((int)DPT_CONFIG_BATCH_NORM_SYNC == DPT_MODEL_NORM_SYNC &&
-                   (int)DPT_CONFIG_ACTIVATION_TANH + 1 == DPT_ACT_TANH,
+                   (int)DPT_CONFIG_ACTIVATION_RELU == DPT_MODEL_RELU &&
+                   (int)DPT_CONFIG_ACTIVATION_SOFTPLUS == DPT_MODEL_SOFTPLUS,
                "the words of model.batch_norm and model.activation stand in the order of the zoo's enums");
 
 /* Settings of the model that nobody gave start as the zoo has them. */
@@ -232,8 +233,7 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
     if (OPEN(model.depth)) config->model.depth = o->depth;
     if (OPEN(model.modes)) config->model.modes = o->modes;
     if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
-    if (OPEN(model.activation) && o->activation != DPT_ACT_NONE)
-        config->model.activation = (dpt_config_activation)(o->activation - 1);
+    if (OPEN(model.activation)) config->model.activation = (dpt_config_activation)o->activation;
     return OPEN(model.hidden) ? set_hidden(&config->model.hidden, o) : DPT_OK;
 #undef OPEN
 }

@@ -26,10 +26,13 @@
     X(DPT_CONFIG_STEM_AUTO, "auto")   \
     X(DPT_CONFIG_STEM_SMALL, "small") \
     X(DPT_CONFIG_STEM_LARGE, "large")
-#define DPT_CONFIG_ACTIVATION_LIST(X)     \
-    X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
-    X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
-    X(DPT_CONFIG_ACTIVATION_TANH, "tanh")
+#define DPT_CONFIG_ACTIVATION_LIST(X)           \
+    X(DPT_CONFIG_ACTIVATION_RELU, "relu")       \
+    X(DPT_CONFIG_ACTIVATION_GELU, "gelu")       \
+    X(DPT_CONFIG_ACTIVATION_TANH, "tanh")       \
+    X(DPT_CONFIG_ACTIVATION_SIGMOID, "sigmoid") \
+    X(DPT_CONFIG_ACTIVATION_SILU, "silu")       \
+    X(DPT_CONFIG_ACTIVATION_SOFTPLUS, "softplus")
 #define DPT_CONFIG_BATCH_NORM_LIST(X)       \
     X(DPT_CONFIG_BATCH_NORM_NONE, "none")   \
     X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \

@@ -44,8 +44,7 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
               (long long)c->model.hidden.count, DPT_MODEL_MAX_HIDDEN);
     o->n_hidden = (int)c->model.hidden.count;
     for (int i = 0; i < o->n_hidden; i++) o->hidden[i] = c->model.hidden.item[i];
-    if (dpt_model_takes(c->model.name, "activation"))
-        o->activation = (dpt_activation)((int)c->model.activation + (int)DPT_ACT_RELU);
+    o->activation = (dpt_model_activation)c->model.activation;
     o->dropout = c->model.dropout;
     o->batch_norm = (dpt_model_norm)c->model.batch_norm;
     o->width = c->model.width;

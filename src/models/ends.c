@@ -111,7 +111,7 @@ static dpt_status classify(dpt_graph *g, const dpt_model_options *o, dpt_tensor 
 static void regress(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
     dpt_tensor *loss, *y = value;
     bool logits = o->loss == DPT_MODEL_BCE || o->loss == DPT_MODEL_DICE;
-    if (logits) y = dpt_offset(dpt_scale(dpt_tanh(dpt_scale(value, 0.5)), 0.5), 0.5); /* sigmoid */
+    if (logits) y = dpt_sigmoid(value);
     switch (o->loss) {
         case DPT_MODEL_L1: loss = dpt_l1(y, target); break;
         case DPT_MODEL_HUBER: loss = dpt_huber(y, target, o->of_loss.delta); break;
@@ -142,12 +142,14 @@ dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int 
     return dpt_batch_norm(x, norm, name);
 }
 
-dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation) {
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_model_activation activation) {
     switch (activation) {
-        case DPT_ACT_NONE: return x;
-        case DPT_ACT_RELU: return dpt_relu(x);
-        case DPT_ACT_GELU: return dpt_gelu(x);
-        case DPT_ACT_TANH: return dpt_tanh(x);
+        case DPT_MODEL_RELU: return dpt_relu(x);
+        case DPT_MODEL_GELU: return dpt_gelu(x);
+        case DPT_MODEL_TANH: return dpt_tanh(x);
+        case DPT_MODEL_SIGMOID: return dpt_sigmoid(x);
+        case DPT_MODEL_SILU: return dpt_silu(x);
+        case DPT_MODEL_SOFTPLUS: return dpt_softplus(x);
     }
     return x;
 }

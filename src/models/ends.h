@@ -20,6 +20,6 @@ dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int 
 /* mlp.c: the fully connected layers of o->hidden behind x [B, n], the last layer, and the end of the model. Local. */
 dpt_status dpt_model_layers(const char *model, dpt_graph *g, const dpt_model_options *o, dpt_tensor *x);
 /* x behind the activation. Local. */
-dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation);
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_model_activation activation);
 
 #endif

@@ -65,7 +65,7 @@ static dpt_status check(const resnet *net) {
               "model %s: samples have %d dimensions: wanted 3, [channels, height, width]", net->name, o->in_ndim);
     DPT_CHECK(o->batch_norm != DPT_MODEL_NORM_NONE, DPT_ERR_CONFIG,
               "model %s: it has batch norm after every convolution: local or sync, not none", net->name);
-    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_ACT_RELU, DPT_ERR_CONFIG,
+    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_MODEL_RELU, DPT_ERR_CONFIG,
               "model %s: its layers and activation are fixed: \"hidden\" and \"activation\" belong to mlp", net->name);
     return DPT_OK;
 }

@@ -7,8 +7,9 @@
 
 /* Samples and targets of the rows below. */
 #define SAMPLE(...) .in_ndim = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .in_dim = {__VA_ARGS__}
-#define CLASSES(n) .classes = (n), .target_dtype = DPT_I64, .loss = DPT_MODEL_CROSS_ENTROPY, .activation = DPT_ACT_RELU
-#define VALUES(n) .classes = (n), .target_dtype = DPT_F32, .loss = DPT_MODEL_MSE, .activation = DPT_ACT_RELU
+#define CLASSES(n) \
+    .classes = (n), .target_dtype = DPT_I64, .loss = DPT_MODEL_CROSS_ENTROPY, .activation = DPT_MODEL_RELU
+#define VALUES(n) .classes = (n), .target_dtype = DPT_F32, .loss = DPT_MODEL_MSE, .activation = DPT_MODEL_RELU
 #define HIDDEN(...) .n_hidden = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .hidden = {__VA_ARGS__}
 
 enum {
