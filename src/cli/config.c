@@ -249,6 +249,13 @@ static dpt_status check_together(const dpt_config *config) {
               config->optimizer.lr);
     DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
               "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_PLATEAU || config->eval_every > 0, DPT_ERR_CONFIG,
+              "schedule.name=plateau follows evaluations: eval_every is 0");
+    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||
+                  config->loss.name != DPT_CONFIG_LOSS_CROSS_ENTROPY,
+              DPT_ERR_CONFIG,
+              "model.name=%s gives back its input: a loss that compares values (loss=mse), not loss=cross_entropy",
+              config->model.name->name);
     DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
               "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
               (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);

@@ -91,6 +91,11 @@ fail:
     return status;
 }
 
+int64_t dpt_job_steps(int64_t units, int64_t per_unit) {
+    int64_t steps;
+    return __builtin_mul_overflow(units, per_unit, &steps) ? INT64_MAX : steps;
+}
+
 static dpt_status build_model(dpt_job *job) {
     DPT_TRY(dpt_job_model(job));
     DPT_TRY(dpt_job_groups(job));
@@ -208,7 +213,7 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(open_data(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
     int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), config->batch);
-    job->steps = config->steps ? config->steps : config->epochs * per_epoch;
+    job->steps = config->steps ? config->steps : dpt_job_steps(config->epochs, per_epoch);
     if (plan) return DPT_OK;
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);

@@ -73,8 +73,8 @@ static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tens
     }
     for (int i = 1; i < ndim; i++) elements *= dim[i];
     DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
-              "a sample's target has %lld values, the model's output wants %lld", (long long)o->target_elements,
-              (long long)elements);
+              "a sample's target has %lld values, but the model's output %s wants %lld", (long long)o->target_elements,
+              dpt_shape_text(value), (long long)elements);
     *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
     return DPT_OK;
 }
