@@ -219,9 +219,10 @@ static dpt_status set_hidden(dpt_config_ints *hidden, const dpt_model_options *o
 }
 
 _Static_assert((int)DPT_CONFIG_BATCH_NORM_SYNC == DPT_MODEL_NORM_SYNC &&
+                   (int)DPT_CONFIG_NORM_LAYER == DPT_MODEL_NORM_OF_LAYER &&
                    (int)DPT_CONFIG_ACTIVATION_RELU == DPT_MODEL_RELU &&
                    (int)DPT_CONFIG_ACTIVATION_SOFTPLUS == DPT_MODEL_SOFTPLUS,
-               "the words of model.batch_norm and model.activation stand in the order of the zoo's enums");
+               "the words of model.batch_norm, norm and activation stand in the order of the zoo's enums");
 
 /* Settings of the model that nobody gave start as the zoo has them. */
 static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin *origin) {
@@ -232,7 +233,9 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
     if (OPEN(model.sigma)) config->model.sigma = o->sigma;
     if (OPEN(model.depth)) config->model.depth = o->depth;
     if (OPEN(model.modes)) config->model.modes = o->modes;
-    if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
+    bool of_batch = config->model.norm == DPT_CONFIG_NORM_BATCH;
+    if (OPEN(model.batch_norm))
+        config->model.batch_norm = of_batch ? (dpt_config_batch_norm)o->batch_norm : DPT_CONFIG_BATCH_NORM_NONE;
     if (OPEN(model.activation)) config->model.activation = (dpt_config_activation)o->activation;
     return OPEN(model.hidden) ? set_hidden(&config->model.hidden, o) : DPT_OK;
 #undef OPEN
@@ -249,6 +252,10 @@ static dpt_status check_together(const dpt_config *config) {
               config->optimizer.lr);
     DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
               "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->model.norm == DPT_CONFIG_NORM_BATCH || config->model.batch_norm == DPT_CONFIG_BATCH_NORM_NONE,
+              DPT_ERR_CONFIG, "model.norm=%s beside model.batch_norm=%s: give one",
+              config->model.norm == DPT_CONFIG_NORM_GROUP ? "group" : "layer",
+              config->model.batch_norm == DPT_CONFIG_BATCH_NORM_SYNC ? "sync" : "local");
     DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_PLATEAU || config->eval_every > 0, DPT_ERR_CONFIG,
               "schedule.name=plateau follows evaluations: eval_every is 0");
     DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||

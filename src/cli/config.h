@@ -37,6 +37,10 @@
     X(DPT_CONFIG_BATCH_NORM_NONE, "none")   \
     X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \
     X(DPT_CONFIG_BATCH_NORM_SYNC, "sync")
+#define DPT_CONFIG_NORM_LIST(X)       \
+    X(DPT_CONFIG_NORM_BATCH, "batch") \
+    X(DPT_CONFIG_NORM_GROUP, "group") \
+    X(DPT_CONFIG_NORM_LAYER, "layer")
 #define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
@@ -114,6 +118,7 @@
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_norm { DPT_CONFIG_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_norm;
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
@@ -156,6 +161,7 @@ typedef struct dpt_config {
         dpt_config_activation activation;
         double dropout;
         dpt_config_batch_norm batch_norm;
+        dpt_config_norm norm;
         int64_t width, depth;
         int64_t modes;
         double sigma;

@@ -53,6 +53,7 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
     o->activation = (dpt_model_activation)c->model.activation;
     o->dropout = c->model.dropout;
     o->batch_norm = (dpt_model_norm)c->model.batch_norm;
+    o->norm = (dpt_model_norm_of)c->model.norm;
     o->width = c->model.width;
     o->depth = c->model.depth;
     o->modes = c->model.modes;

@@ -5,7 +5,7 @@
 #include "models/ends.h"
 
 static dpt_tensor *stage(const dpt_model_options *o, dpt_tensor *x, int64_t channels, const char *name, int number) {
-    int bias = o->batch_norm == DPT_MODEL_NORM_NONE; /* batch norm has its own */
+    int bias = !dpt_model_has_norm(o); /* a norm has its own */
     x = dpt_conv2d(x, channels, 3, bias, ((dpt_conv_options){.pad = 1}), name);
     x = dpt_relu(dpt_model_norm_layer(o, x, number));
     return dpt_max_pool2d(x, 2, 2, 0);

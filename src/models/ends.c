@@ -134,12 +134,25 @@ dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor
     return dpt_graph_status(g);
 }
 
+bool dpt_model_has_norm(const dpt_model_options *o) {
+    return o->norm != DPT_MODEL_NORM_OF_BATCH || o->batch_norm != DPT_MODEL_NORM_NONE;
+}
+
+dpt_tensor *dpt_model_normalise(const dpt_model_options *o, dpt_tensor *x, const char *name) {
+    if (!dpt_model_has_norm(o)) return x;
+    if (o->norm == DPT_MODEL_NORM_OF_LAYER) return dpt_group_norm(x, 1, 0, name);
+    if (o->norm == DPT_MODEL_NORM_OF_GROUP) {
+        int64_t groups = DPT_MODEL_NORM_GROUPS;
+        while (x->dim[1] % groups != 0) groups /= 2;
+        return dpt_group_norm(x, groups, 0, name);
+    }
+    return dpt_batch_norm(x, ((dpt_batch_norm_options){.sync = o->batch_norm == DPT_MODEL_NORM_SYNC}), name);
+}
+
 dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number) {
-    if (o->batch_norm == DPT_MODEL_NORM_NONE) return x;
     char name[32];
     snprintf(name, sizeof name, "bn%d", number);
-    dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
-    return dpt_batch_norm(x, norm, name);
+    return dpt_model_normalise(o, x, name);
 }
 
 dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_model_activation activation) {

@@ -25,7 +25,7 @@ static dpt_tensor *conv_norm(const resnet *net, dpt_tensor *x, int64_t out, int6
     snprintf(name, sizeof name, "%s%s", prefix, conv);
     x = dpt_conv2d(x, out, kernel, 0, ((dpt_conv_options){.stride = stride, .pad = kernel / 2}), name);
     snprintf(name, sizeof name, "%s%s", prefix, norm);
-    return dpt_batch_norm(x, ((dpt_batch_norm_options){.sync = net->options->batch_norm == DPT_MODEL_NORM_SYNC}), name);
+    return dpt_model_normalise(net->options, x, name);
 }
 
 /* The block's input where it has the shape of its output, else projected to it. */
