@@ -244,8 +244,8 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
     long long mean = config->data.mean.count, std = config->data.std.count;
-    DPT_CHECK(mean < 2 || std < 2 || mean == std, DPT_ERR_CONFIG,
-              "data.mean has %lld values and data.std %lld: as many, or one", mean, std);
+    DPT_CHECK(mean == 0 || std == 0 || mean == std, DPT_ERR_CONFIG,
+              "data.mean has %lld values and data.std %lld: as many of each", mean, std);
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
@@ -263,6 +263,12 @@ static dpt_status check_together(const dpt_config *config) {
               DPT_ERR_CONFIG,
               "model.name=%s gives back its input: a loss that compares values (loss=mse), not loss=cross_entropy",
               config->model.name->name);
+    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT || (mean == 0 && std == 0) ||
+                  !dpt_config_holds(config, "loss.name=bce,dice"),
+              DPT_ERR_CONFIG,
+              "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.mean and "
+              "data.std shift: without them (data.mean= data.std=)",
+              config->loss.name == DPT_CONFIG_LOSS_BCE ? "bce" : "dice", config->model.name->name);
     DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
               "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
               (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);

@@ -81,7 +81,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "1: each rank keeps the optimiser's moments of its share of the parameters only") \
     X(optimizer.by_bucket, "false", NULL, NULL, \
       "update parameters as their gradients arrive; one that is not finite then skips its own bucket only") \
-    X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
+    X(optimizer.no_decay, "[*.bias, bn*, *.bn*, *norm*, *.downsample.1.*]", NULL, NULL, "patterns of parameter names without weight decay") \
     X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
     X(optimizer.groups, NULL, NULL, NULL, \
       "settings of the parameters whose names match a pattern, as \"fc1.* lr=0.1 no_decay\": lr (times optimizer.lr), " \

@@ -264,9 +264,6 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     const dpt_dataset *part = training ? job->train : job->test;
     const dpt_field *x = dpt_dataset_field(part, 0);
     int64_t channels = c->data.mean.count > c->data.std.count ? c->data.mean.count : c->data.std.count;
-    DPT_CHECK(c->data.mean.count == 0 || c->data.std.count == 0 || c->data.mean.count == c->data.std.count,
-              DPT_ERR_CONFIG, "data.mean has %lld values, data.std has %lld", (long long)c->data.mean.count,
-              (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
         {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
