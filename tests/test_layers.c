@@ -65,6 +65,7 @@ static void bad_lists(void) {
     refuse("layers:\n  - {type: conv, out: 1, kernel: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\n", "a list of 9 numbers");
     refuse("layers:\n  - {type: relu, name: input}\n", "\"input\" is the model's input");
     refuse("layers:\n  - {type: relu, name: \"a{i}\"}\n", "{i} is the number of the outermost repeat");
+    refuse("layers:\n  - {repeat: 2, type: relu, name: \"a{i+9223372036854775807}\"}\n", "{i} is the number");
     refuse("layers:\n  - {repeat: 0, layers: [{type: relu}]}\n", "repeat: 0 is not in [1, 10000]");
     refuse("layers:\n  - {repeat: 2, nmae: a, layers: [{type: relu}]}\n", "\"nmae\" in a block");
     refuse("layers: [{repeat: 100, layers: [{repeat: 101, layers: [{type: relu}]}]}]\n", "more than 10000 layers");
