@@ -40,7 +40,7 @@ static void defaults(void) {
     CHECK_EQ_I64(c->epochs, 5);
     CHECK_EQ_I64(c->steps, 0);
     CHECK(c->optimizer.lr == 0.05 && c->optimizer.momentum == 0.9 && c->optimizer.eps == 1e-8);
-    CHECK_EQ_I64(c->optimizer.no_decay.count, 2);
+    CHECK_EQ_I64(c->optimizer.no_decay.count, 5);
     CHECK_EQ_TEXT(c->optimizer.no_decay.item[0], "*.bias");
     CHECK_EQ_I64(c->schedule.name, DPT_CONFIG_SCHEDULE_COSINE);
     CHECK_EQ_I64(c->loss.name, DPT_CONFIG_LOSS_CROSS_ENTROPY);
@@ -103,9 +103,10 @@ static void precedence(void) {
     CHECK_EQ_TEXT(c->optimizer.no_decay.item[1], "b");
     CHECK_EQ_TEXT(c->data.files.item[0], "x.h5");
     dpt_config_destroy(&c);
-    const char *back[] = {"epochs=2", "optimizer.no_decay="};
-    if (!CHECK_OK(parse_with("steps: 9\n", back, 2, &c))) return;
+    const char *back[] = {"epochs=2", "optimizer.no_decay=", "loss.class_weights=", "data.mean="};
+    if (!CHECK_OK(parse_with("steps: 9\n", back, 4, &c))) return;
     CHECK(c->epochs == 2 && c->steps == 0 && c->optimizer.no_decay.count == 0);
+    CHECK(c->loss.class_weights.item == NULL && c->data.mean.item == NULL); /* the model takes them as given else */
     dpt_config_destroy(&c);
     /* a higher layer may make a lower layer's key useless; it falls back, so equal runs have equal digests */
     const char *adamw[] = {"optimizer=adamw"};
@@ -228,6 +229,7 @@ static void bad_values(void) {
     refuse("data.std: [1, 0]\n", "data.std: 0 is not in (0, inf)");
     refuse("data:\n  mean: [1, [2]]\n", "c.yaml:2:13: data.mean: an item must be one value");
     refuse("data: {mean: [1, 2], std: [1, 2, 3]}\n", "data.mean has 2 values and data.std 3");
+    refuse("data: {mean: [1], std: [1, 2, 3]}\n", "data.mean has 1 values and data.std 3");
     refuse("model: mpl\n", "c.yaml:1:8: model.name: no model \"mpl\": did you mean \"mlp\"?");
     refuse("model: transformer\n", "no model \"transformer\": there are mlp, cnn, ");
     refuse("run.overwrite: maybe\n", "run.overwrite: \"maybe\" is neither true nor false");

@@ -65,6 +65,7 @@ static void bad_lists(void) {
     refuse("layers:\n  - {type: conv, out: 1, kernel: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\n", "a list of 9 numbers");
     refuse("layers:\n  - {type: relu, name: input}\n", "\"input\" is the model's input");
     refuse("layers:\n  - {type: relu, name: \"a{i}\"}\n", "{i} is the number of the outermost repeat");
+    refuse("layers:\n  - {repeat: 2, type: relu, name: \"a{i+9223372036854775807}\"}\n", "{i} is the number");
     refuse("layers:\n  - {repeat: 0, layers: [{type: relu}]}\n", "repeat: 0 is not in [1, 10000]");
     refuse("layers:\n  - {repeat: 2, nmae: a, layers: [{type: relu}]}\n", "\"nmae\" in a block");
     refuse("layers: [{repeat: 100, layers: [{repeat: 101, layers: [{type: relu}]}]}]\n", "more than 10000 layers");
@@ -105,7 +106,11 @@ static void bad_shapes(void) {
     misfit("layers:\n  - {type: conv, name: a, out: 4, kernel: [1, 2, 3]}\n", DPT_ERR_SHAPE, "net.yaml:2: conv \"a\"",
            "kernel has 3 numbers, but x is [B,3,8,6]");
     misfit("layers:\n  - {type: flatten}\n  - {type: linear, name: head, out: 4}\n", DPT_ERR_SHAPE,
-           "the model's output is [B,4]", "wanted [B,5]");
+           "net.yaml:3: the model's output is [B,4]", "wanted [B,5]");
+    misfit("layers:\n  - {type: transpose, name: turn, order: [2, 1]}\n", DPT_ERR_SHAPE,
+           "net.yaml:2: transpose \"turn\"", "order has 2 numbers, but x is [B,3,8,6]");
+    misfit("layers:\n  - {type: transpose, order: [2, 1, 1]}\n", DPT_ERR_SHAPE, "net.yaml:2: transpose", "transpose1");
+    misfit("layers:\n  - {type: max, axes: 4}\n", DPT_ERR_SHAPE, "net.yaml:2: max", "(layer \"max1\")");
     misfit("layers:\n  - {type: reshape, shape: [7, 7]}\n", DPT_ERR_SHAPE, "net.yaml:2: reshape",
            "(layer \"reshape1\")");
 }
@@ -131,14 +136,19 @@ static dpt_tensor *block(dpt_tensor *x, const char *norm, const char *conv) {
     return dpt_conv(x, 4, 0, 1, ((dpt_conv_options){.kernels = kernel, .pads = pad}), conv);
 }
 
+static const char reductions[] =
+    "layers:\n"
+    "  - {type: transpose, name: turned, order: [1, 3, 2]}\n"
+    "  - {type: max, axes: 3, keep: true}\n"
+    "  - {type: min, from: turned, axes: 3, keep: true}\n"
+    "  - {type: add, from: [max1, min1]}\n"
+    "  - {type: mean, axes: [2, 3]}\n"
+    "  - {type: sum, from: turned, axes: [2, 3]}\n"
+    "  - {type: mul, from: [mean1, sum1]}\n"
+    "  - {type: linear, name: head, out: classes}\n";
+
 /* The same in C: the digest of a graph says nothing of lines. */
-static void by_hand(dpt_graph *g) {
-    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, ((int64_t[]){DPT_BATCH, 3, 8, 6}));
-    dpt_tensor *stem = dpt_conv(x, 4, 3, 0, ((dpt_conv_options){.pad = 1}), "stem");
-    dpt_tensor *a = block(stem, "bn1", "b1.conv"), *b = block(a, "bn2", "b2.conv");
-    x = dpt_flatten(dpt_max_pool2d(dpt_add(dpt_add(stem, a), b), 2, 2, 0));
-    x = dpt_linear(x, 48, "fc");
-    x = dpt_linear_with(x, dpt_graph_find_param(g, "fc.weight")->tensor, dpt_graph_find_param(g, "fc.bias")->tensor);
+static void end(dpt_graph *g, dpt_tensor *x) {
     x = dpt_linear(x, 5, "head");
     dpt_tensor *y = dpt_input(g, "y", DPT_I64, 1, ((int64_t[]){DPT_BATCH}));
     dpt_output(g, "logits", x);
@@ -146,13 +156,31 @@ static void by_hand(dpt_graph *g) {
     dpt_loss_add(g, dpt_cross_entropy(x, y), 1.0, NULL);
 }
 
-static void same_as_calls(void) {
+static void by_hand(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, ((int64_t[]){DPT_BATCH, 3, 8, 6}));
+    dpt_tensor *stem = dpt_conv(x, 4, 3, 0, ((dpt_conv_options){.pad = 1}), "stem");
+    dpt_tensor *a = block(stem, "bn1", "b1.conv"), *b = block(a, "bn2", "b2.conv");
+    x = dpt_flatten(dpt_max_pool2d(dpt_add(dpt_add(stem, a), b), 2, 2, 0));
+    x = dpt_linear(x, 48, "fc");
+    x = dpt_linear_with(x, dpt_graph_find_param(g, "fc.weight")->tensor, dpt_graph_find_param(g, "fc.bias")->tensor);
+    end(g, x);
+}
+
+static void reductions_by_hand(dpt_graph *g) {
+    dpt_tensor *x = dpt_input(g, "x", DPT_F32, 4, ((int64_t[]){DPT_BATCH, 3, 8, 6}));
+    dpt_tensor *turned = dpt_transpose(x, ((int[]){0, 1, 3, 2}));
+    dpt_tensor *most = dpt_max(turned, 1U << 3, 1), *least = dpt_min(turned, 1U << 3, 1);
+    dpt_tensor *mean = dpt_mean(dpt_add(most, least), 1U << 2 | 1U << 3, 0);
+    end(g, dpt_mul(mean, dpt_sum(turned, 1U << 2 | 1U << 3, 0)));
+}
+
+static void check_same(const char *text, void (*by_calls)(dpt_graph *g)) {
     dpt_layers *layers;
     dpt_model_options o = images(3, 8, 6);
     dpt_graph *g = dpt_graph_create(NULL), *h = dpt_graph_create(NULL);
-    by_hand(h);
+    by_calls(h);
     CHECK_OK(dpt_graph_status(h));
-    if (CHECK_OK(parse(residual, &layers))) {
+    if (CHECK_OK(parse(text, &layers))) {
         CHECK_OK(dpt_layers_build(layers, g, &o));
         CHECK_EQ_I64(g->n_param, h->n_param);
         for (int64_t i = 0; i < g->n_param && i < h->n_param; i++) CHECK_EQ_TEXT(g->param[i].name, h->param[i].name);
@@ -161,6 +189,11 @@ static void same_as_calls(void) {
     dpt_graph_destroy(&g);
     dpt_graph_destroy(&h);
     dpt_layers_destroy(&layers);
+}
+
+static void same_as_calls(void) {
+    check_same(residual, by_hand);
+    check_same(reductions, reductions_by_hand);
 }
 
 /* A layer may stand before those that it takes from; a block in a block counts with {j}; a neighbour is {i-1}. */

@@ -130,7 +130,7 @@ static double loss_of(dpt_context *ctx, const int64_t *y, const int64_t *z, cons
                            .target_dtype = DPT_I64,
                            .n_hidden = 1,
                            .hidden = {4},
-                           .activation = DPT_ACT_TANH,
+                           .activation = DPT_MODEL_TANH,
                            .mixup = lambda != NULL};
     dpt_graph *g = dpt_graph_create(ctx);
     dpt_trainer *t = NULL;

@@ -66,6 +66,12 @@ static void curves(void) {
     CHECK(strstr(svg, "points=\"70.00,28.00 200.00,63.50 330.00,99.00 460.00,134.50 590.00,170.00 \"") != NULL);
     dpt_free(svg);
     dpt_history_clear(&h);
+    /* values that differ in the last bit: an axis from them to half more, with ticks */
+    for (int i = 0; i <= 1; i++) CHECK_OK(dpt_history_add(&h, DPT_PANEL_LOSS, "test", i, i ? nextafter(1, 2) : 1));
+    if (!CHECK_OK(dpt_picture_curves(&h, &svg))) return;
+    CHECK(strstr(svg, "points=\"70.00,170.00 590.00,170.00 \"") != NULL);
+    dpt_free(svg);
+    dpt_history_clear(&h);
     CHECK_OK(dpt_picture_curves(&h, &svg)); /* nothing yet: a picture without panels */
     CHECK(strstr(svg, "</svg>") != NULL);
     dpt_free(svg);

@@ -121,7 +121,7 @@ static void options(void) {
     o = find("mlp")->defaults;
     o.in_ndim = 3, o.in_dim[0] = 2, o.in_dim[1] = 4, o.in_dim[2] = 5;
     o.n_hidden = 1, o.hidden[0] = 7, o.classes = 3;
-    o.activation = DPT_ACT_TANH;
+    o.activation = DPT_MODEL_TANH;
     o.batch_norm = DPT_MODEL_NORM_LOCAL;
     o.loss = DPT_MODEL_MSE, o.target_dtype = DPT_F32;
     g = dpt_graph_create(NULL);
@@ -139,6 +139,23 @@ static void check_refused(const char *name, const dpt_model_options *o, const ch
     dpt_graph *g = dpt_graph_create(NULL);
     CHECK_FAILS(find(name)->build(g, o), DPT_ERR_CONFIG, text);
     dpt_graph_destroy(&g);
+}
+
+/* Norms of each sample have the batch norms' parameters, but no running statistics. */
+static void sample_norms(void) {
+    const dpt_model_norm_of norms[] = {DPT_MODEL_NORM_OF_BATCH, DPT_MODEL_NORM_OF_GROUP, DPT_MODEL_NORM_OF_LAYER};
+    for (int i = 0; i < 3; i++) {
+        dpt_model_options o = find("unet")->defaults;
+        o.in_dim[1] = o.in_dim[2] = 8, o.width = 12, o.depth = 1, o.norm = norms[i];
+        if (i > 0) o.batch_norm = DPT_MODEL_NORM_NONE;
+        dpt_graph *g = dpt_graph_create(NULL);
+        CHECK_OK(dpt_model_unet(g, &o));
+        check_param(g, 0, "down1.conv1.weight", "[12,3,3,3]");
+        check_param(g, 1, "down1.bn1.weight", "[12]");
+        check_param(g, 2, "down1.bn1.bias", "[12]");
+        CHECK((g->n_state == 0) == (i > 0));
+        dpt_graph_destroy(&g);
+    }
 }
 
 /* As many parameters as the usual U-Net of 64 channels and 4 levels with one class; sizes that do not halve. */
@@ -200,5 +217,5 @@ static void refuses(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "zoo", {"parameters", parameters}, {"cnn_layers", cnn_layers}, {"options", options},
                       {"residual_nets", residual_nets}, {"residual_options", residual_options}, {"unet", unet},
-                      {"refuses", refuses});
+                      {"sample_norms", sample_norms}, {"refuses", refuses});
 }

@@ -184,7 +184,7 @@ static void fourier(void) {
                            .loss = DPT_MODEL_MSE,
                            .n_hidden = 1,
                            .hidden = {4},
-                           .activation = DPT_ACT_TANH,
+                           .activation = DPT_MODEL_TANH,
                            .width = WIDTH,
                            .sigma = 0.5};
     predict(ctx, dpt_model_fourier, &o, point, got);

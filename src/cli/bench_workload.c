@@ -33,8 +33,9 @@ dpt_status dpt_workload_precision(const char *word, const char *usage, dpt_preci
     return dpt_error(DPT_ERR_CONFIG, "bench: \"%s\": %s", word, usage);
 }
 
-/* Random rows for an input: normal floats, classes 0 to 9. */
-static dpt_status fill(const dpt_tensor *t, int64_t rows, dpt_array *a) {
+/* Random rows for an input: normal floats, the model's classes, at most ten. */
+static dpt_status fill(const dpt_tensor *t, int64_t rows, int64_t classes, dpt_array *a) {
+    const uint32_t labels = classes < 10 ? (uint32_t)classes : 10;
     int64_t n = rows * dpt_row_count(t);
     void *data = dpt_alloc((size_t)n * dpt_dtype_size(t->dtype));
     DPT_CHECK_ALLOC(data);
@@ -47,9 +48,9 @@ static dpt_status fill(const dpt_tensor *t, int64_t rows, dpt_array *a) {
         if (t->dtype == DPT_F32)
             ((float *)data)[i] = (float)x;
         else if (t->dtype == DPT_I64)
-            ((int64_t *)data)[i] = r.v[2] % 10;
+            ((int64_t *)data)[i] = r.v[2] % labels;
         else if (t->dtype == DPT_U8)
-            ((uint8_t *)data)[i] = (uint8_t)(r.v[2] % 10);
+            ((uint8_t *)data)[i] = (uint8_t)(r.v[2] % labels);
         else
             return dpt_error(DPT_ERR_UNSUPPORTED, "bench: input \"%s\" is %s", t->node->name, dpt_dtype_text(t->dtype));
     }
@@ -89,7 +90,7 @@ static dpt_status prepare(dpt_workload *w, const char *name) {
     DPT_TRY(dpt_graph_status(w->graph));
     DPT_CHECK(w->graph->n_input == 2, DPT_ERR_INTERNAL, "model %s has %lld inputs", name, (long long)w->graph->n_input);
     for (int i = 0; i < 2; i++) {
-        DPT_TRY(fill(w->graph->input[i], w->batch, &w->in[i]));
+        DPT_TRY(fill(w->graph->input[i], w->batch, model->defaults.classes, &w->in[i]));
         if (!w->ctx->device.host_memory) DPT_TRY(move_in(w, i));
     }
     return DPT_OK;

@@ -219,8 +219,10 @@ static dpt_status set_hidden(dpt_config_ints *hidden, const dpt_model_options *o
 }
 
 _Static_assert((int)DPT_CONFIG_BATCH_NORM_SYNC == DPT_MODEL_NORM_SYNC &&
-                   (int)DPT_CONFIG_ACTIVATION_TANH + 1 == DPT_ACT_TANH,
-               "the words of model.batch_norm and model.activation stand in the order of the zoo's enums");
+                   (int)DPT_CONFIG_NORM_LAYER == DPT_MODEL_NORM_OF_LAYER &&
+                   (int)DPT_CONFIG_ACTIVATION_RELU == DPT_MODEL_RELU &&
+                   (int)DPT_CONFIG_ACTIVATION_SOFTPLUS == DPT_MODEL_SOFTPLUS,
+               "the words of model.batch_norm, norm and activation stand in the order of the zoo's enums");
 
 /* Settings of the model that nobody gave start as the zoo has them. */
 static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin *origin) {
@@ -231,9 +233,10 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
     if (OPEN(model.sigma)) config->model.sigma = o->sigma;
     if (OPEN(model.depth)) config->model.depth = o->depth;
     if (OPEN(model.modes)) config->model.modes = o->modes;
-    if (OPEN(model.batch_norm)) config->model.batch_norm = (dpt_config_batch_norm)o->batch_norm;
-    if (OPEN(model.activation) && o->activation != DPT_ACT_NONE)
-        config->model.activation = (dpt_config_activation)(o->activation - 1);
+    bool of_batch = config->model.norm == DPT_CONFIG_NORM_BATCH;
+    if (OPEN(model.batch_norm))
+        config->model.batch_norm = of_batch ? (dpt_config_batch_norm)o->batch_norm : DPT_CONFIG_BATCH_NORM_NONE;
+    if (OPEN(model.activation)) config->model.activation = (dpt_config_activation)o->activation;
     return OPEN(model.hidden) ? set_hidden(&config->model.hidden, o) : DPT_OK;
 #undef OPEN
 }
@@ -241,14 +244,31 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
     long long mean = config->data.mean.count, std = config->data.std.count;
-    DPT_CHECK(mean < 2 || std < 2 || mean == std, DPT_ERR_CONFIG,
-              "data.mean has %lld values and data.std %lld: as many, or one", mean, std);
+    DPT_CHECK(mean == 0 || std == 0 || mean == std, DPT_ERR_CONFIG,
+              "data.mean has %lld values and data.std %lld: as many of each", mean, std);
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
               config->optimizer.lr);
     DPT_CHECK(config->early_stop.metric == NULL || config->eval_every > 0, DPT_ERR_CONFIG,
               "early_stop.metric=%s needs evaluations: eval_every is 0", config->early_stop.metric);
+    DPT_CHECK(config->model.norm == DPT_CONFIG_NORM_BATCH || config->model.batch_norm == DPT_CONFIG_BATCH_NORM_NONE,
+              DPT_ERR_CONFIG, "model.norm=%s beside model.batch_norm=%s: give one",
+              config->model.norm == DPT_CONFIG_NORM_GROUP ? "group" : "layer",
+              config->model.batch_norm == DPT_CONFIG_BATCH_NORM_SYNC ? "sync" : "local");
+    DPT_CHECK(config->schedule.name != DPT_CONFIG_SCHEDULE_PLATEAU || config->eval_every > 0, DPT_ERR_CONFIG,
+              "schedule.name=plateau follows evaluations: eval_every is 0");
+    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||
+                  config->loss.name != DPT_CONFIG_LOSS_CROSS_ENTROPY,
+              DPT_ERR_CONFIG,
+              "model.name=%s gives back its input: a loss that compares values (loss=mse), not loss=cross_entropy",
+              config->model.name->name);
+    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT || (mean == 0 && std == 0) ||
+                  !dpt_config_holds(config, "loss.name=bce,dice"),
+              DPT_ERR_CONFIG,
+              "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.mean and "
+              "data.std shift: without them (data.mean= data.std=)",
+              config->loss.name == DPT_CONFIG_LOSS_BCE ? "bce" : "dice", config->model.name->name);
     DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
               "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
               (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);

@@ -26,14 +26,21 @@
     X(DPT_CONFIG_STEM_AUTO, "auto")   \
     X(DPT_CONFIG_STEM_SMALL, "small") \
     X(DPT_CONFIG_STEM_LARGE, "large")
-#define DPT_CONFIG_ACTIVATION_LIST(X)     \
-    X(DPT_CONFIG_ACTIVATION_RELU, "relu") \
-    X(DPT_CONFIG_ACTIVATION_GELU, "gelu") \
-    X(DPT_CONFIG_ACTIVATION_TANH, "tanh")
+#define DPT_CONFIG_ACTIVATION_LIST(X)           \
+    X(DPT_CONFIG_ACTIVATION_RELU, "relu")       \
+    X(DPT_CONFIG_ACTIVATION_GELU, "gelu")       \
+    X(DPT_CONFIG_ACTIVATION_TANH, "tanh")       \
+    X(DPT_CONFIG_ACTIVATION_SIGMOID, "sigmoid") \
+    X(DPT_CONFIG_ACTIVATION_SILU, "silu")       \
+    X(DPT_CONFIG_ACTIVATION_SOFTPLUS, "softplus")
 #define DPT_CONFIG_BATCH_NORM_LIST(X)       \
     X(DPT_CONFIG_BATCH_NORM_NONE, "none")   \
     X(DPT_CONFIG_BATCH_NORM_LOCAL, "local") \
     X(DPT_CONFIG_BATCH_NORM_SYNC, "sync")
+#define DPT_CONFIG_NORM_LIST(X)       \
+    X(DPT_CONFIG_NORM_BATCH, "batch") \
+    X(DPT_CONFIG_NORM_GROUP, "group") \
+    X(DPT_CONFIG_NORM_LAYER, "layer")
 #define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
@@ -111,6 +118,7 @@
 #define DPT_CONFIG_CHOICE_ENUM(name, text) name,
 typedef enum dpt_config_activation { DPT_CONFIG_ACTIVATION_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_activation;
 typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_batch_norm;
+typedef enum dpt_config_norm { DPT_CONFIG_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_norm;
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
@@ -153,6 +161,7 @@ typedef struct dpt_config {
         dpt_config_activation activation;
         double dropout;
         dpt_config_batch_norm batch_norm;
+        dpt_config_norm norm;
         int64_t width, depth;
         int64_t modes;
         double sigma;

@@ -38,6 +38,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.dropout, NULL, "[0, 1)", "model.name:dropout", "share of activations dropped in training") \
     X(model.batch_norm, "none", DPT_CONFIG_CHOICES(DPT_CONFIG_BATCH_NORM_LIST), "model.name:batch_norm", \
       "batch norm before each activation: statistics of each rank (local) or of all ranks (sync)") \
+    X(model.norm, "batch", DPT_CONFIG_CHOICES(DPT_CONFIG_NORM_LIST), "model.name:norm", \
+      "group and layer: instead of batch norm, statistics of each sample: of 8 groups of its channels (4, 2 or 1 where 8 " \
+      "do not divide them), or of all") \
     X(model.width, NULL, "[1, 65536]", "model.name:width", "channels or units of the first stage") \
     X(model.depth, NULL, "[1, 1024]", "model.name:depth", "number of stages or blocks") \
     X(model.modes, NULL, "[1, 65536]", "model.name:modes", "frequencies that a spectral convolution keeps, a dimension") \
@@ -78,7 +81,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "1: each rank keeps the optimiser's moments of its share of the parameters only") \
     X(optimizer.by_bucket, "false", NULL, NULL, \
       "update parameters as their gradients arrive; one that is not finite then skips its own bucket only") \
-    X(optimizer.no_decay, "[*.bias, bn*]", NULL, NULL, "patterns of parameter names without weight decay") \
+    X(optimizer.no_decay, "[*.bias, bn*, *.bn*, *norm*, *.downsample.1.*]", NULL, NULL, "patterns of parameter names without weight decay") \
     X(optimizer.frozen, NULL, NULL, NULL, "patterns of parameter names that are not trained") \
     X(optimizer.groups, NULL, NULL, NULL, \
       "settings of the parameters whose names match a pattern, as \"fc1.* lr=0.1 no_decay\": lr (times optimizer.lr), " \

@@ -140,8 +140,11 @@ fail:
 }
 
 static dpt_status set_ints(const dpt_config_key *key, const dpt_config_value *value, dpt_config_ints *out) {
-    int64_t *item = dpt_alloc_zero((size_t)value->count, sizeof *item);
-    DPT_CHECK_ALLOC(item);
+    int64_t *item = NULL; /* of an empty list too: what is not set */
+    if (value->count > 0) {
+        item = dpt_alloc_zero((size_t)value->count, sizeof *item);
+        DPT_CHECK_ALLOC(item);
+    }
     dpt_status status = DPT_OK;
     for (int64_t i = 0; i < value->count; i++) DPT_TRY_GOTO(parse_int(key, value->item[i], &item[i]), fail);
     dpt_free(out->item);
@@ -153,8 +156,11 @@ fail:
 }
 
 static dpt_status set_floats(const dpt_config_key *key, const dpt_config_value *value, dpt_config_floats *out) {
-    double *item = dpt_alloc_zero((size_t)value->count, sizeof *item);
-    DPT_CHECK_ALLOC(item);
+    double *item = NULL; /* of an empty list too: what is not set */
+    if (value->count > 0) {
+        item = dpt_alloc_zero((size_t)value->count, sizeof *item);
+        DPT_CHECK_ALLOC(item);
+    }
     dpt_status status = DPT_OK;
     for (int64_t i = 0; i < value->count; i++) DPT_TRY_GOTO(parse_float(key, value->item[i], &item[i]), fail);
     dpt_free(out->item);

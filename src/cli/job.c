@@ -91,6 +91,11 @@ fail:
     return status;
 }
 
+int64_t dpt_job_steps(int64_t units, int64_t per_unit) {
+    int64_t steps;
+    return __builtin_mul_overflow(units, per_unit, &steps) ? INT64_MAX : steps;
+}
+
 static dpt_status build_model(dpt_job *job) {
     DPT_TRY(dpt_job_model(job));
     DPT_TRY(dpt_job_groups(job));
@@ -208,7 +213,7 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(open_data(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
     int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), config->batch);
-    job->steps = config->steps ? config->steps : config->epochs * per_epoch;
+    job->steps = config->steps ? config->steps : dpt_job_steps(config->epochs, per_epoch);
     if (plan) return DPT_OK;
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);
@@ -259,9 +264,6 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     const dpt_dataset *part = training ? job->train : job->test;
     const dpt_field *x = dpt_dataset_field(part, 0);
     int64_t channels = c->data.mean.count > c->data.std.count ? c->data.mean.count : c->data.std.count;
-    DPT_CHECK(c->data.mean.count == 0 || c->data.std.count == 0 || c->data.mean.count == c->data.std.count,
-              DPT_ERR_CONFIG, "data.mean has %lld values, data.std has %lld", (long long)c->data.mean.count,
-              (long long)c->data.std.count);
     dpt_normalise normalise[2] = {
         {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
         {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,

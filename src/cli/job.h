@@ -38,6 +38,9 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
 /* The trainer's options as the config says. */
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 
+/* Steps in so many epochs or other units; INT64_MAX where they are more. */
+int64_t dpt_job_steps(int64_t units, int64_t per_unit);
+
 /* job_model.c: notes what targets the model wants, before the data are opened; builds its graph, after. Local. */
 void dpt_job_choose_model(dpt_job *job);
 dpt_status dpt_job_model(dpt_job *job);

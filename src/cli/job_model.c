@@ -12,11 +12,17 @@ void dpt_job_choose_model(dpt_job *job) {
     if (name != job->model_name) dpt_append(job->model_name, sizeof job->model_name, 0, "%s", name);
 }
 
-/* What the data say. Targets with positions have their channels first. */
 _Static_assert((int)DPT_CONFIG_LOSS_CROSS_ENTROPY == DPT_MODEL_CROSS_ENTROPY &&
                    (int)DPT_CONFIG_LOSS_DICE == DPT_MODEL_DICE && DPT_MODEL_DICE == 5,
                "the words of loss.name stand in the order of dpt_model_loss");
 
+/* Whether targets are a number for each position of x [channels, positions], without channels of their own. */
+static bool is_plane(const dpt_job *job, const dpt_field *x, const dpt_field *y) {
+    return job->config->model.file == NULL && job->target == DPT_MODEL_OF_POSITIONS && y->ndim + 1 == x->ndim &&
+           memcmp(y->dim, x->dim + 1, (size_t)y->ndim * sizeof *y->dim) == 0;
+}
+
+/* What the data say. Targets with positions have their channels first, or one channel that has no dimension. */
 static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
     const dpt_field *x = dpt_dataset_field(job->train, 0), *y = dpt_dataset_field(job->train, 1);
@@ -26,7 +32,7 @@ static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     o->in_ndim = x->ndim;
     memcpy(o->in_dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
     bool positions = job->target != DPT_MODEL_OF_SAMPLE && y->ndim > 1;
-    o->classes = classes ? c->data.classes : positions ? y->dim[0] : y->elements;
+    o->classes = classes ? c->data.classes : is_plane(job, x, y) ? 1 : positions ? y->dim[0] : y->elements;
     o->target_dtype = y->dtype;
     o->target_elements = y->elements;
     o->mixup = c->mixup.alpha > 0;
@@ -44,10 +50,10 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
               (long long)c->model.hidden.count, DPT_MODEL_MAX_HIDDEN);
     o->n_hidden = (int)c->model.hidden.count;
     for (int i = 0; i < o->n_hidden; i++) o->hidden[i] = c->model.hidden.item[i];
-    if (dpt_model_takes(c->model.name, "activation"))
-        o->activation = (dpt_activation)((int)c->model.activation + (int)DPT_ACT_RELU);
+    o->activation = (dpt_model_activation)c->model.activation;
     o->dropout = c->model.dropout;
     o->batch_norm = (dpt_model_norm)c->model.batch_norm;
+    o->norm = (dpt_model_norm_of)c->model.norm;
     o->width = c->model.width;
     o->depth = c->model.depth;
     o->modes = c->model.modes;
@@ -62,9 +68,11 @@ static dpt_status check_target(const dpt_job *job) {
     for (int64_t i = 0; i < job->graph->n_input; i++) {
         const dpt_tensor *t = job->graph->input[i];
         if (strcmp(t->node->name, "y") != 0) continue;
+        int skip = is_plane(job, dpt_dataset_field(job->train, 0), y) && t->ndim - 2 == y->ndim && t->dim[1] == 1;
+        const int64_t *dim = t->dim + 1 + skip;
         bool fits = dpt_row_count(t) == y->elements &&
                     (y->ndim <= 1 ||
-                     (t->ndim - 1 == y->ndim && memcmp(t->dim + 1, y->dim, (size_t)y->ndim * sizeof *y->dim) == 0));
+                     (t->ndim - 1 - skip == y->ndim && memcmp(dim, y->dim, (size_t)y->ndim * sizeof *y->dim) == 0));
         char has[128];
         dpt_dims_text(has, sizeof has, y->ndim, y->dim);
         DPT_CHECK(fits, DPT_ERR_SHAPE, "%s: the targets are %s a sample, but model %s gives %s", y->path, has,

@@ -37,8 +37,9 @@ static const command commands[] = {
      "the program of a training step, after a pass or finished"},
     {"bench", dpt_cli_bench, true,
      "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
-     "steps a second on random data: mlp, surrogate, cnn; allreduce: the exchange by itself, and how much of it hides"},
-    {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist", "makes HDF5 datasets"},
+     "steps a second on random data, of any model.name; allreduce: the exchange by itself, and how much of it hides"},
+    {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist",
+     "makes HDF5 datasets from IDX files, plain or gzip, as /train/x=train-images-idx3-ubyte.gz"},
     {"info", dpt_cli_info, false, "[layers]", "versions and devices; layers: what model.file may hold"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands };

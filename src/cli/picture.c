@@ -84,7 +84,9 @@ static axis axis_of(const dpt_history *h, dpt_panel panel, bool vertical, double
         }
     }
     if (!vertical && a.low > 0) a.low = 0;
-    if (a.high <= a.low) a.high = a.low + (a.low == 0 ? 1 : fabs(a.low) / 2);
+    /* values that differ by rounding are one: the ticks between them could not be counted */
+    const double least = 1e-9 * fmax(fabs(a.low), fabs(a.high));
+    if (a.high - a.low <= least) a.high = a.low + (a.low == 0 ? 1 : fabs(a.low) / 2);
     a.is_log = vertical && a.low > 0 && a.high / a.low >= 100;
     return a;
 }

@@ -125,14 +125,14 @@ static dpt_status open_schedule(training *t) {
     const bool plateau = c->schedule.name == DPT_CONFIG_SCHEDULE_PLATEAU;
     t->milestones = dpt_alloc((size_t)(n + 1) * sizeof *t->milestones);
     DPT_CHECK_ALLOC(t->milestones);
-    for (int64_t i = 0; i < n; i++) t->milestones[i] = c->schedule.milestones.item[i] * unit;
+    for (int64_t i = 0; i < n; i++) t->milestones[i] = dpt_job_steps(c->schedule.milestones.item[i], unit);
     t->schedule = (dpt_schedule){.kind = (dpt_schedule_kind)c->schedule.name,
                                  .lr = c->optimizer.lr,
                                  .min_lr = c->schedule.min_lr,
                                  .warmup_steps = c->schedule.warmup_steps,
                                  .total_steps = t->job.steps,
                                  .gamma = c->schedule.gamma,
-                                 .every = c->schedule.every * unit,
+                                 .every = dpt_job_steps(c->schedule.every, unit),
                                  .milestone = t->milestones,
                                  .milestones = n,
                                  .power = c->schedule.power,
@@ -142,8 +142,9 @@ static dpt_status open_schedule(training *t) {
                                  .patience = c->schedule.patience,
                                  .threshold = c->schedule.threshold,
                                  .rises = plateau && dpt_measure_rises(c->schedule.metric)};
+    const double warmup = c->schedule.warmup_epochs * (double)per_epoch + 0.5;
     if (c->schedule.warmup_epochs > 0)
-        t->schedule.warmup_steps = (int64_t)(c->schedule.warmup_epochs * (double)per_epoch + 0.5);
+        t->schedule.warmup_steps = warmup < (double)INT64_MAX ? (int64_t)warmup : INT64_MAX;
     if (plateau) DPT_TRY(check_metric(t, "schedule.metric", c->schedule.metric));
     return dpt_schedule_check(&t->schedule);
 }
@@ -337,7 +338,7 @@ static dpt_status finish(training *t, int64_t steps) {
 
 static dpt_status run(training *t) {
     dpt_status mine = DPT_OK;
-    int64_t every = t->config->eval_every * t->per_epoch, step = 0;
+    int64_t every = dpt_job_steps(t->config->eval_every, t->per_epoch), step = 0;
     enter(t, DPT_PHASE_STEP);
     t->logged_s = dpt_clock_s();
     if (is_root(t)) dpt_progress_start(&t->progress, stdout, is_terminal(), t->job.steps, t->logged_s);

@@ -38,8 +38,10 @@ static dpt_status settle_field(const dpt_field_spec *spec, const dpt_found *foun
         return refuse_shape(found, spec->ndim, spec->dim, NULL);
     bool integer = spec->dtype != DPT_F32 && spec->dtype != DPT_F64;
     bool stored_integer = found->stored != DPT_F32 && found->stored != DPT_F64;
-    DPT_CHECK(stored_integer || !integer, DPT_ERR_UNSUPPORTED, "stored as %s, wanted as %s for input \"%s\"",
-              dpt_dtype_text(found->stored), dpt_dtype_text(spec->dtype), spec->name);
+    DPT_CHECK(
+        stored_integer || !integer, DPT_ERR_UNSUPPORTED,
+        "stored as %s, wanted as %s for input \"%s\": classes are integers, for numbers there are other losses (mse)",
+        dpt_dtype_text(found->stored), dpt_dtype_text(spec->dtype), spec->name);
     field->name = dpt_strdup(spec->name);
     field->path = dpt_strdup(spec->path);
     if (!field->name || !field->path) return DPT_ERR_MEMORY;

@@ -5,7 +5,7 @@
 #include "models/ends.h"
 
 static dpt_tensor *stage(const dpt_model_options *o, dpt_tensor *x, int64_t channels, const char *name, int number) {
-    int bias = o->batch_norm == DPT_MODEL_NORM_NONE; /* batch norm has its own */
+    int bias = !dpt_model_has_norm(o); /* a norm has its own */
     x = dpt_conv2d(x, channels, 3, bias, ((dpt_conv_options){.pad = 1}), name);
     x = dpt_relu(dpt_model_norm_layer(o, x, number));
     return dpt_max_pool2d(x, 2, 2, 0);
@@ -18,7 +18,7 @@ dpt_status dpt_model_cnn(dpt_graph *g, const dpt_model_options *o) {
               "4 pixels each way or more",
               o->in_ndim, (long long)(o->in_ndim > 1 ? o->in_dim[1] : 0),
               (long long)(o->in_ndim > 2 ? o->in_dim[2] : 0));
-    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_ACT_RELU, DPT_ERR_CONFIG,
+    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_MODEL_RELU, DPT_ERR_CONFIG,
               "model cnn: its layers and activation are fixed: \"hidden\" and \"activation\" belong to mlp");
     dpt_tensor *x = dpt_model_input(g, o);
     x = stage(o, x, 32, "conv1", 1);

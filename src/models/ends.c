@@ -73,8 +73,8 @@ static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tens
     }
     for (int i = 1; i < ndim; i++) elements *= dim[i];
     DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
-              "a sample's target has %lld values, the model's output wants %lld", (long long)o->target_elements,
-              (long long)elements);
+              "a sample's target has %lld values, but the model's output %s wants %lld", (long long)o->target_elements,
+              dpt_shape_text(value), (long long)elements);
     *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
     return DPT_OK;
 }
@@ -111,7 +111,7 @@ static dpt_status classify(dpt_graph *g, const dpt_model_options *o, dpt_tensor 
 static void regress(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
     dpt_tensor *loss, *y = value;
     bool logits = o->loss == DPT_MODEL_BCE || o->loss == DPT_MODEL_DICE;
-    if (logits) y = dpt_offset(dpt_scale(dpt_tanh(dpt_scale(value, 0.5)), 0.5), 0.5); /* sigmoid */
+    if (logits) y = dpt_sigmoid(value);
     switch (o->loss) {
         case DPT_MODEL_L1: loss = dpt_l1(y, target); break;
         case DPT_MODEL_HUBER: loss = dpt_huber(y, target, o->of_loss.delta); break;
@@ -134,20 +134,35 @@ dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor
     return dpt_graph_status(g);
 }
 
-dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number) {
-    if (o->batch_norm == DPT_MODEL_NORM_NONE) return x;
-    char name[32];
-    snprintf(name, sizeof name, "bn%d", number);
-    dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
-    return dpt_batch_norm(x, norm, name);
+bool dpt_model_has_norm(const dpt_model_options *o) {
+    return o->norm != DPT_MODEL_NORM_OF_BATCH || o->batch_norm != DPT_MODEL_NORM_NONE;
 }
 
-dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation) {
+dpt_tensor *dpt_model_normalise(const dpt_model_options *o, dpt_tensor *x, const char *name) {
+    if (!dpt_model_has_norm(o)) return x;
+    if (o->norm == DPT_MODEL_NORM_OF_LAYER) return dpt_group_norm(x, 1, 0, name);
+    if (o->norm == DPT_MODEL_NORM_OF_GROUP) {
+        int64_t groups = DPT_MODEL_NORM_GROUPS;
+        while (x->dim[1] % groups != 0) groups /= 2;
+        return dpt_group_norm(x, groups, 0, name);
+    }
+    return dpt_batch_norm(x, ((dpt_batch_norm_options){.sync = o->batch_norm == DPT_MODEL_NORM_SYNC}), name);
+}
+
+dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number) {
+    char name[32];
+    snprintf(name, sizeof name, "bn%d", number);
+    return dpt_model_normalise(o, x, name);
+}
+
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_model_activation activation) {
     switch (activation) {
-        case DPT_ACT_NONE: return x;
-        case DPT_ACT_RELU: return dpt_relu(x);
-        case DPT_ACT_GELU: return dpt_gelu(x);
-        case DPT_ACT_TANH: return dpt_tanh(x);
+        case DPT_MODEL_RELU: return dpt_relu(x);
+        case DPT_MODEL_GELU: return dpt_gelu(x);
+        case DPT_MODEL_TANH: return dpt_tanh(x);
+        case DPT_MODEL_SIGMOID: return dpt_sigmoid(x);
+        case DPT_MODEL_SILU: return dpt_silu(x);
+        case DPT_MODEL_SOFTPLUS: return dpt_softplus(x);
     }
     return x;
 }

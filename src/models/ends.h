@@ -15,11 +15,15 @@ dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
  * position has a target of its own; the graph's status. DPT_ERR_CONFIG: the data has another number of targets. Local.
  */
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value);
-/* Batch norm "bn<number>" as o->batch_norm says; x where that is none. Local. */
+/* Whether o->batch_norm and o->norm ask for norms. Local. */
+bool dpt_model_has_norm(const dpt_model_options *o);
+/* The norm that they ask for, with parameters "<name>.weight" and "<name>.bias"; x where they ask for none. Local. */
+dpt_tensor *dpt_model_normalise(const dpt_model_options *o, dpt_tensor *x, const char *name);
+/* The same, named "bn<number>". Local. */
 dpt_tensor *dpt_model_norm_layer(const dpt_model_options *o, dpt_tensor *x, int number);
 /* mlp.c: the fully connected layers of o->hidden behind x [B, n], the last layer, and the end of the model. Local. */
 dpt_status dpt_model_layers(const char *model, dpt_graph *g, const dpt_model_options *o, dpt_tensor *x);
 /* x behind the activation. Local. */
-dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_activation activation);
+dpt_tensor *dpt_model_activate(dpt_tensor *x, dpt_model_activation activation);
 
 #endif

@@ -90,7 +90,7 @@ static dpt_tensor *layer(const dpt_model_options *o, dpt_tensor *x, int i) {
     return i + 1 < (int)o->depth ? dpt_gelu(y) : y;
 }
 
-dpt_status dpt_model_fno(dpt_graph *g, const dpt_model_options *o) {
+static dpt_status check(const dpt_model_options *o) {
     DPT_TRY(dpt_model_check("fno", o));
     DPT_CHECK(o->in_ndim == 2 || o->in_ndim == 3, DPT_ERR_CONFIG,
               "model fno: samples have %d dimensions: wanted [channels, size] or [channels, height, width]",
@@ -98,6 +98,17 @@ dpt_status dpt_model_fno(dpt_graph *g, const dpt_model_options *o) {
     DPT_CHECK(o->width > 0 && o->depth > 0 && o->modes > 0, DPT_ERR_CONFIG,
               "model fno: width %lld, depth %lld, modes %lld: at least 1", (long long)o->width, (long long)o->depth,
               (long long)o->modes);
+    for (int i = 1; i < o->in_ndim; i++) {
+        const int64_t most = o->in_dim[i] / 2 + (i + 1 == o->in_ndim);
+        DPT_CHECK(o->modes <= most, DPT_ERR_CONFIG,
+                  "model fno: %lld modes (model.modes), but a side of %lld has 1 to %lld", (long long)o->modes,
+                  (long long)o->in_dim[i], (long long)most);
+    }
+    return DPT_OK;
+}
+
+dpt_status dpt_model_fno(dpt_graph *g, const dpt_model_options *o) {
+    DPT_TRY(check(o));
     dpt_tensor *x = dpt_model_input(g, o);
     DPT_TRY(lift(g, o, &x));
     for (int i = 0; i < (int)o->depth; i++) x = layer(o, x, i);

@@ -96,7 +96,9 @@ dpt_status dpt_layers_build(const dpt_layers *all, dpt_graph *g, const dpt_model
     dpt_status status = dpt_graph_status(g);
     for (int64_t i = 0; i < all->count && status == DPT_OK; i++)
         status = build_layer(all, g, o->classes, all->order[i], input, made);
-    if (status == DPT_OK) status = dpt_model_finish(g, o, made[all->count - 1]);
+    const bool built = status == DPT_OK;
+    if (built) status = dpt_model_finish(g, o, made[all->count - 1]);
     dpt_free(made);
-    return status;
+    if (status == DPT_OK || status == DPT_ERR_MEMORY || !built) return status;
+    return dpt_error_prefix(status, "%s:%d: ", all->file, all->layer[all->count - 1].line);
 }

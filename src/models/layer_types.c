@@ -32,15 +32,19 @@ static dpt_tensor *fail(const dpt_layer_call *c, const char *text) {
     return dpt_graph_fail(c->graph, PLACE, DPT_ERR_SHAPE, "%s \"%s\": %s", c->type->name, c->name, text);
 }
 
+static dpt_tensor *fail_count(const dpt_layer_call *c, const char *option, int count) {
+    char text[200];
+    snprintf(text, sizeof text, "%s has %d numbers, but x is %s", option, count, dpt_shape_text(c->from[0]));
+    return fail(c, text);
+}
+
 /* What a list gives for each of the spatial dimensions; NULL where it was one number for all, or does not fit. */
 static const int64_t *list(const dpt_layer_call *c, const char *name, int64_t out[DPT_LAYER_SIZES]) {
     const dpt_layer_value *v = &c->value[dpt_layer_option_find(c->type, name)];
     if (v->count <= 1) return NULL;
     for (int k = 0; k < v->count; k++) out[k] = (int64_t)v->number[k];
     if (v->count == spatial(c)) return out;
-    char text[200];
-    snprintf(text, sizeof text, "%s has %d numbers, but x is %s", name, v->count, dpt_shape_text(c->from[0]));
-    fail(c, text);
+    fail_count(c, name, v->count);
     return NULL;
 }
 
@@ -159,6 +163,31 @@ static dpt_tensor *pad(const dpt_layer_call *c) {
                       number(c, "value"));
 }
 
+/* Dimension i + 1 of the result is dimension order[i]; samples stay first. */
+static dpt_tensor *transpose(const dpt_layer_call *c) {
+    const dpt_layer_value *listed = &c->value[dpt_layer_option_find(c->type, "order")];
+    int order[DPT_LAYER_SIZES + 1] = {0};
+    if (listed->count + 1 != c->from[0]->ndim) return fail_count(c, "order", listed->count);
+    for (int i = 0; i < listed->count; i++) order[i + 1] = (int)listed->number[i];
+    return dpt_transpose_at(PLACE, c->from[0], order);
+}
+
+/* `axes` as bits. */
+static uint32_t axes(const dpt_layer_call *c) {
+    const dpt_layer_value *listed = &c->value[dpt_layer_option_find(c->type, "axes")];
+    uint32_t bits = 0;
+    for (int i = 0; i < listed->count; i++) bits |= 1U << (int)listed->number[i];
+    return bits;
+}
+#define REDUCTION(name)                                                             \
+    static dpt_tensor *name(const dpt_layer_call *c) {                              \
+        return dpt_##name##_at(PLACE, c->from[0], axes(c), number(c, "keep") != 0); \
+    }
+REDUCTION(mean)
+REDUCTION(sum)
+REDUCTION(max)
+REDUCTION(min)
+
 static dpt_tensor *power(const dpt_layer_call *c) { return dpt_power_at(PLACE, c->from[0], number(c, "exponent")); }
 static dpt_tensor *clamp(const dpt_layer_call *c) {
     return dpt_clamp_at(PLACE, c->from[0], number(c, "low"), number(c, "high"));
@@ -166,6 +195,10 @@ static dpt_tensor *clamp(const dpt_layer_call *c) {
 
 static dpt_tensor *dropout(const dpt_layer_call *c) {
     return dpt_dropout_at(PLACE, c->from[0], number(c, "probability"), c->name);
+}
+
+static dpt_tensor *dropout_channels(const dpt_layer_call *c) {
+    return dpt_dropout_channels_at(PLACE, c->from[0], number(c, "probability"), c->name);
 }
 
 static dpt_tensor *reshape(const dpt_layer_call *c) {
@@ -212,6 +245,7 @@ FOLD(div)
 
 // clang-format off
 #define MOST 1073741824.0
+#define LEAST 1e-30 /* 0 would be taken for "not given" */
 #define INT(name, initial, low) {name, DPT_OPTION_INT, false, initial, low, MOST, NULL, false}
 #define SIZES(name, initial, low) {name, DPT_OPTION_SIZES, false, initial, low, MOST, NULL, false}
 #define NUMBER(name, initial, low, high) {name, DPT_OPTION_NUMBER, false, initial, low, high, NULL, false}
@@ -224,6 +258,8 @@ FOLD(div)
         {"bias", DPT_OPTION_FLAG, false, 1, 0, 1, NULL, true}
 #define POOL_ROWS \
     NEEDED("kernel", DPT_OPTION_SIZES, 1, MOST), SIZES("stride", 0, 0), SIZES("pad", 0, 0), FLAG("ceil", 0)
+#define REDUCTION_ROW(name, help) \
+    {#name, help, name, 1, 1, false, {NEEDED("axes", DPT_OPTION_SIZES, 1, DPT_MAX_NDIM - 1), FLAG("keep", 0)}}
 #define NO_OPTIONS {{NULL, DPT_OPTION_NONE, false, 0, 0, 0, NULL, false}}
 #define PLAIN(name, help) {#name, help, name##_layer, 1, 1, false, NO_OPTIONS}
 #define SEVERAL(name, help, most) {#name, help, name##_layer, 2, most, false, NO_OPTIONS}
@@ -243,14 +279,16 @@ const dpt_layer_type dpt_layer_types[] = {
      {NEEDED("size", DPT_OPTION_SIZES, 1, MOST),
       {"mode", DPT_OPTION_WORD, false, 0, 0, 2, "nearest|linear|linear_corners", false}}},
     {"batch_norm", "normalised by the batch's statistics, those of all ranks with sync", batch_norm, 1, 1, false,
-     {NUMBER("eps", 1e-5, 0, 1), NUMBER("momentum", 0.1, 0, 1), FLAG("sync", 0)}},
+     {NUMBER("eps", 1e-5, LEAST, 1), NUMBER("momentum", 0.1, LEAST, 1), FLAG("sync", 0)}},
     {"layer_norm", "normalised over the last `dims` dimensions of each sample", layer_norm, 1, 1, false,
-     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, LEAST, 1)}},
     {"rms_norm", "divided by the root of the mean square over the last `dims` dimensions", rms_norm, 1, 1, false,
-     {INT("dims", 1, 1), NUMBER("eps", 1e-5, 0, 1)}},
+     {INT("dims", 1, 1), NUMBER("eps", 1e-5, LEAST, 1)}},
     {"group_norm", "normalised over each of `groups` groups of channels and their positions", group_norm, 1, 1, false,
-     {NEEDED("groups", DPT_OPTION_INT, 1, MOST), NUMBER("eps", 1e-5, 0, 1)}},
+     {NEEDED("groups", DPT_OPTION_INT, 1, MOST), NUMBER("eps", 1e-5, LEAST, 1)}},
     {"dropout", "zero with this probability in training", dropout, 1, 1, false,
+     {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
+    {"dropout_channels", "the same of whole channels", dropout_channels, 1, 1, false,
      {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
     PLAIN(relu, "max(x, 0)"),
     {"leaky_relu", "x, slope times x below 0", leaky_relu, 1, 1, false, {NUMBER("slope", 0.01, 0, MOST)}},
@@ -282,6 +320,12 @@ const dpt_layer_type dpt_layer_types[] = {
      {INT("axis", 1, 0), INT("begin", 0, 0), NEEDED("end", DPT_OPTION_INT, 1, MOST), INT("step", 1, 1)}},
     {"pad", "before and after of value around a dimension", pad, 1, 1, false,
      {INT("axis", 1, 0), INT("before", 0, 0), INT("after", 0, 0), NUMBER("value", 0, -MOST, MOST)}},
+    {"transpose", "dimensions in this order, as [2, 1, 3]; samples stay first", transpose, 1, 1, false,
+     {NEEDED("order", DPT_OPTION_SIZES, 1, DPT_MAX_NDIM - 1)}},
+    REDUCTION_ROW(mean, "mean over the dimensions `axes`, which stay as 1 with keep"),
+    REDUCTION_ROW(sum, "sum over them"),
+    REDUCTION_ROW(max, "largest over them"),
+    REDUCTION_ROW(min, "smallest over them"),
     {"reshape", "the same values in another shape of a sample", reshape, 1, 1, false,
      {NEEDED("shape", DPT_OPTION_SIZES, 1, MOST)}},
 };
@@ -362,7 +406,8 @@ void dpt_layers_reference(FILE *out) {
         "and `{i+1}` are its neighbours. `out: classes` is the width that the data ask for: `data.classes` with a\n"
         "cross-entropy, else the values of a target. The last layer is the model's output; every other one must be\n"
         "taken by a layer. A list of numbers for `kernel`, `stride`, `pad` or `dilation` has one for each spatial\n"
-        "dimension. Shapes are [samples, channels, spatial ...] before `flatten`.\n"
+        "dimension. Shapes are [samples, channels, spatial ...] before `flatten`; `axis`, `axes` and `order` count\n"
+        "dimensions from samples, which are 0.\n"
         "\n"
         "| type | takes | options | what it does |\n"
         "|---|---|---|---|\n",

@@ -68,7 +68,8 @@ static dpt_status put_turn(const reader *r, const char **text, char *out, size_t
     char *end = NULL;
     long more = p[1] && (p[2] == '+' || p[2] == '-') ? strtol(p + 2, &end, 10) : 0;
     const char *close = end ? end : p[1] ? p + 2 : p + 1;
-    DPT_CHECK(level >= 0 && level < r->depth && *close == '}', DPT_ERR_CONFIG,
+    bool near = more >= -MOST_LAYERS && more <= MOST_LAYERS;
+    DPT_CHECK(level >= 0 && level < r->depth && *close == '}' && near, DPT_ERR_CONFIG,
               "\"%s\": {i} is the number of the outermost repeat, {j} and {k} of those inside; {i-1} is allowed", p);
     *length = dpt_append(out, LONGEST_NAME, *length, "%lld", (long long)(r->turn[level] + more));
     *text = close + 1;

@@ -25,7 +25,7 @@ static dpt_tensor *conv_norm(const resnet *net, dpt_tensor *x, int64_t out, int6
     snprintf(name, sizeof name, "%s%s", prefix, conv);
     x = dpt_conv2d(x, out, kernel, 0, ((dpt_conv_options){.stride = stride, .pad = kernel / 2}), name);
     snprintf(name, sizeof name, "%s%s", prefix, norm);
-    return dpt_batch_norm(x, ((dpt_batch_norm_options){.sync = net->options->batch_norm == DPT_MODEL_NORM_SYNC}), name);
+    return dpt_model_normalise(net->options, x, name);
 }
 
 /* The block's input where it has the shape of its output, else projected to it. */
@@ -65,7 +65,7 @@ static dpt_status check(const resnet *net) {
               "model %s: samples have %d dimensions: wanted 3, [channels, height, width]", net->name, o->in_ndim);
     DPT_CHECK(o->batch_norm != DPT_MODEL_NORM_NONE, DPT_ERR_CONFIG,
               "model %s: it has batch norm after every convolution: local or sync, not none", net->name);
-    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_ACT_RELU, DPT_ERR_CONFIG,
+    DPT_CHECK(o->n_hidden == 0 && o->activation == DPT_MODEL_RELU, DPT_ERR_CONFIG,
               "model %s: its layers and activation are fixed: \"hidden\" and \"activation\" belong to mlp", net->name);
     return DPT_OK;
 }

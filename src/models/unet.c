@@ -16,12 +16,11 @@ enum { DEEPEST = 8, NAME = 48 };
 
 static dpt_tensor *conv(const dpt_model_options *o, dpt_tensor *x, int64_t width, const char *block, int number) {
     char name[NAME];
-    bool norm = o->batch_norm != DPT_MODEL_NORM_NONE; /* it has a bias of its own */
+    int bias = !dpt_model_has_norm(o); /* a norm has its own */
     snprintf(name, sizeof name, "%s.conv%d", block, number);
-    x = dpt_conv(x, width, 3, !norm, ((dpt_conv_options){.pad = 1}), name);
+    x = dpt_conv(x, width, 3, bias, ((dpt_conv_options){.pad = 1}), name);
     snprintf(name, sizeof name, "%s.bn%d", block, number);
-    const dpt_batch_norm_options options = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
-    return dpt_relu(norm ? dpt_batch_norm(x, options, name) : x);
+    return dpt_relu(dpt_model_normalise(o, x, name));
 }
 
 static dpt_tensor *two_convs(const dpt_model_options *o, dpt_tensor *x, int64_t width, const char *block) {

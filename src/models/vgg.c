@@ -11,11 +11,10 @@
 enum { STAGES = 5, FIRST_WIDTH = 64, MOST_WIDTH = 512, LAST_SIZE = 7, SMALLEST = 32 };
 
 static dpt_tensor *norm(const dpt_model_options *o, dpt_tensor *x, int *place) {
-    if (o->batch_norm == DPT_MODEL_NORM_NONE) return x;
+    if (!dpt_model_has_norm(o)) return x;
     char name[32];
     snprintf(name, sizeof name, "features.%d", (*place)++);
-    dpt_batch_norm_options norm = {.sync = o->batch_norm == DPT_MODEL_NORM_SYNC};
-    return dpt_batch_norm(x, norm, name);
+    return dpt_model_normalise(o, x, name);
 }
 
 /* place: torchvision numbers convolutions, norms, activations and pools in one row. */

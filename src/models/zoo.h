@@ -17,6 +17,7 @@ enum { DPT_MODEL_MAX_HIDDEN = 16 };
     X(ACTIVATION, "activation") \
     X(DROPOUT, "dropout")       \
     X(BATCH_NORM, "batch_norm") \
+    X(NORM, "norm")             \
     X(WIDTH, "width")           \
     X(DEPTH, "depth")           \
     X(STEM, "stem")             \
@@ -55,7 +56,27 @@ typedef struct dpt_model_loss_options {
     double delta; /* huber */
 } dpt_model_loss_options;
 
+/* The activations without an option. */
+typedef enum dpt_model_activation {
+    DPT_MODEL_RELU,
+    DPT_MODEL_GELU,
+    DPT_MODEL_TANH,
+    DPT_MODEL_SIGMOID,
+    DPT_MODEL_SILU,
+    DPT_MODEL_SOFTPLUS
+} dpt_model_activation;
+
 typedef enum dpt_model_norm { DPT_MODEL_NORM_NONE, DPT_MODEL_NORM_LOCAL, DPT_MODEL_NORM_SYNC } dpt_model_norm;
+
+/* What a norm's statistics are of: batch as dpt_model_norm says; a sample's groups of channels, as many as
+ * DPT_MODEL_NORM_GROUPS or as the greatest of its halves that divides them; a sample's channels and positions, all
+ * together. */
+typedef enum dpt_model_norm_of {
+    DPT_MODEL_NORM_OF_BATCH,
+    DPT_MODEL_NORM_OF_GROUP,
+    DPT_MODEL_NORM_OF_LAYER
+} dpt_model_norm_of;
+enum { DPT_MODEL_NORM_GROUPS = 8 };
 
 /* How a residual net begins: auto takes small for images of up to 64 x 64. */
 typedef enum dpt_model_stem { DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE } dpt_model_stem;
@@ -72,13 +93,14 @@ typedef struct dpt_model_options {
     int mixup; /* 1: a cross-entropy also takes "y_partner", the partners' targets, and "lambda" [B] (data/mixup.h) */
     int n_hidden; /* widths of the hidden layers */
     int64_t hidden[DPT_MODEL_MAX_HIDDEN];
-    dpt_activation activation; /* after each hidden layer */
-    double dropout;            /* probability, after hidden layers that are fully connected; 0: none */
-    dpt_model_norm batch_norm; /* before each activation; in networks of convolutions: after convolutions only */
-    int64_t width, depth;      /* channels or units, and number of stages or blocks; each model says of what */
-    int64_t modes;             /* Fourier neural operators: frequencies kept a dimension */
-    dpt_model_stem stem;       /* residual nets */
-    double sigma;              /* fourier: of the frequencies */
+    dpt_model_activation activation; /* after each hidden layer */
+    double dropout;                  /* probability, after hidden layers that are fully connected; 0: none */
+    dpt_model_norm batch_norm;       /* before each activation; in networks of convolutions: after convolutions only */
+    dpt_model_norm_of norm;          /* other than of the batch: instead of batch_norm */
+    int64_t width, depth;            /* channels or units, and number of stages or blocks; each model says of what */
+    int64_t modes;                   /* Fourier neural operators: frequencies kept a dimension */
+    dpt_model_stem stem;             /* residual nets */
+    double sigma;                    /* fourier: of the frequencies */
 } dpt_model_options;
 
 typedef struct dpt_model {

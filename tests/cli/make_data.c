@@ -4,8 +4,8 @@
  *   make_data OUT.h5 [train=600] [test=200] [side=6] [test_side=6] [type=u8|f32] [chunk=ROWS] [labels=ROWS]
  *             [label=SAMPLE:VALUE] [value=SAMPLE:nan|inf|NUMBER] [without=/test/y]
  *
- * x is [rows, 1, side, side]. labels: rows of /train/y where they are not those of /train/x. label, value: of one
- * training sample. The same words give the same bytes. */
+ * x is [rows, 1, side, side]; /train/image and /test/image, [rows, side, side], hold the same. labels: rows of /train/y
+ * where they are not those of /train/x. label, value: of one training sample. The same words give the same bytes. */
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +67,9 @@ static int put_images(hid_t file, const wanted *w, const char *part, long rows, 
     snprintf(path, sizeof path, "%s/x", part);
     const hsize_t dim[] = {(hsize_t)rows, 1, (hsize_t)side, (hsize_t)side};
     int failed = put(file, w, path, as_bytes ? H5T_STD_U8LE : H5T_IEEE_F32LE, 4, dim, as_bytes ? (void *)bytes : x);
+    const hsize_t plane[] = {(hsize_t)rows, (hsize_t)side, (hsize_t)side, 0};
+    snprintf(path, sizeof path, "%s/image", part);
+    failed |= put(file, w, path, as_bytes ? H5T_STD_U8LE : H5T_IEEE_F32LE, 3, plane, as_bytes ? (void *)bytes : x);
     free(x);
     free(bytes);
     return failed;

@@ -36,3 +36,25 @@ refused 64 'schedule.metric=speed is neither loss nor among metrics' \
 refused 64 'milestone 2 is 3: they must grow' "${job[@]}" schedule=multistep 'schedule.milestones=[3,3]' \
     schedule.unit=steps
 refused 64 'one_cycle rises by itself' "${job[@]}" schedule=one_cycle schedule.warmup_steps=2
+
+# targets of each position without a dimension for their one channel; norms of each sample; as kept in params.h5
+planes=(data.files=data.h5 data.train.y=/train/image data.test.y=/test/image loss=mse batch=60 steps=2
+    run.overwrite=true run.dir=planes model.width=4)
+for settings in "model=unet model.norm=group model.depth=1" "model=unet model.norm=layer model.depth=1" \
+    "model=fno2d model.modes=3"; do
+    # shellcheck disable=SC2086 # words
+    on 2 "${planes[@]}" $settings
+    expect 0
+    on 1 eval planes/params.h5
+    expect 0
+done
+refused 64 'model.norm=group beside model.batch_norm=local: give one' "${job[@]}" model.norm=group \
+    model.batch_norm=local
+refused 64 'model.name=autoencoder gives back its input: a loss that compares values' \
+    data.files=data.h5 model=autoencoder run.dir=run
+refused 64 'loss.name=bce wants targets from 0 to 1, but those of model.name=autoencoder are its inputs' \
+    data.files=data.h5 model=autoencoder loss=bce data.mean=0.1 run.dir=run
+refused 64 '4 modes .model.modes., but a side of 6 has 1 to 3' "${planes[@]}" model=fno2d model.modes=4
+refused 64 'schedule.name=plateau follows evaluations' "${job[@]}" schedule=plateau eval_every=0
+on 1 "${job[@]}" schedule=step schedule.every=9000000000000000000
+expect 0
