@@ -9,6 +9,25 @@
 
 #include "base/memory.h"
 
+dpt_status dpt_file_read(const char *what, const char *path, dpt_status code, size_t most, char **text, size_t *bytes) {
+    *text = NULL;
+    FILE *in = fopen(path, "re");
+    DPT_CHECK(in != NULL, code, "%s %s: %s", what, path, strerror(errno));
+    dpt_status status = DPT_OK;
+    char *read = dpt_alloc(most + 1);
+    DPT_CHECK_ALLOC_GOTO(read, fail);
+    *bytes = fread(read, 1, most + 1, in);
+    DPT_CHECK_GOTO(!ferror(in), fail, code, "%s %s: %s", what, path, strerror(errno));
+    DPT_CHECK_GOTO(*bytes <= most, fail, code, "%s %s: over %zu bytes", what, path, most);
+    read[*bytes] = 0;
+    *text = read;
+    read = NULL;
+fail:
+    fclose(in);
+    dpt_free(read);
+    return status;
+}
+
 static dpt_status check_written(const char *path, int failed) {
     DPT_CHECK(!failed, DPT_ERR_IO, "%s cannot be written: %s", path, strerror(failed));
     return DPT_OK;

@@ -3,11 +3,11 @@
  * is refused unless a higher layer made it so. */
 #include "cli/config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/config_table.h"
@@ -312,30 +312,11 @@ fail:
     return status;
 }
 
-static dpt_status read_file(const char *path, char **text, size_t *bytes) {
-    *text = NULL;
-    FILE *in = fopen(path, "re");
-    DPT_CHECK(in != NULL, DPT_ERR_CONFIG, "config file %s: %s", path, strerror(errno));
-    dpt_status status = DPT_OK;
-    *text = dpt_alloc(LARGEST_FILE + 1);
-    DPT_CHECK_ALLOC_GOTO(*text, fail);
-    *bytes = fread(*text, 1, LARGEST_FILE + 1, in);
-    DPT_CHECK_GOTO(!ferror(in), fail, DPT_ERR_CONFIG, "config file %s: %s", path, strerror(errno));
-    DPT_CHECK_GOTO(*bytes <= LARGEST_FILE, fail, DPT_ERR_CONFIG, "config file %s: over %d bytes", path, LARGEST_FILE);
-    fclose(in);
-    return DPT_OK;
-fail:
-    fclose(in);
-    dpt_free(*text);
-    *text = NULL;
-    return status;
-}
-
 dpt_status dpt_config_load(const char *path, const char *const *overrides, int override_count, dpt_config **config) {
     char *text = NULL;
     size_t bytes = 0;
     *config = NULL;
-    if (path != NULL) DPT_TRY(read_file(path, &text, &bytes));
+    if (path != NULL) DPT_TRY(dpt_file_read("config file", path, DPT_ERR_CONFIG, LARGEST_FILE, &text, &bytes));
     dpt_status status = dpt_config_parse(path, text, bytes, overrides, override_count, config);
     dpt_free(text);
     return status;

@@ -61,6 +61,7 @@ static dpt_status open_run(training *t) {
     DPT_TRY(
         dpt_run_dir_open(c->run.dir, dpt_config_model_text(c, model, sizeof model), c->run.overwrite, &t->cli->run));
     DPT_TRY(dpt_run_dir_write(t->cli->run, "config.yaml", t->config_text));
+    if (t->job.layers) DPT_TRY(dpt_run_dir_write(t->cli->run, "layers.yaml", dpt_layers_text(t->job.layers)));
     return dpt_results_open(t->cli->run, &t->results);
 }
 

@@ -1,9 +1,9 @@
 /* layer_list.c: see layer_list.h. layer_yaml.c reads, layer_join.c joins, layer_types.c knows the types. */
 #include "models/layer_list.h"
 
-#include <errno.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "models/ends.h"
 #include "models/layer_types.h"
@@ -27,21 +27,19 @@ fail:
 }
 
 dpt_status dpt_layers_read(const char *path, dpt_layers **layers) {
+    char *text;
+    size_t bytes;
     *layers = NULL;
-    FILE *in = fopen(path, "re");
-    DPT_CHECK(in != NULL, DPT_ERR_CONFIG, "layers %s: %s", path, strerror(errno));
-    dpt_status status = DPT_OK;
-    char *text = dpt_alloc(LARGEST_FILE + 1);
-    DPT_CHECK_ALLOC_GOTO(text, fail);
-    size_t bytes = fread(text, 1, LARGEST_FILE + 1, in);
-    DPT_CHECK_GOTO(!ferror(in), fail, DPT_ERR_CONFIG, "layers %s: %s", path, strerror(errno));
-    DPT_CHECK_GOTO(bytes <= LARGEST_FILE, fail, DPT_ERR_CONFIG, "layers %s: over %d bytes", path, LARGEST_FILE);
-    status = dpt_layers_parse(path, text, bytes, layers);
-fail:
-    fclose(in);
-    dpt_free(text);
+    DPT_TRY(dpt_file_read("layers", path, DPT_ERR_CONFIG, LARGEST_FILE, &text, &bytes));
+    dpt_status status = dpt_layers_parse(path, text, bytes, layers);
+    if (status == DPT_OK)
+        (*layers)->text = text;
+    else
+        dpt_free(text);
     return status;
 }
+
+const char *dpt_layers_text(const dpt_layers *layers) { return layers->text; }
 
 void dpt_layers_destroy(dpt_layers **layers) {
     dpt_layers *all = layers ? *layers : NULL;
@@ -58,6 +56,7 @@ void dpt_layers_destroy(dpt_layers **layers) {
     dpt_free(all->layer);
     dpt_free(all->order);
     dpt_free(all->file);
+    dpt_free(all->text);
     dpt_free(all);
 }
 

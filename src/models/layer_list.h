@@ -20,6 +20,8 @@ typedef struct dpt_layers dpt_layers;
 dpt_status dpt_layers_read(const char *path, dpt_layers **layers);
 /* The same with the text in memory; file is its name in messages. */
 dpt_status dpt_layers_parse(const char *file, const char *text, size_t bytes, dpt_layers **layers);
+/* The file as it was read. Borrowed. */
+const char *dpt_layers_text(const dpt_layers *layers);
 /* Adds the model to an empty graph, which borrows the list until it is destroyed. Of the options it takes those of data
  * and loss. DPT_ERR_SHAPE: what is joined does not fit; the message begins with the layer's file:line. */
 dpt_status dpt_layers_build(const dpt_layers *layers, dpt_graph *g, const dpt_model_options *options);

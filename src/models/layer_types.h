@@ -84,6 +84,7 @@ enum { DPT_LAYER_INPUT = -1, DPT_LAYER_CLASSES = -1 /* the value of an INT: the 
 
 struct dpt_layers {
     char *file;       /* its name */
+    char *text;       /* what was read; NULL: it came from memory */
     dpt_layer *layer; /* repeats written out */
     int64_t count, capacity;
     int64_t *order; /* in which they are built: each after those it takes from */

@@ -114,3 +114,14 @@ refused 64 'early_stop.metric=mae is neither loss nor among metrics' "${job[@]}"
 refused 64 'early_stop.patience does nothing without early_stop.metric$' "${job[@]}" early_stop.patience=2
 refused 64 'early_stop.metric=loss needs evaluations: eval_every is 0' "${job[@]}" early_stop.metric=loss eval_every=0
 [ ! -e run ] || failed "no run directory" "$(ls run)"
+
+# a list of layers stays with the run, and evaluates its parameters when the list itself has changed
+printf 'layers:\n  - {type: flatten}\n  - {type: linear, name: head, out: classes}\n' >net.yaml
+cp net.yaml net.before
+rm -rf run
+on 1 data.files=data.h5 model.file=net.yaml batch=60 steps=2 run.dir=run
+expect 0
+cmp -s run/layers.yaml net.before || failed "the list in the run's folder" "$(ls run)"
+echo nothing >net.yaml
+on 1 eval run/params.h5 run/config.yaml model.file=run/layers.yaml
+expect 0
