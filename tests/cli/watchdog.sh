@@ -33,7 +33,7 @@ strike() {
     [ $((SECONDS - begin)) -le "$3" ] || failed "an end within $3 s" "$((SECONDS - begin)) s"
     [ "$status" -eq 72 ] || [ "$1-$status" = KILL-137 ] || failed "exit code 72" "$status"
     [ "$(messages | wc -l)" -eq 1 ] || failed "one message" "$(messages)"
-    grep -Eq "^dptrain: rank $2 on $(hostname) $4.*: it was last seen in step [0-9]+, (train|data), " err ||
+    grep -Eq "^dptrain: rank $2 on $(hostname) $4.*: it was last seen in step [0-9]+, (train|data|save), " err ||
         failed "rank $2 named" "$(grep '^dptrain: ' err || true)"
     report_says exit_code 72
     report_says rank "$2"
