@@ -286,11 +286,7 @@ static dpt_status build_and_destroy(dpt_context *ctx) {
 }
 
 /* Sanitizers make a try a hundred times slower: they see every 37th. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { STRIDE = 37 };
-#else
-enum { STRIDE = 1 };
-#endif
+enum { STRIDE = CHECK_IS_SLOW ? 37 : 1 };
 
 /* Every allocation fails once. What was taken is given back, and the last try works. */
 static void failing_allocations(void) {
