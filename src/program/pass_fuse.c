@@ -10,18 +10,9 @@
  *   optimiser nodes of one guard       -> one over what they update
  *
  * What stands around batch norm was merged before that (pass_fuse_norm.c). */
-#include "base/memory.h"
 #include "ops/internal.h"
 #include "program/program.h"
 #include "program/rewrite.h"
-
-typedef struct fuse {
-    dpt_rewrite rw;
-    const int *uses;
-} fuse;
-
-static dpt_tensor *now(const fuse *f, const dpt_tensor *old) { return dpt_rewrite_of(&f->rw, old); }
-static bool once(const fuse *f, const dpt_tensor *t) { return dpt_uses(f->uses, t) == 1; }
 
 static bool is_matmul(const dpt_tensor *t, bool ta, bool tb) {
     const dpt_node *n = t->node;
@@ -35,10 +26,10 @@ typedef struct linear_parts {
     dpt_tensor *x, *w, *b;
 } linear_parts;
 
-static bool match_linear(const fuse *f, const dpt_tensor *t, linear_parts *p) {
+static bool match_linear(const dpt_merge *f, const dpt_tensor *t, linear_parts *p) {
     const dpt_node *n = t->node;
     *p = (linear_parts){0};
-    if (n->op == DPT_OP_ADD && n->in[1]->ndim == 1 && once(f, n->in[0]) && is_matmul(n->in[0], false, true)) {
+    if (n->op == DPT_OP_ADD && n->in[1]->ndim == 1 && dpt_once(f, n->in[0]) && is_matmul(n->in[0], false, true)) {
         p->b = n->in[1];
         n = n->in[0]->node;
         if (p->b->dim[0] != n->out[0].dim[1] || dpt_has_batch(p->b)) return false;
@@ -59,13 +50,13 @@ static double slope_of(const dpt_node *n) {
     return n->op == DPT_OP_RELU || n->op == DPT_OP_RELU_GRAD ? n->attr.relu.slope : 0;
 }
 
-static dpt_node *emit_linear(fuse *f, const dpt_node *at, const linear_parts *p, dpt_activation act) {
+static dpt_node *emit_linear(dpt_merge *f, const dpt_node *at, const linear_parts *p, dpt_activation act) {
     dpt_attr attr = {.matmul = {.transpose_b = true, .act = act, .slope = slope_of(at), .bias = p->b != NULL}};
-    dpt_tensor *in[3] = {now(f, p->x), now(f, p->w), p->b ? now(f, p->b) : NULL};
+    dpt_tensor *in[3] = {dpt_now(f, p->x), dpt_now(f, p->w), p->b ? dpt_now(f, p->b) : NULL};
     return dpt_node_add(f->rw.to, DPT_AT(at), DPT_OP_LINEAR, layer_name(p->product), &attr, p->b ? 3 : 2, in);
 }
 
-static bool fuse_bias(fuse *f, const dpt_node *n) {
+static bool fuse_bias(dpt_merge *f, const dpt_node *n) {
     linear_parts p;
     if (!match_linear(f, &n->out[0], &p) || p.b == NULL) return false;
     dpt_node *fused = emit_linear(f, n, &p, DPT_ACT_NONE);
@@ -74,9 +65,9 @@ static bool fuse_bias(fuse *f, const dpt_node *n) {
 }
 
 /* conv + bias: the bias stands as [O,1,1], a view of [O]. */
-static bool match_conv_bias(const fuse *f, const dpt_tensor *t, const dpt_node **conv, dpt_tensor **b) {
+static bool match_conv_bias(const dpt_merge *f, const dpt_tensor *t, const dpt_node **conv, dpt_tensor **b) {
     const dpt_node *n = t->node;
-    if (n->op != DPT_OP_ADD || n->in[0]->node->op != DPT_OP_CONV || !once(f, n->in[0])) return false;
+    if (n->op != DPT_OP_ADD || n->in[0]->node->op != DPT_OP_CONV || !dpt_once(f, n->in[0])) return false;
     *conv = n->in[0]->node;
     const dpt_node *view = n->in[1]->node;
     if ((*conv)->attr.conv.bias || view->op != DPT_OP_RESHAPE || view->in[0]->ndim != 1) return false;
@@ -86,7 +77,7 @@ static bool match_conv_bias(const fuse *f, const dpt_tensor *t, const dpt_node *
            column->ndim == (*conv)->attr.conv.spatial + 1;
 }
 
-static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_activation act) {
+static bool fuse_conv(dpt_merge *f, const dpt_node *n, const dpt_tensor *sum, dpt_activation act) {
     const dpt_node *conv;
     dpt_tensor *b;
     if (!match_conv_bias(f, sum, &conv, &b)) return false;
@@ -94,18 +85,18 @@ static bool fuse_conv(fuse *f, const dpt_node *n, const dpt_tensor *sum, dpt_act
     attr.conv.bias = true;
     attr.conv.act = act;
     attr.conv.slope = slope_of(n);
-    dpt_tensor *in[3] = {now(f, conv->in[0]), now(f, conv->in[1]), now(f, b)};
+    dpt_tensor *in[3] = {dpt_now(f, conv->in[0]), dpt_now(f, conv->in[1]), dpt_now(f, b)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_CONV, layer_name(conv), &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
     return true;
 }
 
-static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
+static bool fuse_activation(dpt_merge *f, const dpt_node *n, dpt_activation act) {
     const dpt_tensor *before = n->in[0];
     linear_parts p;
     if (act == DPT_ACT_GELU && n->attr.derivative.order != 0) return false;
-    if (act == DPT_ACT_RELU && once(f, before) && fuse_conv(f, n, before, act)) return true;
-    if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !once(f, before))) return false;
+    if (act == DPT_ACT_RELU && dpt_once(f, before) && fuse_conv(f, n, before, act)) return true;
+    if (!match_linear(f, before, &p) || (act != DPT_ACT_GELU && !dpt_once(f, before))) return false;
     dpt_node *fused = emit_linear(f, n, &p, act);
     if (fused == NULL) return true;
     dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
@@ -113,33 +104,34 @@ static bool fuse_activation(fuse *f, const dpt_node *n, dpt_activation act) {
     return true;
 }
 
-static bool emit_dgrad(fuse *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y, dpt_activation act) {
-    if (!once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
+static bool emit_dgrad(dpt_merge *f, const dpt_node *n, const dpt_tensor *product, const dpt_tensor *y,
+                       dpt_activation act) {
+    if (!dpt_once(f, product) || !is_matmul(product, false, false) || dpt_has_batch(product->node->in[1])) return false;
     if (!dpt_same_shape(product, y)) return false; /* y is broadcast */
     dpt_attr attr = {.matmul = {.act = act, .slope = slope_of(n)}};
-    dpt_tensor *in[3] = {now(f, product->node->in[0]), now(f, product->node->in[1]), now(f, y)};
+    dpt_tensor *in[3] = {dpt_now(f, product->node->in[0]), dpt_now(f, product->node->in[1]), dpt_now(f, y)};
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_LINEAR_DGRAD, NULL, &attr, 3, in);
     if (fused) dpt_rewrite_set(&f->rw, &n->out[0], &fused->out[0]);
     return true;
 }
 
 /* 1 - y*y as the gradient of tanh writes it: y, or NULL. */
-static const dpt_tensor *match_tanh_slope(const fuse *f, const dpt_tensor *t) {
+static const dpt_tensor *match_tanh_slope(const dpt_merge *f, const dpt_tensor *t) {
     const dpt_node *offset = t->node;
-    if (offset->op != DPT_OP_OFFSET || offset->attr.scalar.value != 1.0 || !once(f, t)) return NULL;
+    if (offset->op != DPT_OP_OFFSET || offset->attr.scalar.value != 1.0 || !dpt_once(f, t)) return NULL;
     const dpt_node *scale = offset->in[0]->node;
-    if (scale->op != DPT_OP_SCALE || scale->attr.scalar.value != -1.0 || !once(f, offset->in[0])) return NULL;
+    if (scale->op != DPT_OP_SCALE || scale->attr.scalar.value != -1.0 || !dpt_once(f, offset->in[0])) return NULL;
     const dpt_node *square = scale->in[0]->node;
-    if (square->op != DPT_OP_MUL || square->in[0] != square->in[1] || !once(f, scale->in[0])) return NULL;
+    if (square->op != DPT_OP_MUL || square->in[0] != square->in[1] || !dpt_once(f, scale->in[0])) return NULL;
     return square->in[0]->node->op == DPT_OP_TANH ? square->in[0] : NULL;
 }
 
-static bool fuse_product(fuse *f, const dpt_node *n) {
+static bool fuse_product(dpt_merge *f, const dpt_node *n) {
     for (int k = 0; k < 2; k++) {
         const dpt_tensor *product = n->in[k], *slope = n->in[1 - k];
         const dpt_tensor *y = match_tanh_slope(f, slope);
         if (y && emit_dgrad(f, n, product, y, DPT_ACT_TANH)) return true;
-        bool gelu = slope->node->op == DPT_OP_GELU && slope->node->attr.derivative.order == 1 && once(f, slope);
+        bool gelu = slope->node->op == DPT_OP_GELU && slope->node->attr.derivative.order == 1 && dpt_once(f, slope);
         if (gelu && emit_dgrad(f, n, product, slope->node->in[0], DPT_ACT_GELU)) return true;
     }
     return false;
@@ -159,15 +151,15 @@ static bool is_weight_gradient(const dpt_node *n) {
            dpt_has_batch(n->in[1]);
 }
 
-static bool inputs_made(const fuse *f, const dpt_node *n) {
+static bool inputs_made(const dpt_merge *f, const dpt_node *n) {
     for (int k = 0; k < n->n_in; k++)
-        if (now(f, n->in[k]) == NULL) return false;
+        if (dpt_now(f, n->in[k]) == NULL) return false;
     return true;
 }
 
 /* What goes with a weight gradient (its bias sum) or with a bias sum (its weight gradient): same g, still to come. The
  * pair is made where the first of them stands, so that what follows either finds it. */
-static const dpt_node *partner(const fuse *f, const dpt_node *n) {
+static const dpt_node *partner(const dpt_merge *f, const dpt_node *n) {
     bool weight = is_weight_gradient(n);
     for (int64_t i = n->id + 1; i < f->rw.from->n_node; i++) {
         const dpt_node *m = f->rw.from->node[i];
@@ -177,15 +169,15 @@ static const dpt_node *partner(const fuse *f, const dpt_node *n) {
     return NULL;
 }
 
-static bool fuse_weight_gradient(fuse *f, const dpt_node *n) {
-    if (now(f, &n->out[0])) return true;
+static bool fuse_weight_gradient(dpt_merge *f, const dpt_node *n) {
+    if (dpt_now(f, &n->out[0])) return true;
     const dpt_node *other = partner(f, n);
     if (other == NULL) return false;
     const dpt_node *weight = is_weight_gradient(n) ? n : other, *bias = weight == n ? other : n;
     bool conv = weight->op == DPT_OP_CONV_WGRAD;
     dpt_attr attr = conv ? weight->attr : (dpt_attr){.matmul = {.transpose_a = true, .bias = true}};
     if (conv) attr.conv.bias = true;
-    dpt_tensor *in[2] = {now(f, weight->in[0]), now(f, weight->in[1])};
+    dpt_tensor *in[2] = {dpt_now(f, weight->in[0]), dpt_now(f, weight->in[1])};
     dpt_node *fused =
         dpt_node_add(f->rw.to, DPT_AT(n), conv ? DPT_OP_CONV_WGRAD : DPT_OP_LINEAR_WGRAD, NULL, &attr, 2, in);
     if (fused == NULL) return true;
@@ -200,13 +192,13 @@ static bool fuse_weight_gradient(fuse *f, const dpt_node *n) {
 static bool same_update(const dpt_node *a, const dpt_node *b) { return a->op == b->op && a->in[0] == b->in[0]; }
 
 /* The first optimiser node of a guard takes the segments of all of them, which follow each other. */
-static bool fuse_updates(fuse *f, const dpt_node *n) {
+static bool fuse_updates(dpt_merge *f, const dpt_node *n) {
     const dpt_graph *from = f->rw.from;
-    if (now(f, &n->out[0])) return true;
+    if (dpt_now(f, &n->out[0])) return true;
     dpt_attr attr = n->attr;
     for (int64_t i = n->id + 1; i < from->n_node; i++)
         if (same_update(from->node[i], n)) attr.update.segments += from->node[i]->attr.update.segments;
-    dpt_tensor *guard = now(f, n->in[0]);
+    dpt_tensor *guard = dpt_now(f, n->in[0]);
     dpt_node *fused = dpt_node_add(f->rw.to, DPT_AT(n), n->op, dpt_op_of(n)->name, &attr, 1, &guard);
     if (fused == NULL) return true;
     for (int64_t i = n->id; i < from->n_node; i++)
@@ -215,20 +207,20 @@ static bool fuse_updates(fuse *f, const dpt_node *n) {
 }
 
 /* A window's winner has the sign of the pooled value, whatever the slope is, and nothing else gets a gradient. */
-static bool fuse_pooled_relu(fuse *f, const dpt_node *n) {
+static bool fuse_pooled_relu(dpt_merge *f, const dpt_node *n) {
     const dpt_node *scatter = n->in[0]->node;
-    if (scatter->op != DPT_OP_POOL_SCATTER || !once(f, n->in[0])) return false;
+    if (scatter->op != DPT_OP_POOL_SCATTER || !dpt_once(f, n->in[0])) return false;
     const dpt_node *pool = scatter->in[1]->node;
     if (pool->op != DPT_OP_MAX_POOL || pool->in[0] != n->in[1]) return false;
-    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), now(f, scatter->in[0]), now(f, &pool->out[0]), slope_of(n));
-    dpt_tensor *in[2] = {g, now(f, scatter->in[1])};
+    dpt_tensor *g = dpt_relu_grad_at(DPT_AT(n), dpt_now(f, scatter->in[0]), dpt_now(f, &pool->out[0]), slope_of(n));
+    dpt_tensor *in[2] = {g, dpt_now(f, scatter->in[1])};
     g->spread = DPT_SPREAD_SHARDED;
     dpt_node *moved = dpt_node_add(f->rw.to, DPT_AT(n), DPT_OP_POOL_SCATTER, NULL, &scatter->attr, 2, in);
     if (moved) dpt_rewrite_set(&f->rw, &n->out[0], &moved->out[0]);
     return true;
 }
 
-static bool fuse_node(fuse *f, const dpt_node *n) {
+static bool fuse_node(dpt_merge *f, const dpt_node *n) {
     switch (n->op) {
         case DPT_OP_ADD: return fuse_bias(f, n) || fuse_conv(f, n, &n->out[0], DPT_ACT_NONE);
         case DPT_OP_RELU: return fuse_activation(f, n, DPT_ACT_RELU);
@@ -246,31 +238,11 @@ static bool fuse_node(fuse *f, const dpt_node *n) {
     }
 }
 
-static dpt_status fuse_rest(const dpt_graph *from, dpt_graph **to) {
-    fuse f = {0};
-    DPT_TRY(dpt_rewrite_begin(&f.rw, from));
-    int *uses = dpt_count_uses(from);
-    f.uses = uses;
-    for (int64_t i = 0; uses && i < from->n_node && f.rw.to->status == DPT_OK; i++) {
-        const dpt_node *n = from->node[i];
-        if (!fuse_node(&f, n))
-            dpt_rewrite_copy(&f.rw, n);
-        else
-            for (int k = 0; k < n->n_out && now(&f, &n->out[k]); k++) now(&f, &n->out[k])->spread = n->out[k].spread;
-    }
-    dpt_free(uses);
-    dpt_graph *fused = NULL;
-    DPT_TRY(dpt_rewrite_finish(&f.rw, uses ? DPT_OK : DPT_ERR_MEMORY, &fused));
-    dpt_status status = dpt_prune(fused, to);
-    dpt_graph_destroy(&fused);
-    return status;
-}
-
 dpt_status dpt_pass_fuse(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
     (void)o;
     dpt_graph *norms = NULL;
     DPT_TRY(dpt_fuse_norms(from, &norms));
-    dpt_status status = fuse_rest(norms, to);
+    dpt_status status = dpt_merge_nodes(norms, fuse_node, to);
     dpt_graph_destroy(&norms);
     return status;
 }

@@ -7,17 +7,9 @@
  * Each saves reading and writing the stream once. A sum waits for its norm only where the norm is its first user, so
  * all users of s find it; a gradient that anything else needs keeps its node. So fusing never changes what is computed.
  */
-#include "base/memory.h"
 #include "ops/op_list.h"
 #include "program/program.h"
 #include "program/rewrite.h"
-
-typedef struct residual {
-    dpt_rewrite rw;
-    const int *uses;
-} residual;
-
-static dpt_tensor *now(const residual *f, const dpt_tensor *old) { return dpt_rewrite_of(&f->rw, old); }
 
 static bool adds_alike(const dpt_node *n) {
     if (n->op != DPT_OP_ADD) return false; /* others may have no operands */
@@ -30,7 +22,7 @@ static bool over_last_dimensions(const dpt_node *n) {
 }
 
 /* Whether a norm is the first to use a sum: the sum may then wait for it. */
-static bool waits_for_norm(const residual *f, const dpt_node *add) {
+static bool waits_for_norm(const dpt_merge *f, const dpt_node *add) {
     for (int64_t i = add->id + 1; i < f->rw.from->n_node; i++) {
         const dpt_node *n = f->rw.from->node[i];
         if (n->op == DPT_OP_ROW_NORM && n->in[0] == &add->out[0]) return over_last_dimensions(n);
@@ -41,12 +33,12 @@ static bool waits_for_norm(const residual *f, const dpt_node *add) {
 }
 
 /* n: a norm whose sum waits for it. */
-static void fuse_norm(residual *f, const dpt_node *n) {
+static void fuse_norm(dpt_merge *f, const dpt_node *n) {
     const dpt_node *add = n->in[0]->node;
     dpt_attr attr = n->attr;
     attr.row_norm.residual = true;
-    dpt_tensor *in[4] = {now(f, add->in[0]), now(f, add->in[1])};
-    for (int k = 1; k < n->n_in; k++) in[k + 1] = now(f, n->in[k]);
+    dpt_tensor *in[4] = {dpt_now(f, add->in[0]), dpt_now(f, add->in[1])};
+    for (int k = 1; k < n->n_in; k++) in[k + 1] = dpt_now(f, n->in[k]);
     dpt_node *fused =
         dpt_node_add(f->rw.to, n->file, n->line, DPT_OP_ROW_NORM, n->named ? n->name : NULL, &attr, n->n_in + 1, in);
     if (fused == NULL) return;
@@ -58,16 +50,15 @@ static void fuse_norm(residual *f, const dpt_node *n) {
     dpt_rewrite_set(&f->rw, &add->out[0], &fused->out[3]);
 }
 
-static bool fuse_gradient(residual *f, const dpt_node *add) {
+static bool fuse_gradient(dpt_merge *f, const dpt_node *add) {
     for (int k = 0; k < 2; k++) {
         const dpt_node *grad = add->in[k]->node;
-        if (grad->op != DPT_OP_ROW_NORM_GRAD || !over_last_dimensions(grad) || dpt_uses(f->uses, add->in[k]) != 1)
-            continue;
+        if (grad->op != DPT_OP_ROW_NORM_GRAD || !over_last_dimensions(grad) || !dpt_once(f, add->in[k])) continue;
         dpt_attr attr = grad->attr;
         attr.row_norm.residual = true;
         dpt_tensor *in[6] = {NULL};
-        for (int i = 0; i < grad->n_in; i++) in[i] = now(f, grad->in[i]);
-        in[grad->n_in] = now(f, add->in[1 - k]);
+        for (int i = 0; i < grad->n_in; i++) in[i] = dpt_now(f, grad->in[i]);
+        in[grad->n_in] = dpt_now(f, add->in[1 - k]);
         dpt_node *fused =
             dpt_node_add(f->rw.to, add->file, add->line, DPT_OP_ROW_NORM_GRAD, NULL, &attr, grad->n_in + 1, in);
         if (fused == NULL) return true;
@@ -78,24 +69,14 @@ static bool fuse_gradient(residual *f, const dpt_node *add) {
     return false;
 }
 
-static void visit(residual *f, const dpt_node *n) {
-    if (n->op == DPT_OP_ROW_NORM && now(f, n->in[0]) == NULL)
-        fuse_norm(f, n);
-    else if (!adds_alike(n) || (!fuse_gradient(f, n) && !waits_for_norm(f, n)))
-        dpt_rewrite_copy(&f->rw, n);
+static bool visit(dpt_merge *f, const dpt_node *n) {
+    if (n->op != DPT_OP_ROW_NORM || dpt_now(f, n->in[0]) != NULL)
+        return adds_alike(n) && (fuse_gradient(f, n) || waits_for_norm(f, n));
+    fuse_norm(f, n);
+    return true;
 }
 
 dpt_status dpt_pass_residual(const dpt_graph *from, const dpt_program_options *o, dpt_graph **to) {
     (void)o;
-    residual f = {0};
-    DPT_TRY(dpt_rewrite_begin(&f.rw, from));
-    int *uses = dpt_count_uses(from);
-    f.uses = uses;
-    for (int64_t i = 0; uses && i < from->n_node && f.rw.to->status == DPT_OK; i++) visit(&f, from->node[i]);
-    dpt_free(uses);
-    dpt_graph *fused = NULL;
-    DPT_TRY(dpt_rewrite_finish(&f.rw, uses ? DPT_OK : DPT_ERR_MEMORY, &fused));
-    dpt_status status = dpt_prune(fused, to);
-    dpt_graph_destroy(&fused);
-    return status;
+    return dpt_merge_nodes(from, visit, to);
 }

@@ -157,3 +157,24 @@ int *dpt_count_uses(const dpt_graph *g) {
     }
     return uses;
 }
+
+dpt_status dpt_merge_nodes(const dpt_graph *from, bool (*merge)(dpt_merge *m, const dpt_node *node), dpt_graph **to) {
+    dpt_merge m = {0};
+    DPT_TRY(dpt_rewrite_begin(&m.rw, from));
+    int *uses = dpt_count_uses(from);
+    m.uses = uses;
+    for (int64_t i = 0; uses && i < from->n_node && m.rw.to->status == DPT_OK; i++) {
+        const dpt_node *n = from->node[i];
+        if (!merge(&m, n))
+            dpt_rewrite_copy(&m.rw, n);
+        else
+            for (int k = 0; k < n->n_out && dpt_now(&m, &n->out[k]); k++)
+                dpt_now(&m, &n->out[k])->spread = n->out[k].spread;
+    }
+    dpt_free(uses);
+    dpt_graph *merged = NULL;
+    DPT_TRY(dpt_rewrite_finish(&m.rw, uses ? DPT_OK : DPT_ERR_MEMORY, &merged));
+    dpt_status status = dpt_prune(merged, to);
+    dpt_graph_destroy(&merged);
+    return status;
+}

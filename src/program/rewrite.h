@@ -30,4 +30,17 @@ dpt_status dpt_prune(const dpt_graph *from, dpt_graph **to);
 int *dpt_count_uses(const dpt_graph *g);
 static inline int dpt_uses(const int *uses, const dpt_tensor *t) { return uses[t->node->id * DPT_MAX_OUT + t->index]; }
 
+/* A pass that merges nodes, pattern by pattern, looking back from a pattern's last node. */
+typedef struct dpt_merge {
+    dpt_rewrite rw;
+    const int *uses; /* of rw.from */
+} dpt_merge;
+
+static inline dpt_tensor *dpt_now(const dpt_merge *m, const dpt_tensor *old) { return dpt_rewrite_of(&m->rw, old); }
+static inline bool dpt_once(const dpt_merge *m, const dpt_tensor *t) { return dpt_uses(m->uses, t) == 1; }
+
+/* Visits the nodes in order. merge says whether it has dealt with a node: what it has set for the node's outputs then
+ * stands on the ranks as they did; else the node is copied. What is left without use is pruned. */
+dpt_status dpt_merge_nodes(const dpt_graph *from, bool (*merge)(dpt_merge *m, const dpt_node *node), dpt_graph **to);
+
 #endif
