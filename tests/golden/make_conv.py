@@ -3,11 +3,13 @@
 
     python3 tests/golden/make_conv.py > tests/golden/conv.h
 """
+import functools
 import sys
-import textwrap
 
 import torch
 from torch.nn import functional as F
+
+import arrays
 
 torch.manual_seed(11)
 torch.set_default_dtype(torch.float64)
@@ -18,10 +20,7 @@ def numbers(*shape):
     return torch.round(torch.randn(*shape) * 10) / 10
 
 
-def emit(name, tensor):
-    values = ", ".join(f"{v:.9g}" for v in tensor.detach().reshape(-1).tolist())
-    print(f"static const double {name}[] = {{")
-    print(textwrap.fill(values, 116, initial_indent="    ", subsequent_indent="    ") + "};")
+emit = functools.partial(arrays.emit, digits=9)
 
 
 def function(name, f, x, w, b):

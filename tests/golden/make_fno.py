@@ -4,19 +4,18 @@
 
     python3 tests/golden/make_fno.py > tests/golden/fno.h
 """
-import textwrap
+import functools
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import arrays
+
 torch.set_default_dtype(torch.float64)
 
 
-def emit(name, tensor):
-    values = ", ".join(f"{v:.12g}" for v in tensor.detach().reshape(-1).tolist())
-    print(f"static const double {name}[] = {{")
-    print(textwrap.fill(values, 116, initial_indent="    ", subsequent_indent="    ") + "};")
+emit = functools.partial(arrays.emit, digits=12)
 
 
 def wave(number, *shape, scale=1.0):

@@ -4,12 +4,14 @@ of training. Written with PyTorch 1.13 (Debian's python3-torch).
 
     python3 tests/golden/make_golden.py > tests/golden/golden.h
 """
+import functools
 import sys
-import textwrap
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+import arrays
 
 torch.manual_seed(3)
 torch.set_default_dtype(torch.float64)
@@ -20,24 +22,8 @@ def numbers(*shape, scale=1.0):
     return torch.round(torch.randn(*shape) * scale * 1000) / 1000
 
 
-def emit(name, tensor):
-    values = ", ".join(f"{v:.15g}" for v in tensor.detach().reshape(-1).tolist())
-    print(f"static const double {name}[] = {{")
-    print(textwrap.fill(values, 116, initial_indent="    ", subsequent_indent="    ") + "};")
-
-
-def function(name, f, **inputs):
-    """Inputs, out = f(inputs), the weights p of L = sum(p * out), and dL of each input."""
-    leaves = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in inputs.items()}
-    y = f(**leaves)
-    p = numbers(*y.shape)
-    (p * y).sum().backward()
-    emit(f"{name}_out", y)
-    emit(f"{name}_p", p)
-    for k, v in leaves.items():
-        emit(f"{name}_{k}", v)
-        if v.grad is not None:
-            emit(f"{name}_d{k}", v.grad)
+emit = functools.partial(arrays.emit, digits=15)
+function = functools.partial(arrays.function, numbers=numbers, digits=15)
 
 
 def functions():

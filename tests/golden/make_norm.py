@@ -4,10 +4,12 @@ each with the gradients of sum(p * out). Written with PyTorch 1.13 (Debian's pyt
 
     python3 tests/golden/make_norm.py > tests/golden/norm.h
 """
-import textwrap
+import functools
 
 import torch
 from torch.nn import functional as F
+
+import arrays
 
 torch.manual_seed(11)
 torch.set_default_dtype(torch.float64)
@@ -17,23 +19,8 @@ def numbers(*shape, scale=1.0, shift=0.0):
     return torch.round((torch.randn(*shape) * scale + shift) * 100) / 100
 
 
-def emit(name, tensor):
-    values = ", ".join(f"{v:.12g}" for v in tensor.detach().reshape(-1).tolist())
-    print(f"static const double {name}[] = {{")
-    print(textwrap.fill(values, 116, initial_indent="    ", subsequent_indent="    ") + "};")
-
-
-def function(name, f, **inputs):
-    leaves = {k: v.clone().requires_grad_(v.is_floating_point()) for k, v in inputs.items()}
-    y = f(**leaves)
-    p = numbers(*y.shape)
-    (p * y).sum().backward()
-    emit(f"{name}_out", y)
-    emit(f"{name}_p", p)
-    for k, v in leaves.items():
-        emit(f"{name}_{k}", v)
-        if v.grad is not None:
-            emit(f"{name}_d{k}", v.grad)
+emit = functools.partial(arrays.emit, digits=12)
+function = functools.partial(arrays.function, numbers=numbers, digits=12)
 
 
 def rms(x, w):

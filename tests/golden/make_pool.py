@@ -3,10 +3,12 @@
 
     python3 tests/golden/make_pool.py > tests/golden/pool.h
 """
-import textwrap
+import functools
 
 import torch
 from torch.nn import functional as F
+
+import arrays
 
 torch.manual_seed(5)
 torch.set_default_dtype(torch.float64)
@@ -16,10 +18,7 @@ def numbers(*shape):
     return torch.round(torch.randn(*shape) * 100) / 100
 
 
-def emit(name, tensor):
-    values = ", ".join(f"{v:.13g}" for v in tensor.detach().reshape(-1).tolist())
-    print(f"static const double {name}[] = {{")
-    print(textwrap.fill(values, 116, initial_indent="    ", subsequent_indent="    ") + "};")
+emit = functools.partial(arrays.emit, digits=13)
 
 
 def function(name, f, *shape):
