@@ -8,11 +8,10 @@
  * Invariant: collectives of a communicator are queued on one stream, in the order of start, and are counted on that
  * stream before and after (entered, finished): the numbers stay right when a recording is replayed. NCCL's calls use
  * the handle within the lock, for the watchdog may abort, and NCCL then frees it, at any time. */
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cuda/comm_nccl.h"
 
 /* ---- failures ---- */
@@ -42,11 +41,7 @@ dpt_status dpt_nccl_usable(dpt_nccl_comm *m) {
  * when it connects the ranks. */
 dpt_nccl_result dpt_nccl_settle(dpt_nccl_comm *m, dpt_nccl_result result) {
     for (int turn = 0; result == DPT_NCCL_IN_PROGRESS; turn++) {
-        const struct timespec pause = {0, 50000};
-        if (turn < 200)
-            (void)sched_yield();
-        else
-            (void)nanosleep(&pause, NULL);
+        dpt_clock_relax(turn);
         pthread_mutex_lock(&m->lock);
         if (m->handle == NULL || m->nccl->CommGetAsyncError(m->handle, &result) != DPT_NCCL_SUCCESS)
             result = DPT_NCCL_INTERNAL_ERROR;

@@ -1,15 +1,15 @@
 /* staging.c: see staging.h. */
 #include "program/staging.h"
 
-#include <sched.h>
-
+#include "base/clock.h"
 #include "base/memory.h"
 
 dpt_status dpt_event_wait(dpt_device *device, dpt_event *event) {
-    for (bool done = false;;) {
+    for (int turn = 0;; turn++) {
+        bool done = false;
         DPT_TRY(device->ops->event_done(device, event, &done));
         if (done) return DPT_OK;
-        sched_yield();
+        dpt_clock_relax(turn);
     }
 }
 

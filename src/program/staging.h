@@ -35,7 +35,7 @@ dpt_status dpt_outbox_post(dpt_outbox *outbox, const void *from, size_t bytes);
 /* The oldest copy that was not collected, when it has arrived; valid until DPT_STAGING_SLOTS - 1 more were posted. */
 dpt_status dpt_outbox_collect(dpt_outbox *outbox, const void **data);
 
-/* Waits for an event by asking again and again, yielding the processor between. */
+/* Waits for an event by asking again and again, with pauses between (dpt_clock_relax). */
 dpt_status dpt_event_wait(dpt_device *device, dpt_event *event);
 
 #endif
