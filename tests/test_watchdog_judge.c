@@ -86,6 +86,11 @@ static void silent(void) {
     judged(DPT_JUDGED_FATAL, DPT_ERR_PEER, 2,
            "host n2 (ranks 2-3) has stopped answering (nothing for 20 s): rank 2 was last seen in step 124, train, "
            "after collective 40: all_reduce of 1.0 MiB");
+    ranks[2].heard_s = now - 19.2; /* the first is named, whichever was heard last */
+    ranks[3].heard_s = now - 20.1;
+    judged(DPT_JUDGED_FATAL, DPT_ERR_PEER, 2,
+           "host n2 (ranks 2-3) has stopped answering (nothing for 20.1 s): rank 2 was last seen in step 124, train, "
+           "after collective 40: all_reduce of 1.0 MiB");
     all_well();
     ranks[2].heard_s = now - 300;
     ranks[2].left = true; /* who has said good-bye may be silent */

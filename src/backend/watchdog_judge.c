@@ -239,16 +239,22 @@ static bool is_silent(const table *t, int r, double limit) {
     return t->rank[r].present && !t->rank[r].left && t->now - t->rank[r].heard_s >= limit;
 }
 
+/* Those of a host that fell silent within a short time are one failure, named after the first of them. */
 static bool find_silent(table *t) {
     int cause = 0, silent = 0, on_host = 0;
-    double spread = fmin(silence_spread_s, t->limits.silence_s / 2);
+    double longest, spread = fmin(silence_spread_s, t->limits.silence_s / 2);
     while (cause < t->world && !is_silent(t, cause, t->limits.silence_s)) cause++;
     if (cause == t->world) return false;
-    for (int r = 0; r < t->world; r++) {
+    longest = t->now - t->rank[cause].heard_s;
+    for (int r = t->world - 1; r >= 0; r--) {
         t->chosen[r] = strcmp(t->rank[r].host, t->rank[cause].host) == 0;
         on_host += t->chosen[r];
         t->chosen[r] = t->chosen[r] && is_silent(t, r, t->limits.silence_s - spread);
         silent += t->chosen[r];
+        if (t->chosen[r]) {
+            cause = r;
+            longest = fmax(longest, t->now - t->rank[r].heard_s);
+        }
     }
     blame(t, DPT_ERR_PEER, cause);
     bool whole = silent > 1 && silent == on_host;
@@ -258,8 +264,7 @@ static bool find_silent(table *t) {
         SAY(t, ")");
     else
         SAY(t, " on %s", t->rank[cause].host);
-    SAY(t, " %s stopped answering (nothing for %.3g s): ", whole || silent == 1 ? "has" : "have",
-        t->now - t->rank[cause].heard_s);
+    SAY(t, " %s stopped answering (nothing for %.3g s): ", whole || silent == 1 ? "has" : "have", longest);
     say_last_place(t, cause, silent > 1);
     return true;
 }
