@@ -1,10 +1,11 @@
 #!/bin/bash
 # Makes the page of CPU benchmarks: every workload beside PyTorch DDP, 1 and 2 ranks; what this machine can do at most
-# and what share of it a step reaches; how much of the exchange hides; where the time of a step goes.
+# and what share of it a step reaches; how near its convolutions come to bare oneDNN; how much of the exchange hides;
+# where the time of a step goes.
 #
 #   launch/bench-cpu.sh [--rounds K] [--seconds S] [--quick] [OUT.md]     (docs/benchmarks/cpu.md)
 #
-# About 40 minutes on 2 quiet cores; --quick leaves out the large workloads (resnet50, cosmoflow128, mlp4096). Needs what
+# About 15 minutes on 2 quiet cores; --quick leaves out the large workloads (resnet50, cosmoflow128, mlp4096). Needs what
 # launch/bench-pair.sh needs. The exit status is 1 where a bound is missed, as the page says.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -80,6 +81,12 @@ fi
     take_profiles "${small[@]%%:*}"
     printf '\n## Share of the peak, 1 rank\n\nThe peak is that of a 512 x 512 x 512 product, measured in the same run.\n\n'
     peaks "${small[@]%%:*}"
+    say "convolutions"
+    printf '\n## Convolutions of resnet18 beside bare oneDNN\n\nMicroseconds of all calls of a step, ours and bare, and the share.\n\n```\n'
+    bash launch/bench-conv.sh --rounds "$rounds" --seconds "$seconds" --min 95 resnet18 >"$page/conv" || missed=1
+    tail -n 1 "$page/conv"
+    bash launch/overhead.sh --products resnet18 10 2>&1 | tail -n 1 || missed=1
+    printf '```\n'
     say "exchange"
     printf '\n## Exchange hidden behind backward\n\nOne rank with two cores; its exchange is a delay of half the time of backward.\n\n'
     bash launch/bench-hidden.sh --seconds "$seconds" 80 cnn resnet18 || missed=1
