@@ -105,7 +105,7 @@ static void imports(void) {
     dpt_dataset *ds = open_pair("gzip.h5", "/train/x", "/train/y");
     if (ds == NULL) return;
     const dpt_field *x = dpt_dataset_field(ds, 0);
-    CHECK(x->stored == DPT_U8 && x->ndim == 3 && x->dim[0] == 1 && x->dim[1] == SIDE && x->dim[2] == SIDE);
+    CHECK(dpt_stored_is(x->stored, DPT_U8) && x->ndim == 3 && x->dim[0] == 1 && x->dim[1] == SIDE && x->dim[2] == SIDE);
     CHECK_EQ_I64(dpt_dataset_rows(ds), IMAGES);
     uint8_t images[IMAGES * SIDE * SIDE], labels[IMAGES];
     CHECK_OK(dpt_dataset_read(ds, 0, 0, IMAGES, images));
@@ -334,7 +334,7 @@ static void digits(void) {
         CHECK_EQ_I64(dpt_dataset_rows(train), DPT_DIGITS_TRAIN);
         CHECK_EQ_I64(dpt_dataset_rows(test), DPT_DIGITS_TEST);
         const dpt_field *x = dpt_dataset_field(test, 0);
-        CHECK(x->ndim == 3 && x->dim[0] == 1 && x->dim[1] == 28 && x->dim[2] == 28 && x->stored == DPT_U8);
+        CHECK(x->ndim == 3 && x->dim[0] == 1 && x->dim[1] == 28 && x->dim[2] == 28 && dpt_stored_is(x->stored, DPT_U8));
         uint8_t drawn[784], stored[784], label;
         for (uint64_t i = 0; i < DPT_DIGITS_TEST; i += 997) {
             uint8_t digit = dpt_digits_draw("test", i, drawn);

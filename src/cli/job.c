@@ -269,7 +269,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
         {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
          .ignores = c->loss.ignore.count > 0,
          .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0}};
-    if (c->data.scale == 0) normalise[0].scale = x->stored == DPT_U8 ? 1.0 / 255 : 1;
+    if (c->data.scale == 0) normalise[0].scale = dpt_stored_is(x->stored, DPT_U8) ? 1.0 / 255 : 1;
     if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
     dpt_loader_options o;
     dpt_loader_options_init(&o);

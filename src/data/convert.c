@@ -141,21 +141,25 @@ dpt_status dpt_convert_create(const dpt_field *field, const dpt_normalise *norma
     const dpt_normalise *n = normalise ? normalise : &none;
     *convert = NULL;
     DPT_TRY(check_normalise(field, n));
+    static const dpt_dtype known[] = {DPT_F32, DPT_F64, DPT_U8, DPT_I32, DPT_I64};
+    dpt_dtype from = DPT_BF16; /* nothing comes from it */
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (dpt_stored_is(field->stored, known[i])) from = known[i];
     dpt_convert *c = dpt_alloc_zero(1, sizeof *c);
     DPT_CHECK_ALLOC(c);
-    *c = (dpt_convert){.from = field->stored,
+    *c = (dpt_convert){.from = from,
                        .to = field->dtype,
                        .elements = field->elements,
                        .classes = n->classes,
                        .ignores = n->classes > 0 && n->ignores,
                        .ignore = n->ignore,
-                       .affine = affine_table[field->stored][field->dtype],
-                       .integer = integer_table[field->stored][field->dtype]};
-    c->same = field->stored == field->dtype && !changes_values(n);
+                       .affine = affine_table[from][field->dtype],
+                       .integer = integer_table[from][field->dtype]};
+    c->same = from == field->dtype && !changes_values(n);
     dpt_status status = DPT_OK;
     if (is_float(field->dtype)) DPT_TRY_GOTO(set_affine(c, n), fail);
     DPT_CHECK_GOTO(c->affine || c->integer, fail, DPT_ERR_UNSUPPORTED, "input \"%s\": %s cannot become %s", field->name,
-                   dpt_dtype_text(field->stored), dpt_dtype_text(field->dtype));
+                   dpt_stored_text(field->stored), dpt_dtype_text(field->dtype));
     *convert = c;
     return DPT_OK;
 fail:

@@ -14,8 +14,6 @@
 #include "data/dataset_index.h"
 #include "data/hdf5_util.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rows are read as they are stored: little-endian");
-
 /* Chunks that HDF5 keeps decoded, a field and file: enough that chunks of usual size survive between random rows. */
 enum { CHUNK_CACHE_BYTES = 64 << 20, CHUNK_CACHE_SLOTS = 12421 };
 
@@ -40,7 +38,7 @@ static uint64_t index_digest(const dpt_index *index) {
         dpt_digest_text(&d, about->name);
         dpt_digest_text(&d, about->path);
         dpt_digest_i64(&d, about->dtype);
-        dpt_digest_i64(&d, about->stored);
+        dpt_digest_text(&d, dpt_stored_text(about->stored));
         dpt_digest_i64(&d, about->ndim);
         for (int k = 0; k < about->ndim; k++) dpt_digest_i64(&d, about->dim[k]);
     }
@@ -194,7 +192,7 @@ static dpt_status read_hdf5(const dpt_dataset *ds, int f, int field, uint64_t ro
     const dpt_field *about = &ds->index.field[field].about;
     hsize_t start[DPT_MAX_NDIM + 1] = {row}, size[DPT_MAX_NDIM + 1] = {count};
     for (int d = 0; d < about->ndim; d++) size[d + 1] = (hsize_t)about->dim[d];
-    hid_t space = -1, memory = -1;
+    hid_t space = -1, memory = -1, type = -1;
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
     dpt_status status;
@@ -203,8 +201,10 @@ static dpt_status read_hdf5(const dpt_dataset *ds, int f, int field, uint64_t ro
     DPT_TRY_GOTO(DPT_H5(space = H5Dget_space(reader)), fail);
     DPT_TRY_GOTO(DPT_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(memory = H5Screate_simple(about->ndim + 1, size, NULL)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Dread(reader, dpt_h5_type(about->stored), memory, space, H5P_DEFAULT, out)), fail);
+    DPT_TRY_GOTO(DPT_H5(type = H5Dget_type(reader)), fail); /* as it is stored */
+    DPT_TRY_GOTO(DPT_H5(H5Dread(reader, type, memory, space, H5P_DEFAULT, out)), fail);
 fail:
+    if (type >= 0) H5Tclose(type);
     dpt_h5_close_space(memory);
     dpt_h5_close_space(space);
     dpt_h5_leave(&scope);

@@ -13,6 +13,7 @@
 #define DPT_DATA_DATASET_H
 
 #include "backend/control.h"
+#include "data/stored.h"
 #include "dptrain/types.h"
 
 typedef struct dpt_dataset dpt_dataset;
@@ -31,7 +32,8 @@ typedef struct dpt_field_spec {
 /* What was found. */
 typedef struct dpt_field {
     const char *name, *path;
-    dpt_dtype dtype, stored;
+    dpt_dtype dtype;
+    dpt_stored stored;
     int ndim;
     int64_t dim[DPT_MAX_NDIM];
     int64_t elements; /* of a sample: the product of dim */

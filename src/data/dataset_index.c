@@ -37,11 +37,11 @@ static dpt_status settle_field(const dpt_field_spec *spec, const dpt_found *foun
     if (spec->ndim != DPT_ANY_NDIM && !same_shape(spec->ndim, spec->dim, found))
         return refuse_shape(found, spec->ndim, spec->dim, NULL);
     bool integer = spec->dtype != DPT_F32 && spec->dtype != DPT_F64;
-    bool stored_integer = found->stored != DPT_F32 && found->stored != DPT_F64;
+    bool stored_integer = found->stored.kind != DPT_STORED_FLOAT;
     DPT_CHECK(
         stored_integer || !integer, DPT_ERR_UNSUPPORTED,
         "stored as %s, wanted as %s for input \"%s\": classes are integers, for numbers there are other losses (mse)",
-        dpt_dtype_text(found->stored), dpt_dtype_text(spec->dtype), spec->name);
+        dpt_stored_text(found->stored), dpt_dtype_text(spec->dtype), spec->name);
     field->name = dpt_strdup(spec->name);
     field->path = dpt_strdup(spec->path);
     if (!field->name || !field->path) return DPT_ERR_MEMORY;
@@ -60,8 +60,8 @@ static dpt_status check_like_first(const dpt_index *index, const dpt_index_field
     const dpt_field *about = &field->about;
     if (!same_shape(about->ndim, about->dim, found))
         return refuse_shape(found, about->ndim, about->dim, index->file[0].path);
-    DPT_CHECK(about->stored == found->stored, DPT_ERR_DATA, "stored as %s, but as %s in %s",
-              dpt_dtype_text(found->stored), dpt_dtype_text(about->stored), index->file[0].path);
+    DPT_CHECK(dpt_stored_equal(about->stored, found->stored), DPT_ERR_DATA, "stored as %s, but as %s in %s",
+              dpt_stored_text(found->stored), dpt_stored_text(about->stored), index->file[0].path);
     return DPT_OK;
 }
 
@@ -177,6 +177,10 @@ static char *get_text(tape *t) {
     return text;
 }
 
+static void put_stored(tape *t, dpt_stored stored) {
+    put_number(t, (uint64_t)stored.kind | (uint64_t)stored.bytes << 8 | (uint64_t)stored.big_endian << 16);
+}
+
 static void put_index(tape *t, const dpt_index *index) {
     put_number(t, (uint64_t)index->files);
     put_number(t, (uint64_t)index->fields);
@@ -193,7 +197,7 @@ static void put_index(tape *t, const dpt_index *index) {
         put_text(t, field->name);
         put_text(t, field->path);
         put_number(t, (uint64_t)field->about.dtype);
-        put_number(t, (uint64_t)field->about.stored);
+        put_stored(t, field->about.stored);
         put_number(t, (uint64_t)field->about.ndim);
         for (int d = 0; d < field->about.ndim; d++) put_number(t, (uint64_t)field->about.dim[d]);
         put_number(t, (uint64_t)field->about.elements);
@@ -205,12 +209,19 @@ static void put_index(tape *t, const dpt_index *index) {
     }
 }
 
+static dpt_stored get_stored(tape *t) {
+    uint64_t v = get_number(t);
+    dpt_stored stored = {.kind = v & 255, .bytes = v >> 8 & 255, .big_endian = v >> 16 & 1};
+    if (!dpt_stored_valid(stored)) t->short_of = true;
+    return stored;
+}
+
 static void get_field(tape *t, dpt_index_field *field) {
     field->name = get_text(t);
     field->path = get_text(t);
     field->about = (dpt_field){.name = field->name, .path = field->path};
     field->about.dtype = (dpt_dtype)get_number(t);
-    field->about.stored = (dpt_dtype)get_number(t);
+    field->about.stored = get_stored(t);
     field->about.ndim = (int)get_number(t);
     if (field->about.ndim < 0 || field->about.ndim > DPT_MAX_NDIM) t->short_of = true;
     for (int d = 0; !t->short_of && d < field->about.ndim; d++) field->about.dim[d] = (int64_t)get_number(t);

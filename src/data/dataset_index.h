@@ -48,7 +48,7 @@ void dpt_index_destroy(dpt_index *index);
 /* What one file holds of one field. */
 typedef struct dpt_found {
     dpt_index_part part;
-    dpt_dtype stored;
+    dpt_stored stored;
     uint64_t rows, row_bytes;
     int ndim; /* of a sample */
     int64_t dim[DPT_MAX_NDIM];

@@ -84,21 +84,39 @@ static dpt_status refuse_type(hid_t type) {
                      8 * H5Tget_size(type), name, order);
 }
 
+/* IEEE 754 with all bits in their places: 16 bits have no name in HDF5, and a type may say anything of its parts. */
+static bool is_ieee(hid_t type, size_t bytes) {
+    static const struct { size_t bytes, exponent, mantissa; } known[] = {{2, 5, 10}, {4, 8, 23}, {8, 11, 52}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t sign, exponent_at, exponent, mantissa_at, mantissa;
+        if (known[i].bytes != bytes) continue;
+        if (H5Tget_fields(type, &sign, &exponent_at, &exponent, &mantissa_at, &mantissa) < 0) return false;
+        return sign == 8 * bytes - 1 && mantissa_at == 0 && exponent_at == mantissa && exponent == known[i].exponent &&
+               mantissa == known[i].mantissa && H5Tget_norm(type) == H5T_NORM_IMPLIED &&
+               H5Tget_ebias(type) == ((size_t)1 << (exponent - 1)) - 1;
+    }
+    return false;
+}
+
+static bool read_type(hid_t type, dpt_stored *stored) {
+    H5T_class_t class = H5Tget_class(type);
+    size_t bytes = H5Tget_size(type);
+    H5T_order_t order = H5Tget_order(type);
+    if (class != H5T_INTEGER && class != H5T_FLOAT) return false;
+    if (order != H5T_ORDER_LE && order != H5T_ORDER_BE) return false;
+    if (H5Tget_precision(type) != 8 * bytes || H5Tget_offset(type) != 0 || bytes > 8) return false;
+    if (class == H5T_FLOAT && !is_ieee(type, bytes)) return false;
+    dpt_stored_kind integer = H5Tget_sign(type) == H5T_SGN_NONE ? DPT_STORED_UNSIGNED : DPT_STORED_SIGNED;
+    *stored = (dpt_stored){.kind = (uint8_t)(class == H5T_FLOAT ? DPT_STORED_FLOAT : integer),
+                           .bytes = (uint8_t)bytes,
+                           .big_endian = bytes > 1 && order == H5T_ORDER_BE};
+    return dpt_stored_valid(*stored);
+}
+
 static dpt_status check_type(hid_t dataset, dpt_found *found) {
-    const struct {
-        hid_t type;
-        dpt_dtype dtype;
-    } known[] = {{H5T_STD_U8LE, DPT_U8},    {H5T_STD_U8BE, DPT_U8},   {H5T_IEEE_F32LE, DPT_F32},
-                 {H5T_IEEE_F64LE, DPT_F64}, {H5T_STD_I32LE, DPT_I32}, {H5T_STD_I64LE, DPT_I64}};
     hid_t type = H5Dget_type(dataset);
     DPT_TRY(DPT_H5(type));
-    dpt_status status = DPT_ERR_UNSUPPORTED;
-    for (size_t i = 0; i < sizeof known / sizeof *known && status != DPT_OK; i++)
-        if (H5Tequal(type, known[i].type) > 0) {
-            found->stored = known[i].dtype;
-            status = DPT_OK;
-        }
-    if (status != DPT_OK) status = refuse_type(type);
+    dpt_status status = read_type(type, &found->stored) ? DPT_OK : refuse_type(type);
     H5Tclose(type);
     return status;
 }
@@ -122,7 +140,7 @@ static dpt_status check_sizes(hid_t dataset, hsize_t *dim, dpt_found *found) {
         over |= dim[i + 1] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)dim[i + 1], &elements);
         found->dim[i] = (int64_t)dim[i + 1];
     }
-    over |= __builtin_mul_overflow(elements, (int64_t)dpt_dtype_size(found->stored), &row_bytes);
+    over |= __builtin_mul_overflow(elements, (int64_t)found->stored.bytes, &row_bytes);
     over |= found->rows > INT64_MAX || __builtin_mul_overflow(row_bytes, (int64_t)found->rows, &bytes);
     DPT_CHECK(!over, DPT_ERR_DATA, "declares more than 2^63 bytes");
     found->elements = elements;
@@ -151,7 +169,7 @@ static dpt_status check_chunks(hid_t dataset, hid_t properties, const hsize_t *d
     int ndim = found->ndim + 1;
     DPT_TRY(check_filters(properties));
     DPT_TRY(DPT_H5(H5Pget_chunk(properties, ndim, chunk)));
-    uint64_t bytes = dpt_dtype_size(found->stored), chunks = 1;
+    uint64_t bytes = found->stored.bytes, chunks = 1;
     bool over = false;
     for (int i = 0; i < ndim; i++) {
         DPT_CHECK(chunk[i] > 0, DPT_ERR_DATA, "axis %d of its chunks has size 0", i);

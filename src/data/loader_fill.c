@@ -8,9 +8,7 @@
 
 enum { RUN_BYTES = 256 << 10, ALIGNMENT = 64 };
 
-static uint64_t stored_row_bytes(const dpt_field *field) {
-    return (uint64_t)field->elements * dpt_dtype_size(field->stored);
-}
+static uint64_t stored_row_bytes(const dpt_field *field) { return (uint64_t)field->elements * field->stored.bytes; }
 
 static bool is_float(dpt_dtype dtype) { return dtype == DPT_F32 || dtype == DPT_F64; }
 
