@@ -8,6 +8,10 @@
 #
 # dpt_add_cuda_case(test program RANKS n [ENVIRONMENT NAME=value…] [WORDS word…] [LABELS …] [TIMEOUT s]): one run of a
 # test program there, with words on its command line.
+
+# What runs under ThreadSanitizer.
+add_custom_target(thread_tests)
+
 add_library(dptrain_test_helper OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/check.c ${CMAKE_CURRENT_SOURCE_DIR}/kernel_call.c)
 target_include_directories(dptrain_test_helper PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(dptrain_test_helper PUBLIC dptrain_objects PkgConfig::CUNIT)
@@ -24,6 +28,7 @@ if(DPTRAIN_SANITIZE)
   # Open MPI unloads its plug-ins at the end; what the sanitizers found in one then has no name to be suppressed by
   add_library(dptrain_keep_loaded MODULE sanitizers/keep_loaded.c)
   set_target_properties(dptrain_keep_loaded PROPERTIES C_VISIBILITY_PRESET default)
+  add_dependencies(thread_tests dptrain_keep_loaded)
   list(APPEND DPT_TEST_ENVIRONMENT LD_PRELOAD=$<TARGET_FILE:dptrain_keep_loaded>)
 endif()
 
@@ -62,6 +67,9 @@ function(dpt_add_test name)
   endif()
   add_executable(test_${name} ${arg_SOURCES})
   target_link_libraries(test_${name} PRIVATE dptrain_test_helper dptrain_objects PkgConfig::CUNIT)
+  if("threads" IN_LIST arg_LABELS OR 2 IN_LIST arg_RANKS)
+    add_dependencies(thread_tests test_${name})
+  endif()
   foreach(n IN LISTS arg_RANKS)
     if(n EQUAL 1)
       set(test ${name})

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Configures and builds one preset of CMakePresets.json (default, debug, asan, tsan).
+# Configures and builds one preset of CMakePresets.json (default, debug, asan, tsan: that one only the tests of threads
+# and of two ranks).
 #
 #   launch/build.sh [PRESET [CMAKE-OPTION...]]
 #
@@ -18,7 +19,7 @@ mkdir -p "$folder"
 : >"$log"
 say "building $folder (log: $log)"
 logged "$log" cmake --preset "$preset" "$@" || exit 1
-logged "$log" cmake --build "$folder" -j "${DPTRAIN_JOBS:-$(cores)}" || exit 1
+logged "$log" cmake --build --preset "$preset" -j "${DPTRAIN_JOBS:-$(cores)}" || exit 1
 
 if [ "$preset" = default ]; then
     sed -n 's/^-- \(No CUDA toolkit.*\)/\1/p' "$log" >&2

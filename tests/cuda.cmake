@@ -46,14 +46,14 @@ dpt_add_cuda_case(cuda_pool_cuda test_cuda_conv RANKS 1 WORDS pooling refused) #
 dpt_add_test(record SOURCES test_record.c trainer_pair.c CUDA_ONLY CUDA 1)
 dpt_add_test(cuda_step SOURCES test_cuda_step.c trainer_pair.c CUDA_ONLY CUDA 1)
 if(TARGET dptrain_cuda_host)
-  add_cli_test(cli_cuda_host cuda_host LABELS long)
+  add_cli_test(cli_cuda_host cuda_host BESIDE LABELS long)
   add_cli_test(cli_watchdog_cuda watchdog WORDS cuda nccl LABELS long)
   add_cli_test(cli_two_hosts_cuda two_hosts WORDS cuda mpi LABELS long)
   add_cli_test(cli_two_hosts_nccl two_hosts WORDS cuda nccl training LABELS long)
   add_executable(where slurm/where.c ${PROJECT_SOURCE_DIR}/src/cli/exit_code.c)
   target_link_libraries(where PRIVATE dptrain_objects)
   add_cli_test(slurm ../slurm/run LABELS long) # as root, where Slurm is installed
-  add_cli_test(cuda_curve cuda_curve LABELS long)
+  add_cli_test(cuda_curve cuda_curve BESIDE LABELS long)
   # sanitizers and coverage make its many builds slow, and find nothing more
   if(NOT DPTRAIN_SANITIZE AND NOT DPTRAIN_COVERAGE)
     add_test(NAME cuda_mutants COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/hostcuda/mutants.sh)

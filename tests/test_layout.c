@@ -310,7 +310,7 @@ static int compare_programs(const dpt_backend *backend, const char *what) {
     return s.others;
 }
 
-enum { NETS = CHECK_IS_SLOW ? 8 : 40 };
+enum { NETS = CHECK_IS_SLOW ? 5 : 40 };
 
 static void random_programs(void) {
     int others[5] = {0};
@@ -426,10 +426,10 @@ static void optimal(void) {
 
 /* ---- minimum cuts ---- */
 
-enum { CUT_NODES = 9, CUT_EDGES = 24 };
+enum { CUT_NODES = 9, CUT_EDGES = 24, CUT_TRIALS = CHECK_IS_SLOW ? 40 : 200 };
 
 static void cuts(void) {
-    for (uint32_t trial_number = 0; trial_number < 200; trial_number++) {
+    for (uint32_t trial_number = 0; trial_number < CUT_TRIALS; trial_number++) {
         int64_t from[CUT_EDGES], to[CUT_EDGES], weight[CUT_EDGES], least = INT64_MAX, found = 0, node, fewest = 0,
                                                                    size = 0;
         dpt_cut cut;

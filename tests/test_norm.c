@@ -202,6 +202,7 @@ static void forward(void) {
 static void backward(void) {
     for (int k = 0; k < SIZES; k++) {
         fill(&a, all_sizes[k]);
+        if (CHECK_IS_SLOW && a.count > 1000) continue; /* a slope an element */
         run_moments(&a, 1);
         run_backward(&a, 1);
         static double x[MOST], weight[MOST_CHANNELS], bias[MOST_CHANNELS], got[MOST], expected[MOST];
