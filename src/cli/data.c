@@ -26,7 +26,7 @@ size_t dpt_cli_data_usage(char *text, size_t bytes) {
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {
-    char usage[1000];
+    char usage[1600];
     dpt_cli_data_usage(usage, sizeof usage);
     DPT_CHECK(cli->argc >= 1, DPT_ERR_CONFIG, "%s", usage);
     const char *name = cli->argv[0];

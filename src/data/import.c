@@ -28,7 +28,10 @@ static const import_format formats[] = {
     {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", NULL},
     {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive", NULL},
     {"CSV", NULL, 0, ".csv .tsv .tab .txt ",
-     "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV or TSV, plain or gzip", dpt_import_open_table},
+     "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV or TSV, plain or gzip; by number from 1, or name of\n"
+     "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"
+     "                                         allow NaN, infinities and empty fields",
+     dpt_import_open_table},
 };
 static const import_format folder_format = {
     "images", NULL, 0, "", "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class", NULL};
