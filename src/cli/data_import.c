@@ -1,5 +1,5 @@
-/* data_import.c: dptrain data import: makes an HDF5 dataset from files of other formats. Its output is the target's
- * name; how far it is stands on stderr, where that is a terminal and it takes long. */
+/* data_import.c: dptrain data import: makes an HDF5 dataset from files of other formats. The last line of its output
+ * is the target's name; how far it is stands on stderr, where that is a terminal and it takes long. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -176,6 +176,7 @@ static int conclude(dpt_cli *cli, dpt_status status, bool mpi) {
 
 static int run_without_mpi(dpt_cli *cli, const command *c) {
     dpt_status status = dpt_launch_prepare(&cli->launch);
+    dpt_log_set(print_log, NULL);
     if (status == DPT_OK) status = c->run(cli);
     return conclude(cli, status, false);
 }

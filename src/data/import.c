@@ -34,7 +34,13 @@ static const import_format formats[] = {
      dpt_import_open_table},
 };
 static const import_format folder_format = {
-    "images", NULL, 0, "", "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class", NULL};
+    "images",
+    NULL,
+    0,
+    "",
+    "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class;\n                              "
+    "           :size=64x64 another height and width, :skip=yes without broken ones",
+    dpt_import_open_images};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 const char *dpt_import_example(int index) {

@@ -50,6 +50,25 @@ refused 64 'images: an IDX file has no parts, so no #1-2' data import bad.h5 '/x
 cp labels 'run#1'
 accepted '^hash.h5$' data import hash.h5 '/x=run#1'
 
+# a folder of images: 2 x 2 PNG with 1 2 3 4 and 5 6 7 255
+mkdir -p photos/cat photos/dog
+head=iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR42mNg
+base64 -d <<<"${head}ZGJgZgEAAB0ACxDdHHAAAAAASUVORK5CYII=" >photos/cat/1.png
+base64 -d <<<"${head}ZWNg/w8AAUQBEg6f2kkAAAAASUVORK5CYII=" >photos/dog/1.png
+accepted '^photos: 2 classes: 0 cat, 1 dog$' data import photos.h5 /train/x=photos#images /train/y=photos#labels
+if command -v h5dump >/dev/null; then
+    h5dump -d /train/x -o values -y -w 0 photos.h5 >header
+    grep -Fq 'SIMPLE { ( 2, 1, 2, 2 )' header || failed "2 images of 1 x 2 x 2" "$(cat header)"
+    [ "$(tr -d ' \n' <values)" = 1,2,3,4,5,6,7,255 ] || failed "1, 2, ... 7, 255" "$(cat values)"
+    h5dump -d /train/y -o values -y -w 0 photos.h5 >header
+    [ "$(tr -d ' \n' <values)" = 0,1 ] || failed "labels 0, 1" "$(cat values)"
+fi
+head -c 60 photos/dog/1.png >photos/cat/2.png
+on 1 data import skipped.h5 /x=photos#images:size=1x1,skip=yes /y=photos#labels:skip=yes
+expect 0
+grep -q '^dptrain: photos: 1 broken images skipped, the first: photos/cat/2.png: broken PNG: the file ends early$' err ||
+    failed "a warning that names the broken image" "$(cat err)"
+
 # bad_import CODE PATTERN FILE
 bad_import() {
     refused "$1" "$2" data import bad.h5 /x="$3"
@@ -70,6 +89,8 @@ bad_import 65 'damaged.gz: (damaged|truncated)' damaged.gz
 printf '\0\0\015\001\0\0\0\001\0\0\0\0' >floats
 bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not supported' floats
 bad_import 74 'absent: No such file' absent
+bad_import 65 'photos/cat/2.png: broken PNG: the file ends early' photos#images
+bad_import 64 'photos: "pixels" is no part of a folder of images: images or labels' photos#pixels
 printf '1,2\n3,4\n5\n' >short.csv
 bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
 seq 100000 >numbers.csv
