@@ -31,6 +31,12 @@ dpt_status dpt_cli_explain(dpt_cli *cli);
 dpt_status dpt_cli_bench(dpt_cli *cli);
 dpt_status dpt_cli_bench_allreduce(dpt_cli *cli);
 dpt_status dpt_cli_data(dpt_cli *cli);
+dpt_status dpt_cli_data_info(dpt_cli *cli); /* as the words after `data info` */
+dpt_status dpt_cli_data_verify(dpt_cli *cli);
 dpt_status dpt_cli_info(dpt_cli *cli);
+
+/* How each is used: appended to text, as dpt_append does. */
+size_t dpt_cli_data_info_usage(char *text, size_t bytes, size_t length);
+size_t dpt_cli_data_verify_usage(char *text, size_t bytes, size_t length);
 
 #endif

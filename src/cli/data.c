@@ -11,6 +11,11 @@ static const char usage[] =
     "/train/x=train-images-idx3-ubyte.gz\n"
     "       dptrain data import OUT.h5 fashion-mnist      Fashion-MNIST from Debian's dataset-fashion-mnist";
 
+static const struct {
+    const char *name;
+    dpt_status (*run)(dpt_cli *cli);
+} others[] = {{"info", dpt_cli_data_info}, {"verify", dpt_cli_data_verify}};
+
 static dpt_status import_files(const char *target, char **word, int count) {
     dpt_idx_source *source = dpt_alloc_zero((size_t)count, sizeof *source);
     DPT_CHECK_ALLOC(source);
@@ -30,6 +35,12 @@ static dpt_status import_files(const char *target, char **word, int count) {
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {
+    for (size_t i = 0; i < sizeof others / sizeof *others && cli->argc > 0; i++) {
+        if (strcmp(cli->argv[0], others[i].name) != 0) continue;
+        cli->argc--;
+        cli->argv++;
+        return others[i].run(cli);
+    }
     DPT_CHECK(cli->argc >= 3 && strcmp(cli->argv[0], "import") == 0, DPT_ERR_CONFIG, "%s", usage);
     const char *target = cli->argv[1];
     if (cli->argc == 3 && strcmp(cli->argv[2], "fashion-mnist") == 0)
