@@ -22,10 +22,33 @@ if command -v h5dump >/dev/null; then
     [ "$(tr -d ' \n' <values)" = 7,0,9 ] || failed "labels 7, 0, 9" "$(cat values)"
 fi
 
-# what is there already stays
+# tables: columns by name and number, packed too; a wrong row is named by its line
+printf 'u,v,label\r\n0.5,-1e2,3\r\n"1.5",7,0\r\n' >table.csv
+gzip -k table.csv
+accepted '^table.h5$' data import table.h5 /x=table.csv#1-2 /y=table.csv.gz#label:i64
+if command -v h5dump >/dev/null; then
+    what="what import wrote of a table"
+    h5dump -d /x -o values -y -w 0 table.h5 >header
+    grep -Fq 'H5T_IEEE_F32LE' header || failed "f32" "$(cat header)"
+    grep -Fq 'SIMPLE { ( 2, 2 )' header || failed "2 rows of 2" "$(cat header)"
+    [ "$(tr -d ' \n' <values)" = 0.5,-100,1.5,7 ] || failed "0.5, -100, 1.5, 7" "$(cat values)"
+    h5dump -d /y -o values -y -w 0 table.h5 >header
+    grep -Fq 'H5T_STD_I64LE' header || failed "i64" "$(cat header)"
+    [ "$(tr -d ' \n' <values)" = 3,0 ] || failed "labels 3, 0" "$(cat values)"
+fi
+
+# what is there already stays, and that is said
 cp plain.h5 before.h5
-accepted '^plain.h5$' data import plain.h5 /train/x=labels
+on 1 data import plain.h5 /train/x=labels
+expect 0
+grep -q '^plain.h5$' out || failed "the target's name" "$(cat out)"
+grep -q '^dptrain: plain.h5 exists already and is left as it is' err || failed "that it is left" "$(cat err)"
 same_bytes plain.h5 before.h5
+
+# a part is what follows the first #, unless a file has that whole name
+refused 64 'images: an IDX file has no parts, so no #1-2' data import bad.h5 '/x=images#1-2'
+cp labels 'run#1'
+accepted '^hash.h5$' data import hash.h5 '/x=run#1'
 
 # bad_import CODE PATTERN FILE
 bad_import() {
@@ -39,16 +62,29 @@ bad_import 65 'short: truncated: 4 bytes of values, its header says 12' short
 { cat images && printf '\0'; } >long
 bad_import 65 'long: goes on after the 12 bytes' long
 printf 'not IDX at all' >text
-bad_import 65 'text: not an IDX file' text
+bad_import 65 'text: of no known format' text
+mkfifo pipe
+bad_import 74 'pipe: neither a file nor a folder' pipe
 { head -c 40 images.gz | head -c 30 && printf '\377\377\377\377\377\377' && tail -c +37 images.gz; } >damaged.gz
 bad_import 65 'damaged.gz: (damaged|truncated)' damaged.gz
 printf '\0\0\015\001\0\0\0\001\0\0\0\0' >floats
 bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not supported' floats
 bad_import 74 'absent: No such file' absent
+printf '1,2\n3,4\n5\n' >short.csv
+bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
+printf '1\t2\n3\t4\t5\n' >long.tsv
+bad_import 65 'long.tsv: line 2: 3 fields, the first line has 2' long.tsv
+bad_import 64 'table.csv: no column "w"; there are 1 to 3: u, v, label' table.csv#w
 refused 74 '/dev/null/x: Not a directory' data import /dev/null/x/out.h5 /x=images
 on 1 data import bad.h5 images
 expect 64
-grep -q '^dptrain: "images" is not of the form DATASET=FILE$' err || failed "the word that is wrong" "$(cat err)"
+grep -q '^dptrain: "images" is not of the form DATASET=FILE\[#PART\]$' err || failed "the word that is wrong" "$(cat err)"
 on 1 data import
 expect 64
 grep -q '^dptrain: usage: dptrain data import OUT.h5' err || failed "the usage" "$(cat err)"
+on 1 data import --help
+expect 0
+grep -q '/train/x=train-images-idx3-ubyte.gz' out || failed "an example of IDX" "$(cat out)"
+on 1 data export
+expect 64
+grep -q '^dptrain: no command "data export"' err || failed "the command that is wrong" "$(cat err)"
