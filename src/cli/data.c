@@ -13,6 +13,8 @@ typedef struct data_command {
 
 static const data_command commands[] = {
     {"import", dpt_cli_data_import, dpt_cli_data_import_usage},
+    {"info", dpt_cli_data_info, dpt_cli_data_info_usage},
+    {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage},
     {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
