@@ -13,6 +13,9 @@ typedef struct data_command {
 
 static const data_command commands[] = {
     {"import", dpt_cli_data_import, dpt_cli_data_import_usage},
+    {"info", dpt_cli_data_info, dpt_cli_data_info_usage},
+    {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage},
+    {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -26,7 +29,7 @@ size_t dpt_cli_data_usage(char *text, size_t bytes) {
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {
-    char usage[1600];
+    char usage[2000];
     dpt_cli_data_usage(usage, sizeof usage);
     DPT_CHECK(cli->argc >= 1, DPT_ERR_CONFIG, "%s", usage);
     const char *name = cli->argv[0];

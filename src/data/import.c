@@ -25,8 +25,9 @@ typedef struct import_format {
 
 static const import_format formats[] = {
     {"IDX", "\0\0", 2, ".idx ", "/train/x=train-images-idx3-ubyte.gz    IDX, plain or gzip", dpt_import_open_idx},
-    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", NULL},
-    {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive", NULL},
+    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy},
+    {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive",
+     dpt_import_open_npy},
     {"CSV", NULL, 0, ".csv .tsv .tab .txt ",
      "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV or TSV, plain or gzip; by number from 1, or name of\n"
      "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"

@@ -69,6 +69,22 @@ expect 0
 grep -q '^dptrain: photos: 1 broken images skipped, the first: photos/cat/2.png: broken PNG: the file ends early$' err ||
     failed "a warning that names the broken image" "$(cat err)"
 
+# NumPy's: [3,2] of i2, and an archive of two arrays
+npy() { printf "\\223NUMPY\\1\\0\\$(printf '%03o' ${#1})\\0%s" "$1"; }
+short="{'descr': '<i2', 'fortran_order': False, 'shape': (3, 2)}"
+{ npy "$short" && printf '\1\0\2\0\3\0\4\0\5\0\377\377'; } >short.npy
+{ npy "{'descr': '|u1', 'fortran_order': False, 'shape': (3,)}" && printf '\2\1\0'; } >y.npy
+python3 -c "import zipfile; z = zipfile.ZipFile('both.npz', 'w', zipfile.ZIP_DEFLATED); z.write('short.npy', 'x.npy'); z.write('y.npy')"
+accepted '^npy.h5$' data import npy.h5 /train/x=short.npy /train/y=y.npy
+accepted '^npz.h5$' data import npz.h5 /train/x=both.npz#x /train/y=both.npz#y
+same_bytes npy.h5 npz.h5
+if command -v h5dump >/dev/null; then
+    what="what import wrote of NumPy's arrays"
+    h5dump -d /train/x -o values -y -w 0 npz.h5 >header
+    [ "$(tr -d ' \n' <values)" = 1,2,3,4,5,-1 ] || failed "1, 2, 3, 4, 5, -1" "$(cat values)"
+    grep -Fq H5T_STD_I32LE header || failed "i32" "$(cat header)"
+fi
+
 # bad_import CODE PATTERN FILE
 bad_import() {
     refused "$1" "$2" data import bad.h5 /x="$3"
@@ -91,6 +107,12 @@ bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not support
 bad_import 74 'absent: No such file' absent
 bad_import 65 'photos/cat/2.png: broken PNG: the file ends early' photos#images
 bad_import 64 'photos: "pixels" is no part of a folder of images: images or labels' photos#pixels
+head -c -1 short.npy >cut.npy
+bad_import 65 'cut.npy: holds 11 bytes of values, its header declares 12' cut.npy
+bad_import 64 'both.npz: holds 2 arrays, and FILE#NAME says which one: x, y' both.npz
+bad_import 64 'both.npz: has no array "z"; it holds x, y' both.npz#z
+{ npy "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}" && printf '\200\4K\1.'; } >objects.npy
+bad_import 64 'objects.npy: elements of type "\|O" \(Python objects: a pickle' objects.npy
 printf '1,2\n3,4\n5\n' >short.csv
 bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
 seq 100000 >numbers.csv
