@@ -38,8 +38,9 @@ static const command commands[] = {
     {"bench", dpt_cli_bench, true,
      "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
      "steps a second on random data, of any model.name; allreduce: the exchange by itself, and how much of it hides"},
-    {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE[#PART] ...",
-     "makes HDF5 datasets from files of other formats (dptrain data --help names them)"},
+    {"data", dpt_cli_data, false,
+     "import OUT.h5 DATASET=FILE[#PART] ... | info FILE.h5 ... | verify FILE.h5 ... | pack OUT.h5 IN.h5 ...",
+     "makes HDF5 datasets from files of other formats, shows, checks and packs them (dptrain data --help)"},
     {"info", dpt_cli_info, false, "[layers]", "versions and devices; layers: what model.file may hold"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands };
@@ -176,6 +177,7 @@ static int conclude(dpt_cli *cli, dpt_status status, bool mpi) {
 
 static int run_without_mpi(dpt_cli *cli, const command *c) {
     dpt_status status = dpt_launch_prepare(&cli->launch);
+    dpt_log_set(print_log, NULL);
     if (status == DPT_OK) status = c->run(cli);
     return conclude(cli, status, false);
 }

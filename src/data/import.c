@@ -25,8 +25,9 @@ typedef struct import_format {
 
 static const import_format formats[] = {
     {"IDX", "\0\0", 2, ".idx ", "/train/x=train-images-idx3-ubyte.gz    IDX, plain or gzip", dpt_import_open_idx},
-    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", NULL},
-    {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive", NULL},
+    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy},
+    {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive",
+     dpt_import_open_npy},
     {"CSV", NULL, 0, ".csv .tsv .tab .txt .dat ",
      "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV, TSV or text with blanks; by number from 1, or name of\n"
      "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"
@@ -34,7 +35,13 @@ static const import_format formats[] = {
      dpt_import_open_table},
 };
 static const import_format folder_format = {
-    "images", NULL, 0, "", "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class", NULL};
+    "images",
+    NULL,
+    0,
+    "",
+    "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class;\n                              "
+    "           :size=64x64 another height and width, :skip=yes without broken ones",
+    dpt_import_open_images};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 const char *dpt_import_example(int index) {
