@@ -27,6 +27,12 @@ if(DPTRAIN_SANITIZE)
   # function multiversioning resolves before the sanitizers have started
   target_compile_definitions(dptrain_flags INTERFACE DPT_NO_MULTIVERSION)
 endif()
+if(DPTRAIN_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "DPTRAIN_FUZZ=ON needs clang (CC=clang), which has libFuzzer")
+  endif()
+  target_compile_options(dptrain_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(DPTRAIN_COVERAGE)
   target_compile_options(dptrain_flags INTERFACE --coverage)
   target_link_options(dptrain_flags INTERFACE --coverage)
@@ -36,4 +42,5 @@ add_library(dptrain_dependencies INTERFACE)
 target_include_directories(dptrain_dependencies SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR})
 target_link_libraries(dptrain_dependencies INTERFACE
   MPI::MPI_C HDF5::HDF5 DNNL::dnnl OpenMP::OpenMP_C Threads::Threads ZLIB::ZLIB
-  PkgConfig::YAML PkgConfig::XXHASH PkgConfig::HWLOC PkgConfig::FFTW ${CMAKE_DL_LIBS} m)
+  PkgConfig::YAML PkgConfig::XXHASH PkgConfig::HWLOC PkgConfig::FFTW PkgConfig::ZIP PkgConfig::DEFLATE
+  PkgConfig::PNG PkgConfig::JPEG ${CMAKE_DL_LIBS} m)

@@ -52,8 +52,8 @@ static dpt_status import_pair(const char *end, const char *target) {
     char images[40], labels[40];
     snprintf(images, sizeof images, "images%s", end);
     snprintf(labels, sizeof labels, "labels%s", end);
-    dpt_idx_source sources[] = {{file_path(images), "/train/x"}, {file_path(labels), "/train/y"}};
-    return dpt_import_idx(sources, 2, file_path(target));
+    dpt_import_source sources[] = {{"/train/x", file_path(images), NULL}, {"/train/y", file_path(labels), NULL}};
+    return dpt_import_files(sources, 2, file_path(target));
 }
 
 static long file_bytes(const char *path, char **bytes) {
@@ -134,6 +134,30 @@ static void leaves_existing_target(void) {
     free(bytes);
 }
 
+/* Every piece is told of, in order, to the last row. */
+typedef struct seen_rows {
+    const char *dataset;
+    int64_t done, rows, calls, wrong;
+} seen_rows;
+
+static void see_rows(void *user, const dpt_import_source *source, int64_t done, int64_t rows) {
+    seen_rows *seen = user;
+    seen->wrong += done <= seen->done || strcmp(source->dataset, seen->dataset) != 0;
+    seen->done = done;
+    seen->rows = rows;
+    seen->calls++;
+}
+
+static void tells_of_rows(void) {
+    enum { ROWS = 3000, BYTES = 1000 };
+    write_idx("long_rows.idx", 2, (int[]){ROWS, BYTES}, ROWS * BYTES);
+    dpt_import_source source = {"/long", file_path("long_rows.idx"), NULL};
+    seen_rows seen = {.dataset = "/long"};
+    CHECK_OK(dpt_import_files_watched(&source, 1, file_path("told.h5"), &(dpt_import_watch){see_rows, &seen}));
+    CHECK(seen.wrong == 0 && seen.done == ROWS && seen.rows == ROWS);
+    CHECK_EQ_I64(seen.calls, 3); /* pieces of a MiB */
+}
+
 static void copy_cut(const char *from, const char *to, long less) {
     char *bytes;
     long n = file_bytes(file_path(from), &bytes);
@@ -144,9 +168,9 @@ static void copy_cut(const char *from, const char *to, long less) {
 }
 
 static void refuse(const char *idx, dpt_status code, const char *text) {
-    dpt_idx_source source = {file_path(idx), "/x"};
+    dpt_import_source source = {"/x", file_path(idx), NULL};
     const char *target = file_path("bad.h5");
-    CHECK_FAILS(dpt_import_idx(&source, 1, target), code, text);
+    CHECK_FAILS(dpt_import_files(&source, 1, target), code, text);
     if (strstr(dpt_last_error(), idx) == NULL) CHECK_EQ_TEXT(dpt_last_error(), idx);
     CHECK(access(target, F_OK) != 0 && partial_files() == 0);
 }
@@ -186,6 +210,10 @@ static void bad_sources(void) {
     refuse("cut.idx.gz", DPT_ERR_DATA, "the compressed stream ends early");
     copy_cut("whole.idx.gz", "end.idx.gz", 3);
     refuse("end.idx.gz", DPT_ERR_DATA, "the compressed stream ends early");
+    write_head("what.bin", "1,2,3\n", 6);
+    refuse("what.bin", DPT_ERR_DATA, "what.bin: of no known format");
+    dpt_import_source part = {"/x", file_path("labels"), "images"};
+    CHECK_FAILS(dpt_import_files(&part, 1, file_path("bad.h5")), DPT_ERR_CONFIG, "an IDX file has no parts");
     char *bytes;
     long n = file_bytes(file_path("whole.idx.gz"), &bytes);
     bytes[n - 6] ^= 1; /* its checksum */
@@ -195,12 +223,17 @@ static void bad_sources(void) {
 }
 
 static void bad_targets(void) {
-    dpt_idx_source source = {file_path("labels"), "/y"}, twice[] = {source, source};
-    CHECK_FAILS(dpt_import_idx(&source, 1, file_path("labels/x.h5")), DPT_ERR_IO, "labels/x.h5.lock: Not a directory");
-    CHECK_FAILS(dpt_import_idx(&source, 1, "/proc/none/x.h5"), DPT_ERR_IO, "/proc/none: No such file or directory");
-    CHECK_FAILS(dpt_import_idx(twice, 2, file_path("twice.h5")), DPT_ERR_IO, "/y: ");
-    CHECK_FAILS(dpt_import_idx(&source, 0, file_path("none.h5")), DPT_ERR_ARG, "an import of no files");
-    CHECK(partial_files() == 0);
+    dpt_import_source source = {"/y", file_path("labels"), NULL}, twice[] = {source, source};
+    CHECK_FAILS(dpt_import_files(&source, 1, file_path("labels/x.h5")), DPT_ERR_IO,
+                "labels/x.h5.lock: Not a directory");
+    CHECK_FAILS(dpt_import_files(&source, 1, "/proc/none/x.h5"), DPT_ERR_IO, "/proc/none: No such file or directory");
+    CHECK_FAILS(dpt_import_files(twice, 2, file_path("twice.h5")), DPT_ERR_IO, "/y: ");
+    CHECK_FAILS(dpt_import_files(&source, 0, file_path("none.h5")), DPT_ERR_ARG, "an import of no files");
+    dpt_import_source second[] = {{"/long", file_path("long_rows.idx"), NULL}, {"/x", file_path("none.idx"), NULL}};
+    seen_rows seen = {.dataset = "/long"};
+    CHECK_FAILS(dpt_import_files_watched(second, 2, file_path("second.h5"), &(dpt_import_watch){see_rows, &seen}),
+                DPT_ERR_IO, "none.idx: No such file");
+    CHECK(partial_files() == 0 && seen.calls == 0);
 }
 
 static void out_of_memory(void) {
@@ -353,8 +386,8 @@ static void digits(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "import", {"start", start}, {"imports", imports},
                       {"same_bytes_another_day", same_bytes_another_day},
-                      {"leaves_existing_target", leaves_existing_target}, {"bad_sources", bad_sources},
-                      {"bad_targets", bad_targets}, {"out_of_memory", out_of_memory},
+                      {"leaves_existing_target", leaves_existing_target}, {"tells_of_rows", tells_of_rows},
+                      {"bad_sources", bad_sources}, {"bad_targets", bad_targets}, {"out_of_memory", out_of_memory},
                       {"output_of_every_type", output_of_every_type}, {"fashion_mnist", fashion_mnist},
                       {"digits", digits}, {"stop", stop});
 }

@@ -1,41 +1,44 @@
-/* data.c: dptrain data import: makes an HDF5 dataset from files of other formats. Runs without MPI. */
-#include <stdio.h>
+/* data.c: dptrain data: what is done with datasets outside of a training. Finds the command; each has a file of its
+ * own, data_<command>.c. Runs without MPI. */
 #include <string.h>
 
-#include "base/memory.h"
+#include "base/text.h"
 #include "cli/cli.h"
-#include "data/import.h"
 
-static const char usage[] =
-    "usage: dptrain data import OUT.h5 DATASET=FILE ...   IDX files, plain or gzip: "
-    "/train/x=train-images-idx3-ubyte.gz\n"
-    "       dptrain data import OUT.h5 fashion-mnist      Fashion-MNIST from Debian's dataset-fashion-mnist";
+typedef struct data_command {
+    const char *name;
+    dpt_status (*run)(dpt_cli *cli);
+    size_t (*usage)(char *text, size_t bytes, size_t length); /* "dptrain data <name> ...", appended */
+} data_command;
 
-static dpt_status import_files(const char *target, char **word, int count) {
-    dpt_idx_source *source = dpt_alloc_zero((size_t)count, sizeof *source);
-    DPT_CHECK_ALLOC(source);
-    dpt_status status = DPT_OK;
-    for (int i = 0; i < count && status == DPT_OK; i++) {
-        char *equals = strchr(word[i], '=');
-        if (equals == NULL || equals == word[i]) {
-            status = dpt_error(DPT_ERR_CONFIG, "\"%s\" is not of the form DATASET=FILE\n%s", word[i], usage);
-            break;
-        }
-        *equals = 0;
-        source[i] = (dpt_idx_source){.dataset = word[i], .idx = equals + 1};
+static const data_command commands[] = {
+    {"import", dpt_cli_data_import, dpt_cli_data_import_usage},
+    {"info", dpt_cli_data_info, dpt_cli_data_info_usage},
+    {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage},
+    {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+size_t dpt_cli_data_usage(char *text, size_t bytes) {
+    size_t n = 0;
+    for (int i = 0; i < COMMANDS; i++) {
+        n = dpt_append(text, bytes, n, "%s", i ? "\n" : "usage: ");
+        n = commands[i].usage(text, bytes, n);
     }
-    if (status == DPT_OK) status = dpt_import_idx(source, count, target);
-    dpt_free(source);
-    return status;
+    return n;
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {
-    DPT_CHECK(cli->argc >= 3 && strcmp(cli->argv[0], "import") == 0, DPT_ERR_CONFIG, "%s", usage);
-    const char *target = cli->argv[1];
-    if (cli->argc == 3 && strcmp(cli->argv[2], "fashion-mnist") == 0)
-        DPT_TRY(dpt_import_fashion_mnist(NULL, target));
-    else
-        DPT_TRY(import_files(target, cli->argv + 2, cli->argc - 2));
-    printf("%s\n", target);
-    return DPT_OK;
+    char names[200];
+    size_t n = 0;
+    const char *name = cli->argc > 0 ? cli->argv[0] : NULL;
+    for (int i = 0; i < COMMANDS; i++) {
+        n = dpt_append(names, sizeof names, n, "%s%s", i ? ", " : "", commands[i].name);
+        if (name == NULL || strcmp(name, commands[i].name) != 0) continue;
+        cli->argc--;
+        cli->argv++;
+        return commands[i].run(cli);
+    }
+    DPT_CHECK(name != NULL, DPT_ERR_CONFIG, "data: which of %s? (dptrain data --help)", names);
+    return dpt_error(DPT_ERR_CONFIG, "no command \"data %s\"; there are %s (dptrain data --help)", name, names);
 }

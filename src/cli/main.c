@@ -38,8 +38,9 @@ static const command commands[] = {
     {"bench", dpt_cli_bench, true,
      "NAME... | allreduce [seconds=S] [batch=B] [precision=P] [device=D] [comm=C] [emulate=F] [profile=true]",
      "steps a second on random data, of any model.name; allreduce: the exchange by itself, and how much of it hides"},
-    {"data", dpt_cli_data, false, "import OUT.h5 DATASET=FILE ... | fashion-mnist",
-     "makes HDF5 datasets from IDX files, plain or gzip, as /train/x=train-images-idx3-ubyte.gz"},
+    {"data", dpt_cli_data, false,
+     "import OUT.h5 DATASET=FILE[#PART] ... | info FILE.h5 ... | verify FILE.h5 ... | pack OUT.h5 IN.h5 ...",
+     "makes HDF5 datasets from files of other formats, shows, checks and packs them (dptrain data --help)"},
     {"info", dpt_cli_info, false, "[layers]", "versions and devices; layers: what model.file may hold"},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands };
@@ -55,6 +56,12 @@ static void print_help(void) {
 }
 
 static void print_command_help(const command *c) {
+    if (c->run == dpt_cli_data) {
+        char usage[4000];
+        dpt_cli_data_usage(usage, sizeof usage);
+        printf("%s\n", usage);
+        return;
+    }
     printf("dptrain %s %s\n\n%s\n", c->name, c->usage, c->help);
     if (c->run != dpt_cli_train && c->run != dpt_cli_eval && c->run != dpt_cli_explain) return;
     printf("\n");
@@ -170,6 +177,7 @@ static int conclude(dpt_cli *cli, dpt_status status, bool mpi) {
 
 static int run_without_mpi(dpt_cli *cli, const command *c) {
     dpt_status status = dpt_launch_prepare(&cli->launch);
+    dpt_log_set(print_log, NULL);
     if (status == DPT_OK) status = c->run(cli);
     return conclude(cli, status, false);
 }

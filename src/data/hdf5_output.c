@@ -87,19 +87,54 @@ int64_t dpt_hdf5_output_type(dpt_dtype dtype) {
     return -1;
 }
 
-static dpt_status create_dataset(const dpt_hdf5_output *output, int64_t *dataset) {
+/* HDF5 has no name for 16-bit floats: sign, 5 bits of exponent, 10 of fraction. */
+static dpt_status create_type(dpt_stored stored, hid_t *type) {
+    bool is_float = stored.kind == DPT_STORED_FLOAT, is_half = is_float && stored.bytes == 2;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(*type = H5Tcopy(!is_float && stored.kind == DPT_STORED_SIGNED ? H5T_STD_I64LE
+                                        : !is_float                                   ? H5T_STD_U64LE
+                                        : stored.bytes == 8                           ? H5T_IEEE_F64LE
+                                                                                      : H5T_IEEE_F32LE)),
+                 fail);
+    if (is_half) DPT_TRY_GOTO(DPT_H5(H5Tset_fields(*type, 15, 10, 5, 0, 10)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_size(*type, stored.bytes)), fail);
+    if (is_half) DPT_TRY_GOTO(DPT_H5(H5Tset_ebias(*type, 15)), fail);
+    if (stored.big_endian) DPT_TRY_GOTO(DPT_H5(H5Tset_order(*type, H5T_ORDER_BE)), fail);
+fail:
+    return status;
+}
+
+/* What pads the last chunk is written as 0: the same content, the same bytes. */
+static dpt_status set_layout(hid_t creation, const dpt_hdf5_layout *layout, int ndim, const hsize_t *size) {
+    hsize_t chunk[DPT_MAX_NDIM + 1];
+    if (layout->chunk_rows == 0 || ndim == 0) return DPT_OK;
+    memcpy(chunk, size, (size_t)ndim * sizeof *size);
+    if ((hsize_t)layout->chunk_rows < chunk[0]) chunk[0] = (hsize_t)layout->chunk_rows;
+    DPT_TRY(DPT_H5(H5Pset_chunk(creation, ndim, chunk)));
+    DPT_TRY(DPT_H5(H5Pset_fill_time(creation, H5D_FILL_TIME_ALLOC)));
+    if (layout->shuffle) DPT_TRY(DPT_H5(H5Pset_shuffle(creation)));
+    if (layout->deflate) DPT_TRY(DPT_H5(H5Pset_deflate(creation, (unsigned)layout->deflate)));
+    if (layout->fletcher32) DPT_TRY(DPT_H5(H5Pset_fletcher32(creation)));
+    return DPT_OK;
+}
+
+static dpt_status create_dataset(const dpt_hdf5_output *output, dpt_stored stored, const dpt_hdf5_layout *layout,
+                                 int64_t *dataset) {
     hsize_t size[DPT_MAX_NDIM + 1];
     for (int i = 0; i < output->ndim; i++) size[i] = (hsize_t)output->dim[i];
-    hid_t space = -1, creation = -1;
+    hid_t space = -1, creation = -1, type = -1;
     dpt_status status;
     DPT_TRY_GOTO(create_groups(output->file, output->dataset_path), fail);
     DPT_TRY_GOTO(DPT_H5(space = H5Screate_simple(output->ndim, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(creation = H5Pcreate(H5P_DATASET_CREATE)), fail);
     DPT_TRY_GOTO(DPT_H5(H5Pset_obj_track_times(creation, 0)), fail);
-    DPT_TRY_GOTO(DPT_H5(*dataset = H5Dcreate2(output->file, output->dataset_path, dpt_hdf5_output_type(output->dtype),
-                                              space, H5P_DEFAULT, creation, H5P_DEFAULT)),
+    DPT_TRY_GOTO(set_layout(creation, layout, output->ndim, size), fail);
+    DPT_TRY_GOTO(create_type(stored, &type), fail);
+    DPT_TRY_GOTO(DPT_H5(*dataset = H5Dcreate2(output->file, output->dataset_path, type, space, H5P_DEFAULT, creation,
+                                              H5P_DEFAULT)),
                  fail);
 fail:
+    if (type >= 0) H5Tclose(type);
     dpt_h5_close_properties(creation);
     dpt_h5_close_space(space);
     return status;
@@ -111,8 +146,8 @@ static dpt_status finish_dataset(dpt_hdf5_output *output) {
     return dataset < 0 ? DPT_OK : DPT_H5(H5Dclose(dataset));
 }
 
-dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
-                                   const int64_t *dim) {
+dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
+                                  const dpt_hdf5_layout *layout, int ndim, const int64_t *dim) {
     char *copy = dpt_strdup(path);
     DPT_CHECK_ALLOC(copy);
     dpt_free(output->dataset_path);
@@ -122,26 +157,33 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
     dpt_status status = finish_dataset(output);
-    output->dtype = dtype;
     output->ndim = ndim;
     memcpy(output->dim, dim, (size_t)ndim * sizeof *dim);
-    if (status == DPT_OK) status = create_dataset(output, &output->dataset);
+    if (status == DPT_OK) status = create_dataset(output, stored, layout, &output->dataset);
     dpt_h5_leave(&scope);
     return name_failure(output, status);
+}
+
+dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
+                                   const int64_t *dim) {
+    DPT_CHECK(dtype != DPT_BF16, DPT_ERR_UNSUPPORTED, "%s: bf16 has no type in a file", path);
+    return dpt_hdf5_output_stored(output, path, dpt_stored_of(dtype), &(dpt_hdf5_layout){0}, ndim, dim);
 }
 
 static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
     hsize_t start[DPT_MAX_NDIM + 1] = {(hsize_t)first}, size[DPT_MAX_NDIM + 1];
     for (int i = 0; i < output->ndim; i++) size[i] = (hsize_t)output->dim[i];
     size[0] = (hsize_t)count;
-    hid_t space = -1, memory = -1;
+    hid_t space = -1, memory = -1, type = -1;
     dpt_status status;
     DPT_TRY_GOTO(DPT_H5(space = H5Dget_space(output->dataset)), fail);
     if (output->ndim > 0)
         DPT_TRY_GOTO(DPT_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL)), fail);
     DPT_TRY_GOTO(DPT_H5(memory = H5Screate_simple(output->ndim, size, NULL)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Dwrite(output->dataset, dpt_h5_type(output->dtype), memory, space, H5P_DEFAULT, data)), fail);
+    DPT_TRY_GOTO(DPT_H5(type = H5Dget_type(output->dataset)), fail); /* rows are given as they are stored */
+    DPT_TRY_GOTO(DPT_H5(H5Dwrite(output->dataset, type, memory, space, H5P_DEFAULT, data)), fail);
 fail:
+    if (type >= 0) H5Tclose(type);
     dpt_h5_close_space(memory);
     dpt_h5_close_space(space);
     return status;

@@ -13,19 +13,27 @@
 #ifndef DPT_DATA_HDF5_OUTPUT_H
 #define DPT_DATA_HDF5_OUTPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "data/stored.h"
 #include "dptrain/types.h"
 
 typedef struct dpt_hdf5_output {
     char *path, *temporary; /* the name, and the one it is written under */
     int64_t file, dataset;  /* HDF5 handles, -1: none */
     char *dataset_path;     /* of the dataset last started */
-    dpt_dtype dtype;
     int ndim;
     int64_t dim[DPT_MAX_NDIM + 1];
 } dpt_hdf5_output;
+
+/* How a dataset lies in its file; all 0: contiguous. Filters need chunks. */
+typedef struct dpt_hdf5_layout {
+    int64_t chunk_rows; /* a chunk is so many whole rows, or all where there are fewer; 0: contiguous */
+    int deflate;        /* 1 to 9; 0: none */
+    bool shuffle, fletcher32;
+} dpt_hdf5_layout;
 
 /* Creates the file under its temporary name, in the same folder. Copies both names. On failure nothing needs closing.
  */
@@ -34,6 +42,9 @@ dpt_status dpt_hdf5_output_open(dpt_hdf5_output *output, const char *path, const
  * where the path exists already. DPT_ERR_UNSUPPORTED: too many axes. */
 dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
                                    const int64_t *dim);
+/* The same for any type that elements may have in a file, and any layout; rows are then given as they are stored. */
+dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
+                                  const dpt_hdf5_layout *layout, int ndim, const int64_t *dim);
 /* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
 /* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length

@@ -1,165 +1,188 @@
-/* import.c: IDX to HDF5. Everything in a header is checked before it is used, and the stream must end where the header
- * says: not a byte earlier, not a byte later. */
+/* import.c: finds out the format of each source and writes its rows to HDF5, a piece at a time. Nothing here knows a
+ * format but the table; a format gets its line there. */
 #include "data/import.h"
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/memory.h"
 #include "data/hdf5_output.h"
+#include "data/import_input.h"
 
-enum { BUFFER_BYTES = 1 << 20, IDX_U8 = 0x08 };
+enum { PIECE_BYTES = 1 << 20, HEAD_BYTES = 8 };
 
-typedef struct idx_stream {
-    const char *path;
-    gzFile file;
-    int ndim;
-    int64_t dim[DPT_MAX_NDIM];
-    int64_t row_bytes;
-} idx_stream;
+typedef struct import_format {
+    const char *name;
+    const char *magic; /* of the content, decompressed; NULL: not known by it */
+    size_t magic_bytes;
+    const char *endings; /* of names, less .gz; each closed by a blank */
+    const char *example; /* a line of help */
+    dpt_status (*open)(const dpt_import_source *source, dpt_import_stream *stream); /* NULL: not read */
+} import_format;
 
-/* Reads up to `bytes`; fewer only where the stream ends. */
-static dpt_status read_stream(idx_stream *in, void *out, int64_t bytes, int64_t *got) {
-    *got = 0;
-    while (*got < bytes) {
-        int64_t left = bytes - *got;
-        int n = gzread(in->file, (char *)out + *got, left < BUFFER_BYTES ? (unsigned)left : BUFFER_BYTES);
-        int code;
-        const char *reason = gzerror(in->file, &code);
-        if (n > 0) *got += n;
-        if (code == Z_BUF_ERROR)
-            return dpt_error(DPT_ERR_DATA, "%s: truncated: the compressed stream ends early", in->path);
-        if (code == Z_ERRNO) return dpt_error(DPT_ERR_IO, "%s: %s", in->path, strerror(errno));
-        DPT_CHECK(n >= 0 && code == Z_OK, DPT_ERR_DATA, "%s: damaged: %s", in->path, reason);
-        if (n == 0) break;
-    }
-    return DPT_OK;
+static const import_format formats[] = {
+    {"IDX", "\0\0", 2, ".idx ", "/train/x=train-images-idx3-ubyte.gz    IDX, plain or gzip", dpt_import_open_idx},
+    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy},
+    {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive",
+     dpt_import_open_npy},
+    {"CSV", NULL, 0, ".csv .tsv .tab .txt .dat ",
+     "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV, TSV or text with blanks; by number from 1, or name of\n"
+     "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"
+     "                                         allow NaN, infinities and empty fields",
+     dpt_import_open_table},
+};
+static const import_format folder_format = {
+    "images",
+    NULL,
+    0,
+    "",
+    "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class;\n                              "
+    "           :size=64x64 another height and width, :skip=yes without broken ones",
+    dpt_import_open_images};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+const char *dpt_import_example(int index) {
+    for (int i = 0; i < FORMATS; i++)
+        if (formats[i].open && index-- == 0) return formats[i].example;
+    return folder_format.open && index == 0 ? folder_format.example : NULL;
 }
 
-static const char *idx_type_text(unsigned char type) {
-    switch (type) {
-        case 0x09: return " (signed bytes)";
-        case 0x0B: return " (16-bit integers)";
-        case 0x0C: return " (32-bit integers)";
-        case 0x0D: return " (32-bit floats)";
-        case 0x0E: return " (64-bit floats)";
-        default: return "";
-    }
+static dpt_status read_head(const char *path, char *head, int64_t *got) {
+    dpt_import_input input;
+    DPT_TRY(dpt_import_input_open(&input, path));
+    dpt_status status = dpt_import_input_read(&input, head, HEAD_BYTES, got);
+    dpt_import_input_close(&input);
+    return status;
 }
 
-static dpt_status read_sizes(idx_stream *in) {
-    unsigned char b[4 * DPT_MAX_NDIM];
-    int64_t got, all = 1;
-    DPT_TRY(read_stream(in, b, 4 * in->ndim, &got));
-    DPT_CHECK(got == 4 * in->ndim, DPT_ERR_DATA, "%s: truncated in its header: %lld bytes of %d", in->path,
-              (long long)got + 4, 4 + 4 * in->ndim);
-    for (int i = 0; i < in->ndim; i++) {
-        const unsigned char *p = b + 4 * i;
-        in->dim[i] = (int64_t)p[0] << 24 | (int64_t)p[1] << 16 | (int64_t)p[2] << 8 | (int64_t)p[3];
-        DPT_CHECK(in->dim[i] > 0, DPT_ERR_DATA, "%s: axis %d has size 0", in->path, i);
-        DPT_CHECK(!__builtin_mul_overflow(all, in->dim[i], &all), DPT_ERR_DATA, "%s: declares more than 2^63 bytes",
-                  in->path);
+/* Whether a name ends in one of the endings, in whatever case, .gz behind it or not. */
+static bool has_ending(const char *path, const char *endings) {
+    size_t length = strlen(path);
+    if (length > 3 && strcasecmp(path + length - 3, ".gz") == 0) length -= 3;
+    for (const char *blank; (blank = strchr(endings, ' ')) != NULL; endings = blank + 1) {
+        size_t n = (size_t)(blank - endings);
+        if (length > n && strncasecmp(path + length - n, endings, n) == 0) return true;
     }
-    in->row_bytes = all / in->dim[0];
-    return DPT_OK;
+    return false;
 }
 
-static dpt_status read_header(idx_stream *in) {
-    unsigned char b[4];
+static dpt_status find_format(const char *path, const import_format **format) {
+    struct stat about;
+    char head[HEAD_BYTES];
     int64_t got;
-    DPT_TRY(read_stream(in, b, 4, &got));
-    DPT_CHECK(got == 4 && b[0] == 0 && b[1] == 0, DPT_ERR_DATA, "%s: not an IDX file", in->path);
-    DPT_CHECK(b[2] == IDX_U8, DPT_ERR_UNSUPPORTED, "%s: values of IDX type 0x%02x%s are not supported (only 0x08)",
-              in->path, b[2], idx_type_text(b[2]));
-    in->ndim = b[3];
-    DPT_CHECK(in->ndim >= 1 && in->ndim <= DPT_MAX_NDIM, DPT_ERR_DATA, "%s: %d axes; 1 to %d are possible", in->path,
-              in->ndim, DPT_MAX_NDIM);
-    return read_sizes(in);
-}
-
-static dpt_status start_dataset(const idx_stream *in, const char *path, dpt_hdf5_output *out) {
-    int64_t dim[DPT_MAX_NDIM + 1];
-    bool image = in->ndim == 3;
-    int ndim = 0;
-    for (int i = 0; i < in->ndim; i++) {
-        dim[ndim++] = in->dim[i];
-        if (i == 0 && image) dim[ndim++] = 1;
+    DPT_CHECK(stat(path, &about) == 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
+    *format = &folder_format;
+    if (S_ISDIR(about.st_mode)) return DPT_OK;
+    DPT_CHECK(S_ISREG(about.st_mode), DPT_ERR_IO, "%s: neither a file nor a folder", path);
+    DPT_TRY(read_head(path, head, &got));
+    for (int i = 0; i < FORMATS; i++) {
+        *format = &formats[i];
+        size_t n = formats[i].magic_bytes;
+        if (n > 0 && (size_t)got >= n && memcmp(head, formats[i].magic, n) == 0) return DPT_OK;
     }
-    return dpt_hdf5_output_dataset(out, path, DPT_U8, ndim, dim);
+    for (int i = 0; i < FORMATS; i++) {
+        *format = &formats[i];
+        if (has_ending(path, formats[i].endings)) return DPT_OK;
+    }
+    return dpt_error(DPT_ERR_DATA,
+                     "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
+                     ".csv, .tsv, .tab, .txt or .dat",
+                     path);
 }
 
-static dpt_status copy_rows(idx_stream *in, dpt_hdf5_output *out, char *buffer, int64_t rows_at_once) {
+static dpt_status find_reader(const dpt_import_source *source, const import_format **format) {
+    DPT_TRY(find_format(source->file, format));
+    DPT_CHECK((*format)->open != NULL, DPT_ERR_UNSUPPORTED, "%s: %s is not imported", source->file, (*format)->name);
+    return DPT_OK;
+}
+
+/* ---- writing ---- */
+
+typedef struct import_job {
+    const dpt_import_source *source;
+    int count;
+    const dpt_import_watch *watch;
+} import_job;
+
+static dpt_status copy_rows(const dpt_import_source *source, dpt_import_stream *in, dpt_hdf5_output *out, void *piece,
+                            int64_t piece_rows, const dpt_import_watch *watch) {
     int64_t rows = in->dim[0], got;
-    for (int64_t row = 0; row < rows; row += rows_at_once) {
-        int64_t n = rows - row < rows_at_once ? rows - row : rows_at_once;
-        DPT_TRY(read_stream(in, buffer, n * in->row_bytes, &got));
-        DPT_CHECK(got == n * in->row_bytes, DPT_ERR_DATA, "%s: truncated: %lld bytes of values, its header says %lld",
-                  in->path, (long long)(row * in->row_bytes + got), (long long)(rows * in->row_bytes));
-        DPT_TRY(dpt_hdf5_output_rows(out, row, n, buffer));
+    for (int64_t row = 0; row < rows; row += got) {
+        int64_t n = rows - row < piece_rows ? rows - row : piece_rows;
+        DPT_TRY(in->read(in, n, piece, &got));
+        DPT_CHECK(got == n, DPT_ERR_DATA, "%s: ends after %lld of its %lld rows; was it changed meanwhile?",
+                  source->file, (long long)(row + got), (long long)rows);
+        DPT_TRY(dpt_hdf5_output_rows(out, row, n, piece));
+        if (watch) watch->rows(watch->user, source, row + n, rows);
     }
-    DPT_TRY(read_stream(in, buffer, 1, &got));
-    DPT_CHECK(got == 0, DPT_ERR_DATA, "%s: goes on after the %lld bytes of values that its header says", in->path,
-              (long long)(rows * in->row_bytes));
     return DPT_OK;
 }
 
 /* One row must fit the memory of this machine; no dataset has larger ones. */
-static dpt_status copy_source(idx_stream *in, const char *path, dpt_hdf5_output *out) {
-    DPT_TRY(read_header(in));
-    int64_t rows_at_once = in->row_bytes < BUFFER_BYTES ? BUFFER_BYTES / in->row_bytes : 1;
-    char *buffer = dpt_alloc((size_t)(rows_at_once * in->row_bytes));
-    DPT_CHECK_ALLOC(buffer);
-    dpt_status status = start_dataset(in, path, out);
-    if (status == DPT_OK) status = copy_rows(in, out, buffer, rows_at_once);
-    dpt_free(buffer);
+static dpt_status write_stream(const import_job *job, const dpt_import_source *source, dpt_import_stream *in,
+                               dpt_hdf5_output *out) {
+    DPT_CHECK(in->dim[0] > 0 && in->row_bytes > 0, DPT_ERR_DATA, "%s: holds no %s", source->file,
+              in->dim[0] > 0 ? "values" : "rows");
+    int64_t piece_rows = in->row_bytes < PIECE_BYTES ? PIECE_BYTES / in->row_bytes : 1;
+    if (piece_rows > in->dim[0]) piece_rows = in->dim[0];
+    void *piece = dpt_alloc((size_t)(piece_rows * in->row_bytes));
+    DPT_CHECK_ALLOC(piece);
+    dpt_status status = dpt_hdf5_output_dataset(out, source->dataset, in->dtype, in->ndim, in->dim);
+    if (status == DPT_OK) status = copy_rows(source, in, out, piece, piece_rows, job->watch);
+    dpt_free(piece);
     return status;
 }
 
-static dpt_status import_source(const dpt_idx_source *source, dpt_hdf5_output *out) {
-    idx_stream in = {.path = source->idx};
-    errno = 0;
-    in.file = gzopen(source->idx, "rb");
-    DPT_CHECK(in.file != NULL, DPT_ERR_IO, "%s: %s", source->idx, errno ? strerror(errno) : "out of memory");
-    dpt_status status = copy_source(&in, source->dataset, out);
-    gzclose_r(in.file);
+static dpt_status import_source(const import_job *job, const dpt_import_source *source, dpt_hdf5_output *out) {
+    const import_format *format = NULL;
+    dpt_import_stream in;
+    DPT_TRY(find_reader(source, &format));
+    DPT_TRY(format->open(source, &in));
+    dpt_status status = write_stream(job, source, &in, out);
+    in.close(&in);
     return status;
 }
 
-typedef struct source_list {
-    const dpt_idx_source *source;
-    int count;
-} source_list;
-
-static dpt_status import_sources(dpt_hdf5_output *out, const void *sources) {
-    const source_list *list = sources;
-    for (int i = 0; i < list->count; i++) DPT_TRY(import_source(&list->source[i], out));
+static dpt_status import_sources(dpt_hdf5_output *out, const void *what) {
+    const import_job *job = what;
+    const import_format *format = NULL; /* a wrong name is told of before hours of work */
+    for (int i = 0; i < job->count; i++) DPT_TRY(find_reader(&job->source[i], &format));
+    for (int i = 0; i < job->count; i++) DPT_TRY(import_source(job, &job->source[i], out));
     return DPT_OK;
 }
 
-dpt_status dpt_import_idx(const dpt_idx_source *sources, int count, const char *target) {
+dpt_status dpt_import_files_watched(const dpt_import_source *sources, int count, const char *target,
+                                    const dpt_import_watch *watch) {
     DPT_CHECK(count > 0, DPT_ERR_ARG, "%s: an import of no files", target);
-    return dpt_hdf5_output_once(target, import_sources, &(source_list){sources, count});
+    return dpt_hdf5_output_once(target, import_sources, &(import_job){sources, count, watch});
 }
+
+dpt_status dpt_import_files(const dpt_import_source *sources, int count, const char *target) {
+    return dpt_import_files_watched(sources, count, target, NULL);
+}
+
+/* ---- Fashion-MNIST ---- */
 
 enum { FASHION_FILES = 4 };
 static const char fashion_folder[] = "/usr/share/datasets/fashion-mnist";
-static const dpt_idx_source fashion_files[FASHION_FILES] = {{"train-images-idx3-ubyte.gz", "/train/x"},
-                                                            {"train-labels-idx1-ubyte.gz", "/train/y"},
-                                                            {"t10k-images-idx3-ubyte.gz", "/test/x"},
-                                                            {"t10k-labels-idx1-ubyte.gz", "/test/y"}};
+static const dpt_import_source fashion_files[FASHION_FILES] = {{"/train/x", "train-images-idx3-ubyte.gz", NULL},
+                                                               {"/train/y", "train-labels-idx1-ubyte.gz", NULL},
+                                                               {"/test/x", "t10k-images-idx3-ubyte.gz", NULL},
+                                                               {"/test/y", "t10k-labels-idx1-ubyte.gz", NULL}};
 
 dpt_status dpt_import_fashion_mnist(const char *source_dir, const char *target) {
-    dpt_idx_source sources[FASHION_FILES];
+    dpt_import_source sources[FASHION_FILES];
     char *path[FASHION_FILES] = {NULL};
     dpt_status status = DPT_OK;
     for (int i = 0; i < FASHION_FILES; i++) {
-        path[i] = dpt_format("%s/%s", source_dir ? source_dir : fashion_folder, fashion_files[i].idx);
+        path[i] = dpt_format("%s/%s", source_dir ? source_dir : fashion_folder, fashion_files[i].file);
         if (path[i] == NULL) status = DPT_ERR_MEMORY;
-        sources[i] = (dpt_idx_source){path[i], fashion_files[i].dataset};
+        sources[i] = (dpt_import_source){.dataset = fashion_files[i].dataset, .file = path[i]};
     }
-    if (status == DPT_OK) status = dpt_import_idx(sources, FASHION_FILES, target);
+    if (status == DPT_OK) status = dpt_import_files(sources, FASHION_FILES, target);
     for (int i = 0; i < FASHION_FILES; i++) dpt_free(path[i]);
     return status;
 }
@@ -167,7 +190,7 @@ dpt_status dpt_import_fashion_mnist(const char *source_dir, const char *target) 
 bool dpt_import_fashion_mnist_available(const char *source_dir) {
     bool all = true;
     for (int i = 0; i < FASHION_FILES && all; i++) {
-        char *path = dpt_format("%s/%s", source_dir ? source_dir : fashion_folder, fashion_files[i].idx);
+        char *path = dpt_format("%s/%s", source_dir ? source_dir : fashion_folder, fashion_files[i].file);
         all = path != NULL && access(path, R_OK) == 0;
         dpt_free(path);
     }

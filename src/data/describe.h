@@ -1,0 +1,24 @@
+/* describe.h: what an HDF5 file holds, in words: every dataset that hard links lead to, its shape and how its values
+ * are stored. Nothing of the values is read, and no other file is opened. */
+#ifndef DPT_DATA_DESCRIBE_H
+#define DPT_DATA_DESCRIBE_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct dpt_description {
+    char *path;              /* "/train/x" */
+    char shape[256];         /* "[60000,1,28,28]"; "[]": one value; "none": no values */
+    char storage[400];       /* "chunks [32,1,28,28], shuffle, deflate 4" */
+    uint64_t stored_bytes;   /* that the values take in the file; 0 where they lie elsewhere */
+    uint64_t declared_bytes; /* that they take in memory; UINT64_MAX: 2^64 - 1 or more */
+} dpt_description;
+
+/* In the order of their paths; the caller owns *datasets: dpt_describe_free. Local.
+ * DPT_ERR_IO: the file cannot be opened (the system's reason). DPT_ERR_DATA: not an HDF5 file, truncated, damaged. */
+dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *count);
+/* Takes NULL. */
+void dpt_describe_free(dpt_description *datasets, int64_t count);
+
+#endif

@@ -1,0 +1,206 @@
+/* import_table.c: CSV and TSV as a stream: RFC 4180, LF or CRLF, a header or none (table_columns.h). The file is read
+ * twice: rows are counted, then read, so that the target's size is known before its first row.
+ *
+ * A number that stands plainly between separators takes the quick way; anything else (quotes, blanks, NaN, a wrong
+ * field) the slow one, which alone makes messages. Invariant: a row is taken from text that ends in '\n'
+ * (table_rows.h), so neither way needs to look at lengths. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/decimal.h"
+#include "data/import_stream.h"
+#include "data/table_columns.h"
+#include "data/table_rows.h"
+
+typedef struct table {
+    dpt_table_rows rows;
+    dpt_table_columns columns;
+    int64_t rows_left;
+} table;
+
+/* ---- messages ---- */
+
+/* "data.csv: line 17, column 3 (x3)" */
+static dpt_status refuse_field(const table *t, int64_t column, const char *what) {
+    const char *name = t->columns.name ? t->columns.name[column] : NULL;
+    return dpt_error(DPT_ERR_DATA, "%s: line %lld, column %lld%s%.40s%s: %s", t->rows.input.path,
+                     (long long)t->rows.line, (long long)column + 1, name ? " (" : "", name ? name : "",
+                     name ? ")" : "", what);
+}
+
+static dpt_status refuse_value(const table *t, int64_t column, const dpt_table_field *field, const char *what) {
+    enum { MOST = 40 };
+    char text[200], shown[MOST + 1];
+    int n = field->bytes < MOST ? (int)field->bytes : MOST;
+    for (int i = 0; i < n; i++) shown[i] = (unsigned char)field->text[i] < ' ' ? '?' : field->text[i];
+    shown[n] = 0;
+    snprintf(text, sizeof text, "\"%s%s\" %s", shown, field->bytes > MOST ? "..." : "", what);
+    return refuse_field(t, column, text);
+}
+
+static dpt_status refuse_count(const table *t, const char *row) {
+    int64_t fields = dpt_table_fields(t->columns.separator, row, t->rows.text + t->rows.whole);
+    return dpt_error(DPT_ERR_DATA, "%s: line %lld: %lld field%s, the first line has %lld", t->rows.input.path,
+                     (long long)t->rows.line, (long long)fields, fields == 1 ? "" : "s", (long long)t->columns.count);
+}
+
+/* ---- one field ---- */
+
+/* False: not certain in the quick way. */
+static inline bool store_quickly(dpt_dtype dtype, const dpt_decimal *n, char *out, int64_t place) {
+    switch (dtype) {
+        case DPT_F32: return dpt_decimal_f32(n, (float *)(void *)out + place);
+        case DPT_F64: return dpt_decimal_f64(n, (double *)(void *)out + place);
+        default: return dpt_decimal_i64(n, (int64_t *)(void *)out + place);
+    }
+}
+
+static void store_float(dpt_dtype dtype, double value, char *out, int64_t place) {
+    if (dtype == DPT_F32)
+        ((float *)(void *)out)[place] = (float)value;
+    else
+        ((double *)(void *)out)[place] = value;
+}
+
+static dpt_status store_exactly(const table *t, int64_t column, const dpt_table_field *field, const dpt_decimal *n,
+                                char *out) {
+    dpt_dtype dtype = t->columns.dtype;
+    int64_t place = t->columns.place[column];
+    if (store_quickly(dtype, n, out, place)) return DPT_OK;
+    if (dtype == DPT_I64)
+        return refuse_value(t, column, field, n->whole ? "is not within 64 bits" : "is not an integer");
+    double value = dtype == DPT_F32 ? (double)dpt_decimal_exact_f32(field->text) : dpt_decimal_exact_f64(field->text);
+    if (isinf(value)) return refuse_value(t, column, field, dtype == DPT_F32 ? "is too large for f32" : "is too large");
+    store_float(dtype, value, out, place);
+    return DPT_OK;
+}
+
+/* A number between blanks or quotes, one that needs the C library, a NaN where they are allowed; or what is wrong. */
+static dpt_status read_slowly(const table *t, int64_t column, const char *p, char *out, dpt_table_field *field) {
+    const dpt_table_columns *c = &t->columns;
+    dpt_decimal n;
+    const char *wrong = dpt_table_field_find(c->separator, p, t->rows.text + t->rows.whole, field);
+    if (wrong) return refuse_field(t, column, wrong);
+    if (field->bytes > 0 && dpt_decimal_scan(field->text, &n) == field->text + field->bytes)
+        return store_exactly(t, column, field, &n, out);
+    bool special = dpt_table_field_is_special(field);
+    if (special && !c->allows_nan) return refuse_value(t, column, field, "is not finite (the suffix :nan allows it)");
+    if (field->bytes == 0 && !c->allows_nan) return refuse_field(t, column, "empty (the suffix :nan makes it a NaN)");
+    if (field->bytes > 0 && !special) return refuse_value(t, column, field, "is not a number");
+    bool infinite =
+        special && (memchr(field->text, 'f', (size_t)field->bytes) || memchr(field->text, 'F', (size_t)field->bytes));
+    double value = infinite ? INFINITY : NAN;
+    store_float(c->dtype, field->bytes > 0 && *field->text == '-' ? -value : value, out, c->place[column]);
+    return DPT_OK;
+}
+
+/* ---- rows ---- */
+
+/* Reads or passes over the field at *p, and leaves *p at what closes it. */
+static inline dpt_status read_field(const table *t, int64_t column, const char **p, char *out, int64_t *newlines) {
+    const dpt_table_columns *c = &t->columns;
+    dpt_decimal n;
+    dpt_table_field field;
+    if (c->place[column] >= 0) {
+        const char *end = dpt_decimal_scan(*p, &n);
+        if (end && dpt_table_field_ends(c->separator, end) && store_quickly(c->dtype, &n, out, c->place[column])) {
+            *p = end;
+            return DPT_OK;
+        }
+        DPT_TRY(read_slowly(t, column, *p, out, &field));
+    } else {
+        const char *wrong = dpt_table_field_find(c->separator, *p, t->rows.text + t->rows.whole, &field);
+        if (wrong) return refuse_field(t, column, wrong);
+    }
+    *newlines += field.newlines;
+    *p = field.end;
+    return DPT_OK;
+}
+
+static dpt_status read_row(table *t, char *out) {
+    const char *row = t->rows.text + t->rows.at, *p = row;
+    const int64_t last = t->columns.count - 1;
+    int64_t newlines = 1;
+    for (int64_t i = 0; i <= last; i++) {
+        DPT_TRY(read_field(t, i, &p, out, &newlines));
+        if (i == last) break;
+        if (*p != t->columns.separator) return refuse_count(t, row);
+        p++;
+    }
+    if (*p == '\r') p++;
+    if (*p != '\n') return refuse_count(t, row);
+    t->rows.at = p + 1 - t->rows.text;
+    t->rows.line += newlines;
+    return DPT_OK;
+}
+
+/* Only empty lines may follow the rows that were counted. */
+static dpt_status check_end(table *t) {
+    dpt_table_rows *rows = &t->rows;
+    for (;;) {
+        if (rows->at == rows->whole) DPT_TRY(dpt_table_rows_more(rows));
+        if (rows->at == rows->whole) return DPT_OK;
+        for (; rows->at < rows->whole; rows->at++)
+            DPT_CHECK(rows->text[rows->at] == '\n' || rows->text[rows->at] == '\r', DPT_ERR_DATA,
+                      "%s: line %lld: more rows than were counted; was it changed meanwhile?", rows->input.path,
+                      (long long)rows->line);
+    }
+}
+
+static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, int64_t *got) {
+    table *t = stream->state;
+    for (*got = 0; *got < rows && t->rows_left > 0; ++*got, t->rows_left--) {
+        if (t->rows.at == t->rows.whole) DPT_TRY(dpt_table_rows_more(&t->rows));
+        if (t->rows.at == t->rows.whole) return DPT_OK;
+        DPT_TRY(read_row(t, (char *)out + *got * stream->row_bytes));
+    }
+    return *got > 0 && t->rows_left == 0 ? check_end(t) : DPT_OK;
+}
+
+/* ---- opening ---- */
+
+static void close_table(dpt_import_stream *stream) {
+    table *t = stream->state;
+    dpt_table_rows_close(&t->rows);
+    dpt_table_columns_close(&t->columns);
+    dpt_free(t);
+    stream->state = NULL;
+}
+
+/* Passes over a byte-order mark and a header. */
+static dpt_status read_first_row(table *t, const dpt_import_source *source) {
+    static const char byte_order_mark[] = "\xEF\xBB\xBF";
+    dpt_table_rows *rows = &t->rows;
+    const char *values;
+    DPT_TRY(dpt_table_rows_count(rows, &t->rows_left));
+    DPT_TRY(dpt_table_rows_more(rows));
+    DPT_CHECK(t->rows_left > 0 && rows->whole > 0, DPT_ERR_DATA, "%s: holds no rows", source->file);
+    if (rows->whole > 3 && memcmp(rows->text, byte_order_mark, 3) == 0) rows->at = 3;
+    const char *row = rows->text + rows->at, *row_end = rows->text + rows->whole;
+    DPT_TRY(dpt_table_columns_open(&t->columns, source->file, source->part, row, row_end, &values));
+    for (; row < values; row++) rows->line += *row == '\n';
+    rows->at = values - rows->text;
+    t->rows_left -= t->columns.name != NULL;
+    DPT_CHECK(t->rows_left > 0, DPT_ERR_DATA, "%s: holds no rows but its header", source->file);
+    return DPT_OK;
+}
+
+dpt_status dpt_import_open_table(const dpt_import_source *source, dpt_import_stream *stream) {
+    table *t = dpt_alloc_zero(1, sizeof *t);
+    DPT_CHECK_ALLOC(t);
+    *stream = (dpt_import_stream){.read = read_rows, .close = close_table, .state = t};
+    dpt_status status;
+    DPT_TRY_GOTO(dpt_table_rows_open(&t->rows, source->file), fail);
+    DPT_TRY_GOTO(read_first_row(t, source), fail);
+    stream->dtype = t->columns.dtype;
+    stream->ndim = t->columns.keeps_axis ? 2 : 1;
+    stream->dim[0] = t->rows_left;
+    stream->dim[1] = t->columns.chosen;
+    stream->row_bytes = t->columns.chosen * (int64_t)dpt_dtype_size(stream->dtype);
+    return DPT_OK;
+fail:
+    close_table(stream);
+    return status;
+}
