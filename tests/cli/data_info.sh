@@ -60,5 +60,5 @@ f.seek(-1, 1); f.write(bytes([b ^ 16]))' "$place"
     refused 65 '1 of 6 .* 50 of 600 rows cannot be read; the first: packed.h5: /train/x: row' data verify packed.h5
     on 1 data info packed.h5
     expect 65
-    says '^    damaged: packed.h5: /train/x: row' '^  /train/y \[600\]$'
+    says '^    bad: packed.h5: /train/x: row' '^  /train/y \[600\]$'
 fi
