@@ -23,7 +23,7 @@ size_t dpt_cli_data_import_usage(char *text, size_t bytes, size_t length) {
 }
 
 static dpt_status refuse_words(const char *word) {
-    char usage[800];
+    char usage[1000];
     dpt_cli_data_import_usage(usage, sizeof usage, 0);
     if (word == NULL) return dpt_error(DPT_ERR_CONFIG, "usage: %s", usage);
     return dpt_error(DPT_ERR_CONFIG, "\"%s\" is not of the form DATASET=FILE[#PART]\nusage: %s", word, usage);

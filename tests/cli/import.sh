@@ -72,6 +72,10 @@ bad_import 64 'floats: values of IDX type 0x0d \(32-bit floats\) are not support
 bad_import 74 'absent: No such file' absent
 printf '1,2\n3,4\n5\n' >short.csv
 bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
+seq 100000 >numbers.csv
+run bash -c "ulimit -f 200 && exec '$dptrain' data import bad.h5 /x=numbers.csv"
+expect_refusal 74 'bad.h5 cannot be written: .*/x: .*'
+[ -z "$(find . -name 'bad.h5*' ! -name '*.lock')" ] || failed "no file left behind of a disk that fills" "$(ls)"
 printf '1\t2\n3\t4\t5\n' >long.tsv
 bad_import 65 'long.tsv: line 2: 3 fields, the first line has 2' long.tsv
 bad_import 64 'table.csv: no column "w"; there are 1 to 3: u, v, label' table.csv#w
