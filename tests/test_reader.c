@@ -18,11 +18,16 @@ enum { ROWS = 23, A = 3, B = 5, TYPES = 22, ROW_ELEMENTS = A * B, MAX_ROW_BYTES 
 
 static dpt_control control;
 
-/* pread as the tests want it: the next `failures` calls fail, and no call gives more than `most` bytes. */
-static struct { atomic_int failures, error, most, calls; } reads;
+/* pread as the tests want it: the next `failures` calls fail, then every `often`-th, and no call gives more than `most`
+ * bytes. */
+static struct { atomic_int failures, often, error, most, calls; } reads;
 
 ssize_t pread(int descriptor, void *out, size_t bytes, off_t offset) {
-    atomic_fetch_add(&reads.calls, 1);
+    int call = atomic_fetch_add(&reads.calls, 1);
+    if (reads.often > 0 && call % reads.often == 0) {
+        errno = reads.error;
+        return -1;
+    }
     if (atomic_load(&reads.failures) > 0 && atomic_fetch_sub(&reads.failures, 1) > 0) {
         errno = reads.error;
         return -1;
@@ -451,8 +456,10 @@ static void changed_file(void) {
                 "changed.h5: x0: rows 0 to 0: the file was changed between index and read: it has been written to");
     CHECK_FAILS(dpt_reader_rows(before, 0, 7, 2, out), DPT_ERR_DATA,
                 "changed.h5: x0: rows 7 to 8: the file was changed between index and read");
-    CHECK(truncate(file_path("changed.h5"), 3000) == 0);
-    CHECK_FAILS(dpt_reader_rows(after, 0, 0, 1, out), DPT_ERR_DATA, " bytes then, 3000 bytes now");
+    CHECK(truncate(file_path("changed.h5"), (off_t)dpt_dataset_index(ds)->part[0].chunk[3].offset + 10) == 0);
+    CHECK_FAILS(dpt_reader_rows(after, 0, 0, 1, out), DPT_ERR_DATA, " bytes then, ");
+    CHECK_FAILS(dpt_reader_rows(before, 0, 21, 2, out), DPT_ERR_DATA,
+                "changed.h5: x0: rows 21 to 22: the file was changed");
     dpt_reader_destroy(&before);
     dpt_reader_destroy(&after);
     dpt_dataset_close(&ds);
@@ -465,18 +472,21 @@ static void failing_storage(void) {
     const struct {
         int failures, error, most;
         const char *text;
-    } plan[] = {{0, 0, 7, NULL},
-                {3, EIO, 0, NULL},
-                {3, EIO, 7, NULL},
-                {500, EINTR, 0, NULL},
-                {100, EIO, 0, "fails.h5: x0: rows 3 to 5: chunk 0 of 4 (at byte "},
-                {1, ENXIO, 0, "No such device or address (tries: 1)"},
-                {2000, EINTR, 0, "Interrupted system call (tries: 1000)"}};
+        int often;
+    } plan[] = {{0, 0, 7, NULL, 0},
+                {0, EIO, 50, NULL, 2},
+                {3, EIO, 0, NULL, 0},
+                {3, EIO, 7, NULL, 0},
+                {500, EINTR, 0, NULL, 0},
+                {100, EIO, 0, "fails.h5: x0: rows 3 to 5: chunk 0 of 4 (at byte ", 0},
+                {1, ENXIO, 0, "No such device or address (tries: 1)", 0},
+                {2000, EINTR, 0, "Interrupted system call (tries: 1000)", 0}};
     for (size_t i = 0; ds && i < sizeof plan / sizeof *plan; i++) {
         dpt_reader *reader;
         CHECK_OK(dpt_reader_create(ds, 0, &reader));
         reads.error = plan[i].error;
         reads.most = plan[i].most;
+        reads.often = plan[i].often;
         reads.failures = plan[i].failures;
         if (plan[i].text == NULL) {
             check_read(reader, ds, 0, 3, 3, want);
@@ -487,7 +497,7 @@ static void failing_storage(void) {
             reads.failures = 0;
             check_read(reader, ds, 0, 3, 3, want); /* and the reader goes on */
         }
-        reads.failures = reads.most = 0;
+        reads.failures = reads.most = reads.often = 0;
         dpt_reader_destroy(&reader);
     }
     free(want);
@@ -538,6 +548,8 @@ static void packed(void) {
     CHECK_OK(dpt_index_pack(dpt_dataset_index(ds), &bytes, &size));
     CHECK_OK(dpt_index_unpack(bytes, size, &index));
     CHECK(dpt_index_digest(&index) == dpt_dataset_digest(ds));
+    index.part[2].chunk[3].offset++;
+    CHECK(dpt_index_digest(&index) != dpt_dataset_digest(ds));
     dpt_index_destroy(&index);
     for (uint64_t n = 0; n < size; n += 1 + n / 100) {
         CHECK_FAILS(dpt_index_unpack(bytes, n, &index), DPT_ERR_INTERNAL, "a dataset index of");
