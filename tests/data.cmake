@@ -10,3 +10,7 @@ dpt_add_test(loader)
 dpt_add_test(import)
 dpt_add_test(import_table)
 dpt_add_test(import_ranks RANKS 4)
+
+# a measurement, run by launch/decode-rate.sh
+add_executable(decode_rate decode_rate.c)
+target_link_libraries(decode_rate PRIVATE dptrain_objects)
