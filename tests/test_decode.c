@@ -45,10 +45,8 @@ static void fill(kind what, uint8_t *out, uint64_t bytes, uint64_t element_bytes
     for (uint64_t i = 0; i < bytes; i++) {
         uint64_t element = i / element_bytes, byte = i % element_bytes;
         state = state * 1664525 + 1013904223;
-        out[i] = what == ZEROS   ? 0
-                 : what == ONES  ? 0xff
-                 : what == NOISE ? (uint8_t)(state >> 24)
-                                 : (uint8_t)((element * element / 7) >> (3 * byte));
+        uint64_t wave = (element * element / 7) >> (3 * byte);
+        out[i] = (uint8_t)(what == ZEROS ? 0 : what == ONES ? 0xff : what == NOISE ? state >> 24 : wave);
     }
 }
 

@@ -24,7 +24,7 @@ static void encode(dpt_stored stored, int n) {
         if (stored.kind == DPT_STORED_FLOAT && stored.bytes == 2) {
             int exponent;
             double fraction = frexp(fabs(value[i]), &exponent); /* in [1/2, 1) */
-            uint16_t bits = value[i] == 0 ? 0 : (uint16_t)((exponent + 14) << 10 | ((int)(fraction * 2048) & 0x3ff));
+            int bits = value[i] == 0 ? 0 : (exponent + 14) << 10 | ((int)(fraction * 2048) & 0x3ff);
             if (value[i] < 0) bits |= 0x8000;
             memcpy(at, &bits, 2);
         }
