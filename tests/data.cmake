@@ -1,6 +1,7 @@
 dpt_add_test(sampler)
 dpt_add_test(dataset RANKS 1 2 4)
 dpt_add_test(augment)
+dpt_add_test(convert)
 dpt_add_test(loader)
 dpt_add_test(import)
 dpt_add_test(import_ranks RANKS 4)
