@@ -1,5 +1,8 @@
 dpt_add_test(sampler)
 dpt_add_test(dataset RANKS 1 2 4)
+dpt_add_test(decode)
+dpt_add_test(chunk_cache LABELS threads)
+dpt_add_test(reader LABELS threads)
 dpt_add_test(augment)
 dpt_add_test(convert)
 dpt_add_test(loader)
