@@ -324,8 +324,37 @@ static void beta(void) {
     }
 }
 
+/* What a crop adds went through all that a stored 0 goes through: here log(max(0, 1/4) + 1), less the mean, over std.
+ */
+static void added_zeros(void) {
+    dpt_normalise n = normalise;
+    const dpt_augment_options o = {.crop = 2};
+    dpt_augmenter *a;
+    float in[VALUES], out[VALUES];
+    n.clips = n.logs = true, n.low = 0.25, n.high = 1, n.offset = 1;
+    if (!CHECK_OK(dpt_augmenter_create(dpt_dataset_field(data, 0), &n, &o, 9, &a))) return;
+    for (int e = 0; e < VALUES; e++) in[e] = 1000;
+    int wrong = 0, added = 0;
+    for (uint64_t sample = 0; sample < 20; sample++) {
+        dpt_augmenter_apply(a, 4, sample, in, out);
+        for (int e = 0; e < VALUES; e++) {
+            if (out[e] == 1000) continue;
+            added++;
+            wrong += !(fabsf(out[e] - normal(log(1.25), e / PIXELS)) < 1e-6F);
+        }
+    }
+    CHECK(wrong == 0 && added > 100);
+    dpt_augmenter_destroy(&a);
+    n.clips = false, n.offset = 0;
+    CHECK_FAILS(dpt_augmenter_create(dpt_dataset_field(data, 0), &n, &o, 9, &a), DPT_ERR_CONFIG,
+                "stored zeros, which have no logarithm");
+    CHECK(a == NULL);
+    const dpt_normalise classes = {.one_hot = 4};
+    CHECK_FAILS(dpt_augmenter_create(dpt_dataset_field(data, 0), &classes, &o, 9, &a), DPT_ERR_CONFIG, "are one-hot");
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "augment", {"start", start}, {"changes", changes}, {"refused", refused},
-                      {"same_for_all_ranks_and_threads", same_for_all_ranks_and_threads}, {"by_sample", by_sample},
-                      {"mixes", mixes}, {"beta", beta}, {"stop", stop});
+                      {"added_zeros", added_zeros}, {"same_for_all_ranks_and_threads", same_for_all_ranks_and_threads},
+                      {"by_sample", by_sample}, {"mixes", mixes}, {"beta", beta}, {"stop", stop});
 }

@@ -230,6 +230,11 @@ static void bad_values(void) {
     refuse("data:\n  mean: [1, [2]]\n", "c.yaml:2:13: data.mean: an item must be one value");
     refuse("data: {mean: [1, 2], std: [1, 2, 3]}\n", "data.mean has 2 values and data.std 3");
     refuse("data: {mean: [1], std: [1, 2, 3]}\n", "data.mean has 1 values and data.std 3");
+    refuse("data: {clip: [1, 2, 3]}\n", "data.clip has 3 values: the least and the largest");
+    refuse("data: {clip: [2, 1]}\n", "data.clip=[2, 1]: the second must be above the first");
+    refuse("data: {log: [0, 1]}\n", "data.log has 2 values: one, the offset");
+    refuse("data: {files: [a], one_hot: 4, log: 1}\n", "data.one_hot makes 0 and 1 of the inputs: without data.scale");
+    refuse("data: {one_hot: 1}\n", "data.one_hot: 1 is not in [2, 1048576]");
     refuse("model: mpl\n", "c.yaml:1:8: model.name: no model \"mpl\": did you mean \"mlp\"?");
     refuse("model: transformer\n", "no model \"transformer\": there are mlp, cnn, ");
     refuse("run.overwrite: maybe\n", "run.overwrite: \"maybe\" is neither true nor false");
@@ -287,6 +292,8 @@ static void round_trip(void) {
                            "model.hidden=1,2",
                            "data.files=[a*.h5]",
                            "data.mean=0.1,1e-300,123456789.125",
+                           "data.clip=-1,2.5",
+                           "data.log=0",
                            "steps=4",
                            "run.dir=with \"quotes\" \\ and\ttab: {\xc3\xa9}",
                            "optimizer.clip_norm=0.3",
@@ -295,13 +302,15 @@ static void round_trip(void) {
                            "seed=9223372036854775807"};
     dpt_config *a, *b;
     char *first, *second;
-    if (!CHECK_OK(parse_with(NULL, words, 10, &a))) return;
+    if (!CHECK_OK(parse_with(NULL, words, 12, &a))) return;
     CHECK_OK(dpt_config_text(a, &first));
     if (!CHECK_OK(parse(first, &b))) return;
     CHECK_OK(dpt_config_text(b, &second));
     CHECK_EQ_TEXT(second, first);
     CHECK_EQ_TEXT(b->run.dir, "with \"quotes\" \\ and\ttab: {\xc3\xa9}");
     CHECK(b->data.mean.count == 3 && b->data.mean.item[1] == 1e-300 && b->data.mean.item[2] == 123456789.125);
+    CHECK(b->data.clip.count == 2 && b->data.clip.item[0] == -1 && b->data.clip.item[1] == 2.5);
+    CHECK(b->data.log.count == 1 && b->data.log.item[0] == 0);
     CHECK_EQ_I64(b->seed, INT64_MAX);
     CHECK_EQ_I64(b->optimizer.no_decay.count, 0);
     CHECK(strstr(first, "data:\n  files: [\"a*.h5\"]\n  train:\n    x: \"/train/x\"\n") != NULL);

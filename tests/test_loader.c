@@ -265,6 +265,34 @@ static void normalises(void) {
     CHECK_FAILS(dpt_loader_create(data, &o, &loader), DPT_ERR_ARG, "\"y\" is i64: only floats can be normalised");
 }
 
+/* Labels as one-hot inputs: rows of more values than are stored, also where two are mixed. */
+static void one_hot_rows(void) {
+    const dpt_field_spec fields[] = {{.name = "y", .path = "y", .dtype = DPT_F32, .ndim = 0},
+                                     {.name = "z", .path = "y", .dtype = DPT_I64, .ndim = 0}};
+    const dpt_normalise n[] = {{.one_hot = CLASSES}, {.classes = CLASSES}};
+    dpt_dataset *ds = open_fields("data.h5", fields, 2);
+    for (int mixes = 0; ds && mixes < 2; mixes++) {
+        dpt_loader_options o = options(20);
+        o.normalise = n, o.epochs = 1, o.mixup = mixes;
+        dpt_loader *loader;
+        if (!CHECK_OK(dpt_loader_create(ds, &o, &loader))) break;
+        int wrong = 0;
+        for (const dpt_batch *b; CHECK_OK(dpt_loader_next(loader, &b)) && b; dpt_loader_release(loader)) {
+            const int64_t *z = b->array[1].data, *partner = mixes ? b->array[2].data : z;
+            const float *y = b->array[0].data, *lambda = mixes ? b->array[3].data : NULL;
+            for (int64_t e = 0; e < b->rows * CLASSES; e++) {
+                int64_t row = e / CLASSES, class = e % CLASSES;
+                float share = mixes ? lambda[row] : 1;
+                float wanted = share * (float)(z[row] == class) + (1 - share) * (float)(partner[row] == class);
+                wrong += !(fabsf(y[e] - wanted) < 1e-6F) || z[row] != (int64_t)(b->sample[row] % CLASSES);
+            }
+        }
+        CHECK_EQ_I64(wrong, 0);
+        dpt_loader_destroy(&loader);
+    }
+    dpt_dataset_close(&ds);
+}
+
 /* Every pair of stored and wanted types: values that all hold exactly. */
 static void converts(void) {
     const hid_t disk[] = {H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_U8LE, H5T_STD_I32LE, H5T_STD_I64LE};
@@ -419,7 +447,7 @@ int main(int argc, char **argv) {
                       {"same_for_all_ranks_and_threads", same_for_all_ranks_and_threads}, {"sequential", sequential},
                       {"through_hdf5", through_hdf5}, {"restarts", restarts},
                       {"options_out_of_range", options_out_of_range}, {"holds", holds}, {"shuts_down", shuts_down},
-                      {"normalises", normalises}, {"converts", converts}, {"bad_values", bad_values},
-                      {"bad_value_in_order", bad_value_in_order}, {"file_ends_early", file_ends_early},
-                      {"out_of_memory", out_of_memory}, {"stop", stop});
+                      {"normalises", normalises}, {"one_hot_rows", one_hot_rows}, {"converts", converts},
+                      {"bad_values", bad_values}, {"bad_value_in_order", bad_value_in_order},
+                      {"file_ends_early", file_ends_early}, {"out_of_memory", out_of_memory}, {"stop", stop});
 }

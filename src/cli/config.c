@@ -241,11 +241,32 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 #undef OPEN
 }
 
-static dpt_status check_together(const dpt_config *config) {
-    DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
-    long long mean = config->data.mean.count, std = config->data.std.count;
+/* What is done to the inputs. */
+static dpt_status check_transforms(const dpt_config *config) {
+    long long mean = config->data.mean.count, std = config->data.std.count, logs = config->data.log.count;
+    const dpt_config_floats *clip = &config->data.clip;
     DPT_CHECK(mean == 0 || std == 0 || mean == std, DPT_ERR_CONFIG,
               "data.mean has %lld values and data.std %lld: as many of each", mean, std);
+    DPT_CHECK(clip->count == 0 || clip->count == 2, DPT_ERR_CONFIG,
+              "data.clip has %lld values: the least and the largest", (long long)clip->count);
+    DPT_CHECK(clip->count == 0 || clip->item[0] < clip->item[1], DPT_ERR_CONFIG,
+              "data.clip=[%g, %g]: the second must be above the first", clip->item[0], clip->item[1]);
+    DPT_CHECK(logs <= 1, DPT_ERR_CONFIG, "data.log has %lld values: one, the offset", logs);
+    bool changes = mean > 0 || std > 0 || logs > 0 || clip->count > 0 || config->data.scale != 0;
+    DPT_CHECK(config->data.one_hot == 0 || !changes, DPT_ERR_CONFIG,
+              "data.one_hot makes 0 and 1 of the inputs: without data.scale, clip, log, mean and std");
+    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||
+                  (mean == 0 && std == 0 && logs == 0) || !dpt_config_holds(config, "loss.name=bce,dice"),
+              DPT_ERR_CONFIG,
+              "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.log, "
+              "data.mean and data.std shift: without them (data.log= data.mean= data.std=)",
+              config->loss.name == DPT_CONFIG_LOSS_BCE ? "bce" : "dice", config->model.name->name);
+    return DPT_OK;
+}
+
+static dpt_status check_together(const dpt_config *config) {
+    DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
+    DPT_TRY(check_transforms(config));
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
@@ -263,12 +284,6 @@ static dpt_status check_together(const dpt_config *config) {
               DPT_ERR_CONFIG,
               "model.name=%s gives back its input: a loss that compares values (loss=mse), not loss=cross_entropy",
               config->model.name->name);
-    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT || (mean == 0 && std == 0) ||
-                  !dpt_config_holds(config, "loss.name=bce,dice"),
-              DPT_ERR_CONFIG,
-              "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.mean and "
-              "data.std shift: without them (data.mean= data.std=)",
-              config->loss.name == DPT_CONFIG_LOSS_BCE ? "bce" : "dice", config->model.name->name);
     DPT_CHECK(config->schedule.warmup_steps == 0 || config->schedule.warmup_epochs == 0, DPT_ERR_CONFIG,
               "schedule.warmup_steps=%lld and schedule.warmup_epochs=%g are both given: give one",
               (long long)config->schedule.warmup_steps, config->schedule.warmup_epochs);

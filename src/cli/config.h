@@ -173,7 +173,10 @@ typedef struct dpt_config {
             char *x, *y;
         } train, test;
         dpt_config_floats mean, std;
-        double scale; /* 0: by the stored type */
+        double scale;           /* 0: by the stored type */
+        dpt_config_floats clip; /* none, or the two bounds */
+        dpt_config_floats log;  /* none, or the offset */
+        int64_t one_hot;        /* 0: off */
         int64_t classes;
         dpt_config_order order;
         int64_t threads;

@@ -53,9 +53,14 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.train.y, "/train/y", NULL, NULL, "dataset of the training targets") \
     X(data.test.x, "/test/x", NULL, NULL, "dataset of the test inputs") \
     X(data.test.y, "/test/y", NULL, NULL, "dataset of the test targets") \
-    X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs: one value, or one a channel") \
-    X(data.std, NULL, "(0, inf)", NULL, "the scaled inputs less the mean are divided by it: one value, or one a channel") \
+    X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel") \
+    X(data.std, NULL, "(0, inf)", NULL, "those less the mean are divided by it: one value, or one a channel") \
     X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
+    X(data.clip, NULL, "(-inf, inf)", NULL, "least and largest scaled input: what lies beyond is set to them") \
+    X(data.log, NULL, "(-inf, inf)", NULL, "the natural logarithm of the scaled and clipped inputs plus this offset is " \
+      "taken, before mean and std; not set: none") \
+    X(data.one_hot, NULL, "[2, 1048576]", NULL, "inputs are integers from 0 to this less 1, and become as many numbers " \
+      "along a new last axis: 1 at the integer, 0 elsewhere") \
     X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \

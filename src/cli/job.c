@@ -73,6 +73,25 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, const c
     return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, fields, 2, part));
 }
 
+/* What is done to the inputs and targets of a part. */
+static void choose_normalise(const dpt_job *job, const dpt_dataset *part, dpt_normalise normalise[2]) {
+    const dpt_config *c = job->config;
+    int64_t channels = c->data.mean.count > c->data.std.count ? c->data.mean.count : c->data.std.count;
+    normalise[0] = (dpt_normalise){
+        .scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item};
+    bool bytes = dpt_stored_is(dpt_dataset_field(part, 0)->stored, DPT_U8);
+    if (c->data.scale == 0) normalise[0].scale = bytes && c->data.one_hot == 0 ? 1.0 / 255 : 1;
+    normalise[0].clips = c->data.clip.count > 0;
+    if (normalise[0].clips) normalise[0].low = c->data.clip.item[0], normalise[0].high = c->data.clip.item[1];
+    normalise[0].logs = c->data.log.count > 0;
+    if (normalise[0].logs) normalise[0].offset = c->data.log.item[0];
+    normalise[0].one_hot = c->data.one_hot;
+    normalise[1] = (dpt_normalise){.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
+                                   .ignores = c->loss.ignore.count > 0,
+                                   .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0};
+    if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
+}
+
 static dpt_status open_data(dpt_job *job) {
     const dpt_config *c = job->config;
     char built_in[4096] = "", *one = built_in;
@@ -86,6 +105,10 @@ static dpt_status open_data(dpt_job *job) {
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),
                  fail);
+    dpt_normalise normalise[2];
+    choose_normalise(job, job->train, normalise);
+    DPT_TRY_GOTO(dpt_field_delivered(dpt_dataset_field(job->train, 0), &normalise[0], &job->x), fail);
+    DPT_TRY_GOTO(dpt_field_delivered(dpt_dataset_field(job->train, 1), &normalise[1], &job->y), fail);
 fail:
     dpt_config_files_free(&files);
     return status;
@@ -184,7 +207,7 @@ static dpt_status check_batch(dpt_job *job) {
 static dpt_status open_measures(dpt_job *job) {
     const dpt_config *c = job->config;
     bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    int64_t targets = dpt_dataset_field(job->test, 1)->elements;
+    int64_t targets = job->y.elements;
     dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
                                 .count = (int)c->metrics.count,
                                 .classes = classes ? c->data.classes : 0,
@@ -262,15 +285,8 @@ static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *a
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
     const dpt_config *c = job->config;
     const dpt_dataset *part = training ? job->train : job->test;
-    const dpt_field *x = dpt_dataset_field(part, 0);
-    int64_t channels = c->data.mean.count > c->data.std.count ? c->data.mean.count : c->data.std.count;
-    dpt_normalise normalise[2] = {
-        {.scale = c->data.scale, .channels = channels, .mean = c->data.mean.item, .std = c->data.std.item},
-        {.classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY ? c->data.classes : 0,
-         .ignores = c->loss.ignore.count > 0,
-         .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0}};
-    if (c->data.scale == 0) normalise[0].scale = dpt_stored_is(x->stored, DPT_U8) ? 1.0 / 255 : 1;
-    if (job->target == DPT_MODEL_OF_INPUT) normalise[1] = normalise[0];
+    dpt_normalise normalise[2];
+    choose_normalise(job, part, normalise);
     dpt_loader_options o;
     dpt_loader_options_init(&o);
     o.seed = (uint64_t)c->seed;
@@ -292,7 +308,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
 static int part_arrays(const dpt_job *job, const dpt_batch *batch, int64_t first, int64_t rows, dpt_array in[4]) {
     bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     for (int i = 0; i < 2; i++) {
-        const dpt_field *f = dpt_dataset_field(job->test, i);
+        const dpt_field *f = i == 0 ? &job->x : &job->y;
         in[i] = batch->array[i];
         in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
         in[i].rows = rows;

@@ -16,6 +16,7 @@ typedef struct dpt_job {
     const dpt_config *config; /* borrowed */
     dpt_context *ctx;
     dpt_dataset *train, *test;
+    dpt_field x, y; /* of both, as a loader delivers them */
     dpt_graph *graph;
     dpt_trainer *trainer;
     dpt_layers *layers;      /* of a list; NULL: of the zoo */

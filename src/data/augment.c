@@ -3,6 +3,7 @@
  * width changes no bit. */
 #include "data/augment.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -18,6 +19,7 @@ struct dpt_augmenter {
     uint64_t key;
     int64_t channels, height, width;
     float *mean, *std; /* [channels]: a value before normalisation is y * std + mean */
+    float *black;      /* [channels]: what a stored 0 becomes */
 };
 
 /* What is drawn for one sample. */
@@ -32,7 +34,9 @@ bool dpt_augment_any(const dpt_augment_options *o) {
            o->contrast > 0 || o->saturation > 0;
 }
 
-static dpt_status check(const dpt_field *f, const dpt_augment_options *o) {
+static dpt_status check(const dpt_field *f, const dpt_normalise *n, const dpt_augment_options *o) {
+    DPT_CHECK(n == NULL || n->one_hot == 0, DPT_ERR_CONFIG, "augment changes images: samples of \"%s\" are one-hot",
+              f->name);
     DPT_CHECK(f->ndim == 3 && f->dtype == DPT_F32, DPT_ERR_CONFIG,
               "augment changes images [channels, height, width] of f32: samples of \"%s\" have %d dimensions, of %s",
               f->name, f->ndim, dpt_dtype_text(f->dtype));
@@ -52,7 +56,7 @@ static dpt_status check(const dpt_field *f, const dpt_augment_options *o) {
 dpt_status dpt_augmenter_create(const dpt_field *field, const dpt_normalise *n, const dpt_augment_options *options,
                                 uint64_t seed, dpt_augmenter **augmenter) {
     *augmenter = NULL;
-    DPT_TRY(check(field, options));
+    DPT_TRY(check(field, n, options));
     dpt_augmenter *a = dpt_alloc_zero(1, sizeof *a);
     DPT_CHECK_ALLOC(a);
     *a = (dpt_augmenter){.o = *options,
@@ -62,23 +66,30 @@ dpt_status dpt_augmenter_create(const dpt_field *field, const dpt_normalise *n, 
                          .width = field->dim[2]};
     a->mean = dpt_alloc((size_t)a->channels * sizeof *a->mean);
     a->std = dpt_alloc((size_t)a->channels * sizeof *a->std);
-    if (!a->mean || !a->std) {
-        dpt_augmenter_destroy(&a);
-        return DPT_ERR_MEMORY;
-    }
+    a->black = dpt_alloc((size_t)a->channels * sizeof *a->black);
+    dpt_status status = DPT_ERR_MEMORY;
+    if (!a->mean || !a->std || !a->black) goto fail;
     for (int64_t c = 0; c < a->channels; c++) {
         int64_t k = n && n->channels > 1 ? c : 0;
         a->mean[c] = n && n->mean && n->channels > 0 ? (float)n->mean[k] : 0;
         a->std[c] = n && n->std && n->channels > 0 ? (float)n->std[k] : 1;
+        a->black[c] = n ? (float)dpt_normalise_value(n, c, 0) : 0;
+        DPT_CHECK_GOTO(isfinite(a->black[c]) || a->o.crop == 0 || a->o.reflect, fail, DPT_ERR_CONFIG,
+                       "augment.crop adds stored zeros, which have no logarithm (data.log): give "
+                       "augment.padding=reflect");
     }
     *augmenter = a;
     return DPT_OK;
+fail:
+    dpt_augmenter_destroy(&a);
+    return status;
 }
 
 void dpt_augmenter_destroy(dpt_augmenter **augmenter) {
     if (*augmenter == NULL) return;
     dpt_free((*augmenter)->mean);
     dpt_free((*augmenter)->std);
+    dpt_free((*augmenter)->black);
     dpt_free(*augmenter);
     *augmenter = NULL;
 }
@@ -134,14 +145,13 @@ static void move_row(const dpt_augmenter *a, const draws *d, const float *in, fl
 static void move(const dpt_augmenter *a, const draws *d, const float *in, float *out) {
     int64_t h = a->height, w = a->width;
     for (int64_t c = 0; c < a->channels; c++, in += h * w) {
-        float black = -a->mean[c] / a->std[c];
         for (int64_t i = 0; i < h; i++, out += w) {
             int64_t from = (d->flip_vertical ? h - 1 - i : i) + d->dy;
             if (a->o.reflect) from = mirror(from, h);
             if (from < 0 || from >= h)
-                fill(out, w, black);
+                fill(out, w, a->black[c]);
             else
-                move_row(a, d, in + from * w, black, out);
+                move_row(a, d, in + from * w, a->black[c], out);
         }
     }
 }

@@ -30,8 +30,8 @@ typedef struct dpt_augmenter dpt_augmenter;
 bool dpt_augment_any(const dpt_augment_options *options);
 
 /* Prepares for the images of a field that are normalised so (NULL: not). Local.
- * DPT_ERR_CONFIG: samples that are no images of f32, a reflection or cut-out larger than they are, saturation without
- * three channels. */
+ * DPT_ERR_CONFIG: samples that are no images of f32 or one-hot, a reflection or cut-out larger than they are,
+ * saturation without three channels, added zeros that have no logarithm. */
 dpt_status dpt_augmenter_create(const dpt_field *field, const dpt_normalise *normalise,
                                 const dpt_augment_options *options, uint64_t seed, dpt_augmenter **augmenter);
 void dpt_augmenter_destroy(dpt_augmenter **augmenter);

@@ -17,7 +17,7 @@ static dpt_status plan_rows(dpt_fill_plan *plan) {
     const dpt_field *last = dpt_dataset_field(plan->dataset, plan->fields - 1);
     for (int i = 0; i < plan->fields; i++) {
         const dpt_field *field = dpt_dataset_field(plan->dataset, i);
-        uint64_t bytes = (uint64_t)field->elements * dpt_dtype_size(field->dtype);
+        uint64_t bytes = (uint64_t)dpt_convert_elements(plan->convert[i]) * dpt_dtype_size(field->dtype);
         if (stored_row_bytes(field) > plan->raw_bytes) plan->raw_bytes = stored_row_bytes(field);
         if (bytes > plan->row_bytes) plan->row_bytes = bytes;
     }
@@ -105,12 +105,14 @@ dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot) {
     slot->partner = dpt_alloc_zero((size_t)plan->capacity, sizeof *slot->partner);
     if (!slot->array || !slot->sample || !slot->partner) return DPT_ERR_MEMORY;
     const dpt_field *field = NULL;
+    int64_t elements = 0;
     for (int i = 0; i < plan->fields; i++) {
         field = dpt_dataset_field(plan->dataset, i);
-        DPT_TRY(create_array(plan, field->name, field->elements, field->dtype, &slot->array[i]));
+        elements = dpt_convert_elements(plan->convert[i]);
+        DPT_TRY(create_array(plan, field->name, elements, field->dtype, &slot->array[i]));
     }
     if (plan->arrays == plan->fields) return DPT_OK;
-    DPT_TRY(create_array(plan, plan->partner_name, field->elements, field->dtype, &slot->array[plan->fields]));
+    DPT_TRY(create_array(plan, plan->partner_name, elements, field->dtype, &slot->array[plan->fields]));
     return create_array(plan, DPT_LAMBDA_NAME, 1, DPT_F32, &slot->array[plan->fields + 1]);
 }
 
@@ -173,7 +175,7 @@ static dpt_status read_rows(const dpt_fill_plan *plan, const dpt_fill_tools *too
 static dpt_status fill_field(const dpt_fill_plan *plan, int i, const dpt_fill_tools *tools, dpt_slot *slot) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
     int64_t most = (int64_t)(plan->raw_bytes / stored_row_bytes(field));
-    size_t out_bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
+    size_t out_bytes = (size_t)dpt_convert_elements(plan->convert[i]) * dpt_dtype_size(field->dtype);
     char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)tools->scratch + plan->raw_bytes;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop);) {
         int64_t n = run_length(slot, r, most);
@@ -192,7 +194,8 @@ static dpt_status fill_field(const dpt_fill_plan *plan, int i, const dpt_fill_to
 /* Floats are mixed with the partner's, which is read and augmented as when it stands for itself. */
 static dpt_status mix_field(const dpt_fill_plan *plan, int i, const dpt_fill_tools *tools, dpt_slot *slot) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
-    size_t bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
+    int64_t elements = dpt_convert_elements(plan->convert[i]);
+    size_t bytes = (size_t)elements * dpt_dtype_size(field->dtype);
     char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)tools->scratch + plan->raw_bytes;
     float lambda = slot->mixup.lambda;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop); r++, out += bytes) {
@@ -201,9 +204,9 @@ static dpt_status mix_field(const dpt_fill_plan *plan, int i, const dpt_fill_too
         if (i == plan->augmented)
             dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->partner[r], (void *)row, (void *)partner);
         if (field->dtype == DPT_F32)
-            dpt_mixup_blend_f32(lambda, (void *)out, (const void *)partner, field->elements);
+            dpt_mixup_blend_f32(lambda, (void *)out, (const void *)partner, elements);
         else
-            dpt_mixup_blend_f64(lambda, (void *)out, (const void *)partner, field->elements);
+            dpt_mixup_blend_f64(lambda, (void *)out, (const void *)partner, elements);
     }
     return DPT_OK;
 }

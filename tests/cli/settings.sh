@@ -54,6 +54,30 @@ refused 64 'model.name=autoencoder gives back its input: a loss that compares va
     data.files=data.h5 model=autoencoder run.dir=run
 refused 64 'loss.name=bce wants targets from 0 to 1, but those of model.name=autoencoder are its inputs' \
     data.files=data.h5 model=autoencoder loss=bce data.mean=0.1 run.dir=run
+refused 64 'loss.name=bce wants targets from 0 to 1, but .*data.log, data.mean and data.std shift' \
+    data.files=data.h5 model=autoencoder loss=bce data.log=1 run.dir=run
+
+# transforms of the inputs: zeros among them have a logarithm after an offset or a clip, and none before; one-hot of
+# integers, and the shape that it gives a model
+refused 65 'data.h5: /train/x: sample [0-9]* .*the value 0 has no logarithm' "${job[@]}" data.log=0
+for settings in "data.log=1 data.mean=0.5" "data.log=0 data.scale=1 data.clip=[1,200] data.std=2"; do
+    # shellcheck disable=SC2086 # words
+    on 2 "${job[@]}" $settings
+    expect 0
+    on 1 eval run/params.h5
+    expect 0
+done
+labels=("${job[@]}" data.train.x=/train/y data.test.x=/test/y)
+on 2 "${labels[@]}" data.one_hot=10
+expect 0
+grep -q '^ *one_hot: 10$' run/config.yaml || failed "one_hot: 10 in run/config.yaml" "none"
+on 1 eval run/params.h5
+expect 0
+refused 65 'data.h5: /train/y: sample [0-9]* .*label 9 is outside \[0, 9\)' "${labels[@]}" data.one_hot=9
+refused 64 'augment changes images: samples of "x" are one-hot' "${labels[@]}" data.one_hot=10 augment.flip=horizontal
+refused 64 'stored zeros, which have no logarithm .data.log.: give augment.padding=reflect' "${job[@]}" data.log=0 \
+    augment.crop=1
+
 refused 64 '4 modes .model.modes., but a side of 6 has 1 to 3' "${planes[@]}" model=fno2d model.modes=4
 refused 64 'schedule.name=plateau follows evaluations' "${job[@]}" schedule=plateau eval_every=0
 on 1 "${job[@]}" schedule=step schedule.every=9000000000000000000
