@@ -45,6 +45,7 @@ static uint64_t index_digest(const dpt_index *index) {
     for (int p = 0; p < index->files * index->fields; p++) {
         dpt_digest_i64(&d, index->part[p].storage);
         dpt_digest_i64(&d, (int64_t)index->part[p].offset);
+        dpt_digest_i64(&d, (int64_t)index->part[p].chunk_dim[0]);
     }
     return d.value;
 }
@@ -138,6 +139,15 @@ uint64_t dpt_dataset_rows(const dpt_dataset *dataset) { return dataset->index.ro
 int dpt_dataset_field_count(const dpt_dataset *dataset) { return dataset->index.fields; }
 
 const dpt_field *dpt_dataset_field(const dpt_dataset *dataset, int field) { return &dataset->index.field[field].about; }
+
+int dpt_dataset_file_count(const dpt_dataset *dataset) { return dataset->index.files; }
+
+uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file) { return dataset->index.file[file].rows; }
+
+uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field) {
+    const dpt_index_part *part = &dataset->index.part[file * dataset->index.fields + field];
+    return part->storage == DPT_STORAGE_CHUNKED ? part->chunk_dim[0] : 0;
+}
 
 uint64_t dpt_dataset_digest(const dpt_dataset *dataset) { return dataset->digest; }
 

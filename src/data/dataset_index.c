@@ -206,6 +206,7 @@ static void put_index(tape *t, const dpt_index *index) {
     for (int p = 0; p < index->files * index->fields; p++) {
         put_number(t, (uint64_t)index->part[p].storage);
         put_number(t, index->part[p].offset);
+        put_number(t, index->part[p].chunk_dim[0]);
     }
 }
 
@@ -258,6 +259,7 @@ dpt_status dpt_index_unpack(const void *bytes, uint64_t size, dpt_index *index) 
     for (int p = 0; p < index->files * index->fields; p++) {
         index->part[p].storage = (dpt_storage)get_number(&t);
         index->part[p].offset = get_number(&t);
+        index->part[p].chunk_dim[0] = get_number(&t);
     }
     if (t.no_memory) return DPT_ERR_MEMORY;
     DPT_CHECK(!t.short_of && t.used == size, DPT_ERR_INTERNAL, "a dataset index of %llu bytes, %llu read",

@@ -15,7 +15,8 @@ typedef enum dpt_storage { DPT_STORAGE_CONTIGUOUS = 0, DPT_STORAGE_CHUNKED = 1, 
 /* One field in one file. */
 typedef struct dpt_index_part {
     dpt_storage storage;
-    uint64_t offset; /* of row 0 from the start of the file; contiguous only */
+    uint64_t offset;       /* of row 0 from the start of the file; contiguous only */
+    uint64_t chunk_dim[1]; /* rows of a chunk; chunked only */
 } dpt_index_part;
 
 typedef struct dpt_index_file {

@@ -164,7 +164,7 @@ static dpt_status check_filters(hid_t properties) {
     return DPT_OK;
 }
 
-static dpt_status check_chunks(hid_t dataset, hid_t properties, const hsize_t *dim, const dpt_found *found) {
+static dpt_status check_chunks(hid_t dataset, hid_t properties, const hsize_t *dim, dpt_found *found) {
     hsize_t chunk[DPT_MAX_NDIM + 1] = {0}, stored = 0;
     int ndim = found->ndim + 1;
     DPT_TRY(check_filters(properties));
@@ -179,6 +179,7 @@ static dpt_status check_chunks(hid_t dataset, hid_t properties, const hsize_t *d
     DPT_CHECK(!over && bytes <= MAX_CHUNK_BYTES, DPT_ERR_UNSUPPORTED,
               "chunks of %llu bytes; at most %llu are supported", over ? ~0ull : (unsigned long long)bytes,
               (unsigned long long)MAX_CHUNK_BYTES);
+    found->part.chunk_dim[0] = chunk[0];
     hid_t space = H5Dget_space(dataset);
     DPT_TRY(DPT_H5(space));
     dpt_status status = DPT_H5(H5Dget_num_chunks(dataset, space, &stored));
