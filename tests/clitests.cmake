@@ -38,6 +38,7 @@ add_cli_test(cli_settings settings)
 add_cli_test(cli_zero zero)
 add_cli_test(cli_import import)
 add_cli_test(repeatable repeatable LABELS long)
+add_cli_test(cli_lanes lanes)
 add_cli_test(sample_order order)
 add_cli_test(example_02_fashion_mnist fashion_example LABELS long)
 
