@@ -36,4 +36,4 @@ add_library(dptrain_dependencies INTERFACE)
 target_include_directories(dptrain_dependencies SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR})
 target_link_libraries(dptrain_dependencies INTERFACE
   MPI::MPI_C HDF5::HDF5 DNNL::dnnl OpenMP::OpenMP_C Threads::Threads ZLIB::ZLIB
-  PkgConfig::YAML PkgConfig::XXHASH PkgConfig::HWLOC PkgConfig::FFTW ${CMAKE_DL_LIBS} m)
+  PkgConfig::YAML PkgConfig::XXHASH PkgConfig::HWLOC PkgConfig::FFTW PkgConfig::DEFLATE ${CMAKE_DL_LIBS} m)

@@ -14,7 +14,7 @@ set -euo pipefail
 # ocl-icd-opencl-dev: the CMake file of libdnnl-dev asks for OpenCL, the package only recommends it
 packages=(build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libdnnl-dev
     ocl-icd-opencl-dev libcunit1-dev libyaml-dev librandom123-dev libxxhash-dev libhwloc-dev libfftw3-dev zlib1g-dev
-    dataset-fashion-mnist)
+    libdeflate-dev dataset-fashion-mnist)
 case ${1:-} in
 '') ;;
 --tests) packages+=(hdf5-tools python3) ;;

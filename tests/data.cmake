@@ -1,5 +1,7 @@
 dpt_add_test(sampler)
 dpt_add_test(dataset RANKS 1 2 4)
+dpt_add_test(decode)
+dpt_add_test(reader)
 dpt_add_test(augment)
 dpt_add_test(loader)
 dpt_add_test(loader_lanes)

@@ -30,7 +30,7 @@ void dpt_decoder_destroy(dpt_decoder **decoder);
 /* Decodes a chunk into exactly out_bytes. mask: bit i says that filter i was left out for this chunk. in and out do not
  * overlap; in may be changed. Local.
  * DPT_ERR_DATA: the stream is damaged or ends early, the checksum differs (both, in hex), the result has another size
- * (both). */
+ * (both). DPT_ERR_UNSUPPORTED: another filter, more than DPT_MAX_FILTERS. */
 dpt_status dpt_decode(dpt_decoder *decoder, const dpt_pipeline *pipeline, uint32_t mask, void *in, uint64_t in_bytes,
                       void *out, uint64_t out_bytes);
 
