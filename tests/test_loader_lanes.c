@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "data/loader.h"
 #include "data/mixup.h"
+#include "data/reader.h"
 #include "data/sampler.h"
 #include "data_files.h"
 
@@ -179,6 +180,48 @@ static void short_epochs(void) {
     dpt_loader_destroy(&loader);
 }
 
+/* With room for twice the blocks that a rank mixes each chunk is decoded once an epoch, over all ranks; with less,
+ * more. */
+static void reads_once(void) {
+    uint8_t *x = calloc(ROWS, 64);
+    hid_t file = file_create("deflate.h5");
+    file_add(file, "x", H5T_STD_U8LE, DPT_U8, x, 2, (hsize_t[]){ROWS, 64}, STORE_DEFLATE);
+    H5Fclose(file);
+    free(x);
+    const char *path = file_path("deflate.h5");
+    const dpt_field_spec field = {.name = "x", .path = "x", .dtype = DPT_U8, .ndim = DPT_ANY_NDIM};
+    dpt_dataset *ds = NULL;
+    if (!CHECK_OK(dpt_dataset_open(&control, &path, 1, &field, 1, &ds))) return;
+    dpt_lanes_file of = {ROWS, CHUNK};
+    dpt_lanes_shape s = {.file = &of, .files = 1, .lanes = 8, .window = 3, .seed = 5};
+    dpt_lanes *lanes = NULL;
+    CHECK_OK(dpt_lanes_create(&s, 0, &lanes));
+    for (int world = 1; lanes && world <= 8; world++) {
+        uint64_t chunks[2] = {0};
+        for (int k = 0; k < 2 * world; k++) {
+            int rank = k % world, half = k / world;
+            dpt_reader *reader;
+            uint64_t kept = dpt_lanes_held(&s, rank, world) * CHUNK * 64 * 2 / (half ? 4 : 1);
+            if (!CHECK_OK(dpt_reader_create(ds, kept, &reader))) break;
+            for (uint64_t step = 0; step < dpt_epoch_steps(ROWS, BATCH); step++) {
+                uint8_t row[64];
+                int64_t first, rows;
+                dpt_lanes_batch b;
+                dpt_lanes_batch_find(lanes, BATCH, step, &b);
+                dpt_lanes_share(&b, rank, world, &first, &rows);
+                for (int64_t r = first; r < first + rows; r++)
+                    CHECK_OK(dpt_reader_rows(reader, 0, dpt_lanes_sample(lanes, &b, r), 1, row));
+            }
+            chunks[half] += dpt_reader_chunks(reader);
+            dpt_reader_destroy(&reader);
+        }
+        CHECK_EQ_I64(chunks[0], dpt_lanes_blocks(&s));
+        CHECK(chunks[1] > chunks[0]);
+    }
+    dpt_lanes_destroy(&lanes);
+    dpt_dataset_close(&ds);
+}
+
 static void out_of_memory(void) {
     int failures = 0;
     for (int64_t n = 1; n < 100; n++, failures++) {
@@ -200,6 +243,6 @@ static void out_of_memory(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "loader_lanes", {"start", start}, {"shape", shape},
                       {"same_for_all_ranks_and_threads", same_for_all_ranks_and_threads}, {"restarts", restarts},
-                      {"mixes", mixes}, {"short_epochs", short_epochs}, {"out_of_memory", out_of_memory},
-                      {"stop", stop});
+                      {"mixes", mixes}, {"short_epochs", short_epochs}, {"reads_once", reads_once},
+                      {"out_of_memory", out_of_memory}, {"stop", stop});
 }

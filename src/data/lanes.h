@@ -63,8 +63,8 @@ int dpt_lanes_choose(int64_t global_batch, uint64_t blocks);
 int64_t dpt_lanes_capacity(const dpt_lanes_shape *shape, int64_t global_batch, int world);
 /* Blocks whose rows a rank mixes at a time: of its lanes, a window each. Local. */
 uint64_t dpt_lanes_held(const dpt_lanes_shape *shape, int rank, int world);
-/* Blocks read in an epoch by all ranks together, if each keeps those that it holds; blocks, where no lane is shared by
- * ranks. Local. */
+/* Blocks read in an epoch by all ranks together, if each keeps those that it holds (a cache that drops what was used
+ * longest ago needs room for twice as many); blocks, where no lane is shared by ranks. Local. */
 uint64_t dpt_lanes_reads(const dpt_lanes_shape *shape, int world);
 
 /* The table of one epoch: 16 bytes a block. */
