@@ -45,6 +45,7 @@ add_cli_test(cli_import import)
 add_cli_test(cli_pack pack)
 add_cli_test(cli_data_info data_info)
 add_cli_test(repeatable repeatable LABELS long)
+add_cli_test(cli_lanes lanes)
 add_cli_test(sample_order order)
 add_cli_test(example_02_fashion_mnist fashion_example LABELS long)
 

@@ -347,6 +347,7 @@ static void header(void) {
                                 .device = "cpu",
                                 .model = "cnn",
                                 .data = "Fashion-MNIST",
+                                .order = "exact",
                                 .run_dir = "runs/x",
                                 .ranks = 8,
                                 .hosts = 1,
@@ -363,9 +364,10 @@ static void header(void) {
                             "8 on 1 host, 2 threads each, cpu",
                             "cnn, 1234 parameters, 1.5 MiB",
                             "60000 training samples, 10000 test",
+                            "order       exact\n",
                             "2345 steps of 128",
                             "runs/x\n"};
-    for (int i = 0; i < 6; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no wanted[%d]", i);
+    for (int i = 0; i < 7; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no wanted[%d]", i);
     free(text);
 }
 

@@ -41,7 +41,10 @@
     X(DPT_CONFIG_NORM_BATCH, "batch") \
     X(DPT_CONFIG_NORM_GROUP, "group") \
     X(DPT_CONFIG_NORM_LAYER, "layer")
-#define DPT_CONFIG_ORDER_LIST(X) X(DPT_CONFIG_ORDER_EXACT, "exact")
+#define DPT_CONFIG_ORDER_LIST(X)       \
+    X(DPT_CONFIG_ORDER_AUTO, "auto")   \
+    X(DPT_CONFIG_ORDER_EXACT, "exact") \
+    X(DPT_CONFIG_ORDER_LANES, "lanes")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
     X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
@@ -179,10 +182,14 @@ typedef struct dpt_config {
         int64_t one_hot;        /* 0: off */
         int64_t classes;
         dpt_config_order order;
+        int64_t window; /* blocks */
         int64_t threads;
     } data;
     int64_t batch;
     int64_t epochs, steps; /* exactly one is > 0 */
+    struct {
+        int64_t steps; /* 0: a pass over the samples */
+    } epoch;
     int64_t accumulate;
     int64_t eval_batch; /* 0: as batch */
     int64_t eval_every; /* epochs; 0: only at the end */

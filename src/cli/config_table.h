@@ -62,11 +62,18 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.one_hot, NULL, "[2, 1048576]", NULL, "inputs are integers from 0 to this less 1, and become as many numbers " \
       "along a new last axis: 1 at the integer, 0 elsewhere") \
     X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
-    X(data.order, "exact", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, "how the samples of an epoch are shuffled") \
+    X(data.order, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, \
+      "how an epoch is shuffled: exact, any sample from anywhere; lanes, each chunk read once and few mixed at a time; " \
+      "auto: lanes where the inputs are chunked, exact else") \
+    X(data.window, "16", "[1, 65536]", "data.order!=exact", \
+      "order lanes: blocks (chunks, together 64 KiB at least; 1 MiB of samples without chunks) that each of up to 64 lanes " \
+      "mixes at a time") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
     X(epochs, NULL, "[1, inf)", NULL, "passes over the training samples; not together with steps") \
     X(steps, NULL, "[1, inf)", NULL, "steps of training; not together with epochs") \
+    X(epoch.steps, NULL, "[1, inf)", NULL, \
+      "steps of an epoch, as epochs, eval_every and schedules count them; not set: a pass over the samples") \
     X(accumulate, "1", "[1, 65536]", NULL, "micro-batches that make up the batch of a step") \
     X(eval_batch, NULL, "[1, 1073741824]", NULL, "samples of an evaluation step, over all ranks; not set: as batch") \
     X(eval_every, "1", "[0, inf)", NULL, "epochs between evaluations; 0: only at the end") \

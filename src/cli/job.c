@@ -234,9 +234,9 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(open_context(job));
     dpt_job_choose_model(job);
     DPT_TRY(open_data(job));
+    DPT_TRY(dpt_job_choose_order(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
-    int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), config->batch);
-    job->steps = config->steps ? config->steps : dpt_job_steps(config->epochs, per_epoch);
+    job->steps = config->steps ? config->steps : dpt_job_steps(config->epochs, dpt_job_epoch_steps(job));
     if (plan) return DPT_OK;
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);
@@ -289,11 +289,7 @@ dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader
     choose_normalise(job, part, normalise);
     dpt_loader_options o;
     dpt_loader_options_init(&o);
-    o.seed = (uint64_t)c->seed;
-    o.shuffle = training;
-    o.global_batch = training || c->eval_batch == 0 ? c->batch : c->eval_batch;
-    o.rank = job->cli->control.rank;
-    o.world = job->cli->control.world;
+    dpt_job_order_options(job, training, &o);
     o.epochs = training ? 0 : 1;
     o.threads = (int)c->data.threads;
     o.normalise = normalise;

@@ -24,6 +24,9 @@ typedef struct dpt_job {
     char model_name[64];     /* for the header */
     char data_name[256];     /* for the header */
     int64_t share;           /* rows of a rank in a global batch at most */
+    uint64_t window;         /* of order `lanes` in training; 0: `exact` */
+    uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
+    char order_name[160];    /* for the header */
     int64_t steps;           /* of the whole training */
     dpt_measures *measures;  /* with the trainer */
     float *prediction;       /* a rank's share of a batch */
@@ -48,6 +51,15 @@ dpt_status dpt_job_model(dpt_job *job);
 /* job_groups.c: gives the graph's parameters their groups. DPT_ERR_CONFIG: an entry that is wrong or matches nothing.
  */
 dpt_status dpt_job_groups(dpt_job *job);
+
+/* job_order.c: which order training takes, and so how many rows a rank can get of a batch, once the data are open.
+ * Collective. */
+dpt_status dpt_job_choose_order(dpt_job *job);
+/* The options that say which samples come, and for training how many bytes of chunks are kept. Local. */
+void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
+
+/* Steps of an epoch: epoch.steps, or those of a pass over the samples. Local. */
+int64_t dpt_job_epoch_steps(const dpt_job *job);
 
 /* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);

@@ -41,6 +41,15 @@ dpt_status dpt_results_step(dpt_results *r, const dpt_metric *metrics, int count
     return dpt_metrics_log_write(r->log, "train", metrics, count);
 }
 
+dpt_status dpt_results_pass(dpt_results *r, int64_t pass, const dpt_ledger *ledger) {
+    char digest[17];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)ledger->sum);
+    const dpt_metric metrics[] = {{.name = "pass", .value = (double)pass},
+                                  {.name = "samples", .value = (double)ledger->count},
+                                  {.name = "digest", .text = digest}};
+    return dpt_metrics_log_write(r->log, "pass", metrics, sizeof metrics / sizeof *metrics);
+}
+
 static dpt_status write_picture(const dpt_results *r, const char *name, char *svg) {
     dpt_status status = svg ? dpt_run_dir_write(r->run, name, svg) : DPT_OK;
     dpt_free(svg);

@@ -7,6 +7,7 @@
 #include "cli/picture.h"
 #include "cli/progress.h"
 #include "cli/run_dir.h"
+#include "data/ledger.h"
 #include "train/metrics_log.h"
 
 typedef struct dpt_results {
@@ -21,6 +22,8 @@ dpt_status dpt_results_close(dpt_results *results);
 
 /* A training step's line; metrics begin with its number from 1. */
 dpt_status dpt_results_step(dpt_results *results, const dpt_metric *metrics, int count);
+/* What a pass over the samples, from 1, has delivered over all ranks. */
+dpt_status dpt_results_pass(dpt_results *results, int64_t pass, const dpt_ledger *ledger);
 /* What an evaluation after `step` steps has shown: its line, curves.svg, confusion.svg where that is measured. */
 dpt_status dpt_results_evaluated(dpt_results *results, const dpt_job *job, int64_t step, int64_t epoch,
                                  const dpt_progress_evaluation *evaluation);

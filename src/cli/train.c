@@ -40,7 +40,8 @@ typedef struct training {
     dpt_early_stop stop;
     dpt_progress_evaluation last, best; /* best: of early stopping */
     char *config_text;
-    int64_t per_epoch;
+    dpt_ledger ledger;           /* of this pass over the samples, on this rank */
+    int64_t per_epoch, per_pass; /* steps; the same but with epoch.steps */
     int64_t skipped, overflowed; /* steps in a row; overflowed: by fp16's loss scale */
     bool overflow_said;
     double logged_s;
@@ -82,6 +83,7 @@ static dpt_status show_header(training *t) {
                                 .device = dpt_context_device(job->ctx),
                                 .model = job->model_name,
                                 .data = job->data_name,
+                                .order = job->order_name,
                                 .run_dir = dpt_run_dir_path(t->cli->run),
                                 .ranks = t->cli->control.world,
                                 .hosts = hosts,
@@ -121,7 +123,7 @@ static dpt_status open_early_stop(training *t) {
 /* The config's schedule, in steps. */
 static dpt_status open_schedule(training *t) {
     const dpt_config *c = t->config;
-    const int64_t per_epoch = (int64_t)dpt_epoch_steps(dpt_dataset_rows(t->job.train), c->batch);
+    const int64_t per_epoch = dpt_job_epoch_steps(&t->job);
     const int64_t unit = c->schedule.unit == DPT_CONFIG_UNIT_EPOCHS ? per_epoch : 1, n = c->schedule.milestones.count;
     const bool plateau = c->schedule.name == DPT_CONFIG_SCHEDULE_PLATEAU;
     t->milestones = dpt_alloc((size_t)(n + 1) * sizeof *t->milestones);
@@ -165,7 +167,8 @@ static dpt_status open_training(training *t) {
     if (status == DPT_OK) status = open_early_stop(t);
     if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
-    t->per_epoch = (int64_t)dpt_loader_steps(t->loader);
+    t->per_epoch = dpt_job_epoch_steps(&t->job);
+    t->per_pass = (int64_t)dpt_loader_steps(t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, open_run(t)));
     DPT_TRY(dpt_fatal_share_folder(t->cli));
     DPT_TRY(dpt_profiler_open(&t->job, t->config->profile, &t->profiler));
@@ -257,13 +260,24 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
         .mine = *mine, .in = batch ? batch->array : NULL, .n_in = batch ? batch->arrays : 0, .first_row = first_row};
     dpt_metrics m;
     DPT_TRY(dpt_trainer_step_request(t->job.trainer, &r, &m));
+    dpt_ledger_add(&t->ledger, batch->epoch, batch->sample, batch->rows);
     t->cli->report.step = step + 1;
-    t->cli->report.epoch = (int64_t)batch->epoch + 1;
+    t->cli->report.epoch = step / t->per_epoch + 1;
     dpt_loader_release(t->loader);
     dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
     DPT_TRY(dpt_profiler_end(&t->profiler, &t->job, step, waited_s));
     dpt_position_phase(t->job.ctx->position, DPT_PHASE_STEP);
     return account(t, &m, mine);
+}
+
+/* After a pass, from 1: that it has delivered each sample once. */
+static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
+    dpt_ledger all;
+    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_dataset_rows(t->job.train), &all));
+    dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
+    if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all);
+    dpt_position_phase(t->job.ctx->position, before);
+    return DPT_OK;
 }
 
 static dpt_status save(training *t) {
@@ -346,6 +360,7 @@ static dpt_status run(training *t) {
     while (step < t->job.steps && !dpt_early_stop_ends(&t->stop)) {
         DPT_TRY(train_step(t, step, &mine));
         step++;
+        if (step % t->per_pass == 0) DPT_TRY(settle(t, step / t->per_pass, &mine));
         bool epoch_ends = every > 0 && step % every == 0;
         if (step == t->job.steps || epoch_ends) DPT_TRY(evaluate(t, step, t->cli->report.epoch, &mine));
     }

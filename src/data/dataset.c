@@ -99,6 +99,15 @@ int dpt_dataset_field_count(const dpt_dataset *dataset) { return dataset->index.
 
 const dpt_field *dpt_dataset_field(const dpt_dataset *dataset, int field) { return &dataset->index.field[field].about; }
 
+int dpt_dataset_file_count(const dpt_dataset *dataset) { return dataset->index.files; }
+
+uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file) { return dataset->index.file[file].rows; }
+
+uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field) {
+    const dpt_index_part *part = &dataset->index.part[file * dataset->index.fields + field];
+    return part->storage == DPT_STORAGE_CHUNKED ? part->chunk_dim[0] : 0;
+}
+
 uint64_t dpt_dataset_digest(const dpt_dataset *dataset) { return dataset->digest; }
 
 const char *dpt_dataset_locate(const dpt_dataset *dataset, uint64_t sample, uint64_t *row_in_file) {

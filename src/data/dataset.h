@@ -62,6 +62,12 @@ uint64_t dpt_dataset_digest(const dpt_dataset *dataset);
 /* dpt_reader_rows (reader.h) for a single time: a loop wants a reader. Any thread. Local. */
 dpt_status dpt_dataset_read(const dpt_dataset *dataset, int field, uint64_t row, uint64_t count, void *out);
 
+/* Files in their order, and the rows of each. Local. */
+int dpt_dataset_file_count(const dpt_dataset *dataset);
+uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file);
+/* Rows of a chunk of a field in a file; 0: not chunked. Local. */
+uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field);
+
 /* Where a sample stands, for messages: the file (borrowed) and the row in it. Local. */
 const char *dpt_dataset_locate(const dpt_dataset *dataset, uint64_t sample, uint64_t *row_in_file);
 

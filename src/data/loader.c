@@ -77,10 +77,6 @@ static void *fill_slots(void *user) {
 static dpt_status check_options(const dpt_dataset *dataset, const dpt_loader_options *o) {
     DPT_CHECK(o->global_batch > 0, DPT_ERR_ARG, "a global batch of %lld rows", (long long)o->global_batch);
     DPT_CHECK(o->world > 0 && o->rank >= 0 && o->rank < o->world, DPT_ERR_ARG, "rank %d of %d", o->rank, o->world);
-    int64_t least = o->global_batch / o->world + (o->global_batch % o->world != 0);
-    DPT_CHECK(o->capacity == 0 || o->capacity >= least, DPT_ERR_ARG,
-              "a capacity of %lld rows a rank; a global batch of %lld over %d ranks needs %lld", (long long)o->capacity,
-              (long long)o->global_batch, o->world, (long long)least);
     DPT_CHECK(o->threads >= 0 && o->threads <= 1024, DPT_ERR_ARG, "%d loader threads", o->threads);
     DPT_CHECK(o->mixup >= 0 && o->mixup < HUGE_VAL, DPT_ERR_ARG, "mixup with alpha %g", o->mixup);
     DPT_CHECK(o->slots >= 1 && o->slots <= 65536, DPT_ERR_ARG, "%d loader slots", o->slots);
@@ -141,9 +137,14 @@ static dpt_status start_threads(dpt_loader *loader) {
 
 dpt_status dpt_loader_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_loader **loader) {
     *loader = NULL;
+    int64_t least;
     DPT_TRY(check_options(dataset, options));
+    DPT_TRY(dpt_loader_capacity(dataset, options, &least));
     dpt_loader_options o = *options;
-    if (o.capacity == 0) o.capacity = o.global_batch / o.world + (o.global_batch % o.world != 0);
+    if (o.capacity == 0) o.capacity = least;
+    DPT_CHECK(o.capacity >= least, DPT_ERR_ARG,
+              "a capacity of %lld rows a rank; a global batch of %lld over %d ranks needs %lld", (long long)o.capacity,
+              (long long)o.global_batch, o.world, (long long)least);
     dpt_loader *l = dpt_alloc_zero(1, sizeof *l);
     DPT_CHECK_ALLOC(l);
     pthread_mutex_init(&l->lock, NULL);

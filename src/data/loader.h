@@ -1,6 +1,6 @@
 /* loader.h: threads that read, convert and check this rank's share of each global batch ahead of its use, into a ring
- * of slots. Which samples come, and in which order, is a pure function of the options (sampler.h): neither the number
- * of threads and slots nor a restart at (first_epoch, first_step) changes it.
+ * of slots. Which samples come, and in which order, is a pure function of the options (sampler.h, lanes.h): neither the
+ * number of threads and slots nor a restart at (first_epoch, first_step) changes it.
  *
  *   dpt_loader_options o;
  *   dpt_loader_options_init(&o);
@@ -19,14 +19,16 @@
 #include "data/augment.h"
 #include "data/convert.h"
 #include "data/dataset.h"
+#include "data/lanes.h"
 
 typedef struct dpt_loader dpt_loader;
 
 typedef struct dpt_loader_options {
     uint64_t seed;
-    bool shuffle;         /* order `exact`; otherwise the order of the files, as evaluation wants it */
+    bool shuffle;         /* otherwise the order of the files, as evaluation wants it */
+    uint64_t window;      /* shuffled by order `lanes`, so many blocks of a lane at a time; 0: order `exact` */
     int64_t global_batch; /* rows over all ranks; required */
-    int64_t capacity;     /* rows of a slot, at least ceil(global_batch / world); 0: just that */
+    int64_t capacity;     /* rows of a slot, at least dpt_loader_capacity; 0: just that */
     int rank, world;
     uint64_t first_epoch, first_step;   /* where to begin; first_step may be the number of steps: the next epoch */
     uint64_t epochs;                    /* ends before this epoch; 0: never ends */
@@ -56,6 +58,15 @@ typedef struct dpt_batch {
     const dpt_array *array; /* a field each, then mixup's; rows past `rows` up to the capacity hold finite values */
     const uint64_t *sample; /* [rows]: indices over all files */
 } dpt_batch;
+
+/* Rows of a global batch that a rank can get: ceil(global_batch / world), with `lanes` more where lanes are of
+ * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range. DPT_ERR_MEMORY. */
+dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_options *options, int64_t *rows);
+/* The shape of order `lanes` for these options. A block is a chunk of the field with the longest rows, or as many of
+ * them as make 64 KiB; without chunks it is 1 MiB of its rows. *file is the caller's (dpt_free), of the shape. Local.
+ * DPT_ERR_MEMORY. */
+dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
+                            dpt_lanes_shape *shape);
 
 /* Starts the threads. Borrows the dataset until the loader is destroyed. Local.
  * DPT_ERR_ARG: an option is out of range (which, with numbers), or normalisation does not fit a field. DPT_ERR_CONFIG:

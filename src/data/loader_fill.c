@@ -35,17 +35,13 @@ static dpt_status plan_rows(dpt_fill_plan *plan) {
 dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan) {
     const dpt_augment_options *augment = options->augment;
     *plan = (dpt_fill_plan){.dataset = dataset,
-                            .order = dpt_order_create(dpt_dataset_rows(dataset), options->seed),
-                            .shuffle = options->shuffle,
-                            .global_batch = options->global_batch,
                             .capacity = options->capacity,
-                            .rank = options->rank,
-                            .world = options->world,
                             .augmented = -1,
                             .mixup = options->mixup,
                             .seed = options->seed,
                             .cache_bytes = options->cache_bytes,
                             .raw_bytes = RUN_BYTES};
+    DPT_TRY(dpt_loader_order_create(dataset, options, &plan->order));
     int fields = dpt_dataset_field_count(dataset);
     plan->convert = dpt_alloc_zero((size_t)fields, sizeof *plan->convert);
     DPT_CHECK_ALLOC(plan->convert);
@@ -64,6 +60,7 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
 void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
     for (int i = 0; i < plan->fields; i++) dpt_convert_destroy(&plan->convert[i]);
     dpt_augmenter_destroy(&plan->augmenter);
+    dpt_loader_order_destroy(&plan->order);
     dpt_free(plan->partner_name);
     dpt_free(plan->convert);
     plan->partner_name = NULL;
@@ -125,26 +122,25 @@ void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot) {
     *slot = (dpt_slot){.status = DPT_OK};
 }
 
-static uint64_t sample_at(const dpt_fill_plan *plan, uint64_t epoch, uint64_t position) {
-    return plan->shuffle ? dpt_order_exact(&plan->order, epoch, position) : position;
-}
-
 /* Which batch this is, its samples and their partners. */
-static void choose(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, dpt_slot *slot) {
+static dpt_status choose(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, dpt_slot *slot) {
     dpt_batch *batch = &slot->batch;
+    dpt_batch_order order;
     *batch =
         (dpt_batch){.epoch = epoch, .step = step, .arrays = plan->arrays, .array = slot->array, .sample = slot->sample};
-    batch->global_rows = dpt_epoch_batch_rows(plan->order.rows, plan->global_batch, step);
-    dpt_share(batch->global_rows, plan->rank, plan->world, &batch->first_row, &batch->rows);
-    uint64_t begin = step * (uint64_t)plan->global_batch;
+    DPT_TRY(dpt_batch_order_open(plan->order, epoch, step, &order));
+    batch->global_rows = order.global_rows;
+    batch->first_row = order.first_row;
+    batch->rows = order.rows;
     if (plan->mixup > 0) slot->mixup = dpt_mixup_draw(plan->mixup, plan->seed, epoch, step, batch->global_rows);
     for (int64_t r = 0; r < batch->rows && !atomic_load(&plan->stop); r++) {
         int64_t row = batch->first_row + r;
-        slot->sample[r] = sample_at(plan, epoch, begin + (uint64_t)row);
+        slot->sample[r] = dpt_batch_order_sample(&order, row);
         if (plan->mixup == 0) continue;
-        slot->partner[r] =
-            sample_at(plan, epoch, begin + (uint64_t)((row + slot->mixup.distance) % batch->global_rows));
+        slot->partner[r] = dpt_batch_order_sample(&order, (row + slot->mixup.distance) % batch->global_rows);
     }
+    dpt_batch_order_close(plan->order, &order);
+    return DPT_OK;
 }
 
 /* Rows from r on whose samples follow each other, and that fit in raw. */
@@ -228,8 +224,7 @@ static dpt_status fill_partners(const dpt_fill_plan *plan, const dpt_fill_tools 
 
 void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, const dpt_fill_tools *tools,
                    dpt_slot *slot) {
-    choose(plan, epoch, step, slot);
-    slot->status = DPT_OK;
+    slot->status = choose(plan, epoch, step, slot);
     for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) {
         slot->status = fill_field(plan, i, tools, slot);
         if (slot->status == DPT_OK && plan->mixup > 0 && is_float(slot->array[i].dtype))

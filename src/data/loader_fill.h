@@ -6,17 +6,16 @@
 #include <stdatomic.h>
 
 #include "data/loader.h"
+#include "data/loader_order.h"
 #include "data/mixup.h"
 #include "data/reader.h"
-#include "data/sampler.h"
 
 /* What filling needs to know, the same for all slots and unchanged after creation. */
 typedef struct dpt_fill_plan {
     const dpt_dataset *dataset;
-    dpt_order order;
-    bool shuffle;
-    int64_t global_batch, capacity;
-    int rank, world, fields;
+    dpt_loader_order *order; /* owned */
+    int64_t capacity;
+    int fields;
     dpt_convert **convert;    /* [fields], owned */
     dpt_augmenter *augmenter; /* NULL: none; owned */
     int augmented;            /* field */

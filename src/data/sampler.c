@@ -5,11 +5,14 @@
 
 enum { ROUNDS = 8, LEAST_BITS = 6 };
 
-dpt_order dpt_order_create(uint64_t rows, uint64_t seed) {
+dpt_order dpt_order_keyed(uint64_t rows, uint64_t key) {
     int bits = rows > 1 ? 64 - __builtin_clzll(rows - 1) : 0;
     if (bits < LEAST_BITS) bits = LEAST_BITS;
-    return (dpt_order){
-        .rows = rows, .key = dpt_random_key("order", seed), .low_bits = bits - bits / 2, .high_bits = bits / 2};
+    return (dpt_order){.rows = rows, .key = key, .low_bits = bits - bits / 2, .high_bits = bits / 2};
+}
+
+dpt_order dpt_order_create(uint64_t rows, uint64_t seed) {
+    return dpt_order_keyed(rows, dpt_random_key("order", seed));
 }
 
 static uint32_t low_mask(int bits) { return bits == 32 ? UINT32_MAX : ((uint32_t)1 << bits) - 1; }

@@ -33,6 +33,9 @@ typedef struct dpt_order {
 /* The order of a dataset of rows >= 1. Local. */
 dpt_order dpt_order_create(uint64_t rows, uint64_t seed);
 
+/* The same permutation under a key of one's own. Local. */
+dpt_order dpt_order_keyed(uint64_t rows, uint64_t key);
+
 /* The sample at a position (< rows) of an epoch: order `exact`, version 1. Local. */
 uint64_t dpt_order_exact(const dpt_order *order, uint64_t epoch, uint64_t position);
 

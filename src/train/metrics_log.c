@@ -55,6 +55,8 @@ dpt_status dpt_metrics_log_write(dpt_metrics_log *log, const char *event, const 
         fprintf(log->out, ", \"%s\": ", metrics[i].name);
         if (metrics[i].matrix)
             write_matrix(log->out, metrics[i].matrix, metrics[i].side);
+        else if (metrics[i].text)
+            fprintf(log->out, "\"%s\"", metrics[i].text);
         else
             write_number(log->out, metrics[i].value);
     }

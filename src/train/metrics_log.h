@@ -14,6 +14,7 @@ typedef struct dpt_metric {
     double value;          /* whole numbers are written without a point */
     const int64_t *matrix; /* in place of value: [side, side]; NULL: none */
     int64_t side;
+    const char *text; /* in place of value, without what JSON escapes; NULL: none */
 } dpt_metric;
 
 /* Opens the file and appends to it. DPT_ERR_IO: with the system's reason. */

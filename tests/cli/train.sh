@@ -23,11 +23,13 @@ read_metrics() {
 import json, math, sys
 train = ["step", "epoch", "loss", "lr", "grad_norm", "skipped", "samples_per_s", "data_wait_s"]
 evaluate = ["epoch", "loss", "accuracy", "samples"]
+passes = ["pass", "samples"]
 for line in open(sys.argv[1]):
     m = json.loads(line)
-    for key in {"train": train, "evaluate": evaluate}[m["event"]]:
+    for key in {"train": train, "evaluate": evaluate, "pass": passes}[m["event"]]:
         assert math.isfinite(m[key]), (key, line)
     if m["event"] == "train": print(m["step"], m["loss"])
+    elif m["event"] == "pass": assert m["samples"] == 600 and len(m["digest"]) == 16, line
     else: assert m["samples"] == 200, line
 END
 }

@@ -46,7 +46,10 @@ def philox4x32_10(counter, key):
 
 
 def exact(rows, seed, epoch, position):
-    key = xxh64_short(b"order", seed)
+    return permute(rows, xxh64_short(b"order", seed), epoch, position)
+
+
+def permute(rows, key, epoch, position):
     bits = max(6, (rows - 1).bit_length())
     low_bits, high_bits = (bits + 1) // 2, bits // 2
 
@@ -83,4 +86,5 @@ def main():
     print("};")
 
 
-main()
+if __name__ == "__main__":
+    main()

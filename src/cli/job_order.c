@@ -1,0 +1,111 @@
+/* job_order.c: the order of the training samples: data.order, where it is `auto` by what the data are. All ranks come
+ * to the same from the same config and index; that they did is compared. */
+#include <stdio.h>
+
+#include "backend/host_memory.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/job.h"
+#include "data/sampler.h"
+
+static bool is_chunked(const dpt_dataset *dataset) {
+    bool chunked = false;
+    for (int f = 0; f < dpt_dataset_file_count(dataset); f++) chunked |= dpt_dataset_chunk_rows(dataset, f, 0) > 0;
+    return chunked;
+}
+
+/* Chunks that are mixed are kept: while a lane uses up its window, the others may come to the end of theirs and go
+ * through most of another, and the cache drops what was used longest ago, so two windows a lane. Within half of what
+ * the host has left for each of its ranks. */
+static void keep_chunks(const dpt_job *job, dpt_loader_options *o) {
+    uint64_t wanted = 2 * job->mixed_bytes;
+    size_t available, total;
+    if (wanted <= o->cache_bytes) return;
+    dpt_host_memory("", &available, &total);
+    uint64_t most = available / 2 / (uint64_t)job->cli->control.local_world;
+    if (most < o->cache_bytes) most = o->cache_bytes;
+    o->cache_bytes = wanted < most ? wanted : most;
+    if (wanted > most && job->cli->control.rank == 0)
+        dpt_log(
+            DPT_LOG_WARNING,
+            "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
+            "decoded more than once; a smaller data.window needs less",
+            (double)wanted / (1 << 20), (double)most / (1 << 20));
+}
+
+void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
+    const dpt_config *c = job->config;
+    o->seed = (uint64_t)c->seed;
+    o->shuffle = training;
+    o->window = training ? job->window : 0;
+    o->global_batch = training || c->eval_batch == 0 ? c->batch : c->eval_batch;
+    o->rank = job->cli->control.rank;
+    o->world = job->cli->control.world;
+    if (o->window > 0) keep_chunks(job, o);
+}
+
+int64_t dpt_job_epoch_steps(const dpt_job *job) {
+    if (job->config->epoch.steps > 0) return job->config->epoch.steps;
+    return (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), job->config->batch);
+}
+
+/* Bytes of a sample, of all fields. */
+static uint64_t sample_bytes(const dpt_dataset *dataset) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < dpt_dataset_field_count(dataset); i++) {
+        const dpt_field *field = dpt_dataset_field(dataset, i);
+        bytes += (uint64_t)field->elements * field->stored.bytes;
+    }
+    return bytes;
+}
+
+/* Blocks as if all were as long as the longest. */
+static void describe_lanes(dpt_job *job, const dpt_lanes_shape *shape) {
+    const int world = job->cli->control.world;
+    uint64_t held = 0, rows = 0, bytes;
+    for (int rank = 0; rank < world; rank++) {
+        uint64_t of_rank = dpt_lanes_held(shape, rank, world);
+        if (of_rank > held) held = of_rank;
+    }
+    for (int f = 0; f < shape->files; f++) {
+        const dpt_lanes_file *file = &shape->file[f];
+        uint64_t most = file->block_rows < file->rows ? file->block_rows : file->rows;
+        if (most > rows) rows = most;
+    }
+    if (__builtin_mul_overflow(rows, sample_bytes(job->train), &bytes) || __builtin_mul_overflow(bytes, held, &bytes))
+        bytes = INT64_MAX;
+    job->mixed_bytes = bytes < INT64_MAX / 2 ? bytes : INT64_MAX / 2;
+    double reads = (double)dpt_lanes_reads(shape, world) / (double)dpt_lanes_blocks(shape);
+    snprintf(job->order_name, sizeof job->order_name,
+             "%d lane%s; a rank mixes %llu block%s at a time (%.3g MiB); blocks are read %.2f times an epoch",
+             shape->lanes, shape->lanes == 1 ? "" : "s", (unsigned long long)held, held == 1 ? "" : "s",
+             (double)job->mixed_bytes / (1 << 20), reads);
+}
+
+static dpt_status choose(dpt_job *job, dpt_digest *digest) {
+    dpt_loader_options o;
+    dpt_lanes_shape shape;
+    dpt_lanes_file *file = NULL;
+    const int order = job->config->data.order;
+    bool in_lanes = order == DPT_CONFIG_ORDER_LANES || (order == DPT_CONFIG_ORDER_AUTO && is_chunked(job->train));
+    job->window = in_lanes ? (uint64_t)job->config->data.window : 0;
+    snprintf(job->order_name, sizeof job->order_name, "exact");
+    dpt_loader_options_init(&o);
+    dpt_job_order_options(job, true, &o);
+    DPT_TRY(dpt_loader_capacity(job->train, &o, &job->share));
+    dpt_digest_i64(digest, (int64_t)job->window);
+    dpt_digest_i64(digest, job->share);
+    if (!in_lanes) return DPT_OK;
+    DPT_TRY(dpt_loader_lanes(job->train, &o, &file, &shape));
+    dpt_digest_i64(digest, shape.lanes);
+    describe_lanes(job, &shape);
+    dpt_free(file);
+    return DPT_OK;
+}
+
+dpt_status dpt_job_choose_order(dpt_job *job) {
+    dpt_digest digest = {0};
+    DPT_TRY(dpt_control_agree(&job->cli->control, choose(job, &digest)));
+    return dpt_control_same(&job->cli->control, "the order of samples", digest.value);
+}

@@ -1,0 +1,193 @@
+/* lanes.c: see lanes.h, which is the definition; lanes_bounds.c holds what is known of a shape without its epochs.
+ *
+ * A table has a lane's blocks one after the other: the first sample of each, and how many rows of the lane come before
+ * it. Row t of a lane is found by two searches, for its window and for its block, around one permutation. */
+#include "data/lanes.h"
+
+#include <stdbool.h>
+
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "data/lanes_bounds.h"
+#include "data/sampler.h"
+
+typedef unsigned __int128 wide;
+
+typedef struct block {
+    uint64_t before; /* rows of the lane */
+    uint64_t sample; /* its first one */
+} block;
+
+struct dpt_lanes {
+    int lanes;
+    uint64_t window, key, epoch;
+    uint64_t rows[DPT_LANES_MAX + 1];  /* of the lanes before it; in the end N */
+    uint64_t place[DPT_LANES_MAX + 1]; /* of its first block in the table */
+    block *block;
+};
+
+/* Rows and first sample of a block; files: blocks and rows before each. */
+typedef struct files {
+    const dpt_lanes_file *file;
+    uint64_t *blocks, *rows;
+    int count;
+} files;
+
+static void find_block(const files *f, uint64_t b, uint64_t *sample, uint64_t *rows) {
+    int low = 0, high = f->count - 1;
+    while (low < high) { /* the last file that begins at or before it; empty ones in between hold none */
+        int middle = low + (high - low + 1) / 2;
+        if (f->blocks[middle] <= b)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    const dpt_lanes_file *file = &f->file[low];
+    uint64_t in_file = (b - f->blocks[low]) * file->block_rows, left = file->rows - in_file;
+    *sample = f->rows[low] + in_file;
+    *rows = left < file->block_rows ? left : file->block_rows;
+}
+
+static dpt_status open_files(const dpt_lanes_shape *shape, files *f) {
+    *f = (files){.file = shape->file, .count = shape->files};
+    f->blocks = dpt_alloc_zero((size_t)shape->files, sizeof *f->blocks);
+    f->rows = dpt_alloc_zero((size_t)shape->files, sizeof *f->rows);
+    if (!f->blocks || !f->rows) return DPT_ERR_MEMORY;
+    for (int i = 1; i < shape->files; i++) {
+        f->blocks[i] = f->blocks[i - 1] + dpt_lanes_file_blocks(&shape->file[i - 1]);
+        f->rows[i] = f->rows[i - 1] + shape->file[i - 1].rows;
+    }
+    return DPT_OK;
+}
+
+/* Lane after lane, each with its blocks in the order of places. */
+static void deal(const dpt_lanes_shape *shape, const files *f, uint64_t blocks, dpt_lanes *l) {
+    uint64_t filled[DPT_LANES_MAX] = {0}, rows[DPT_LANES_MAX] = {0};
+    dpt_order order = dpt_order_keyed(blocks, l->key);
+    for (int i = 0; i < l->lanes; i++)
+        l->place[i + 1] = l->place[i] + dpt_lanes_range_blocks(blocks, shape->lanes, i, i + 1);
+    for (uint64_t p = 0; p < blocks; p++) {
+        int lane = dpt_lanes_of_place(blocks, shape->lanes, p);
+        block *b = &l->block[l->place[lane] + filled[lane]++];
+        uint64_t block_rows;
+        find_block(f, dpt_order_exact(&order, l->epoch, p), &b->sample, &block_rows);
+        b->before = rows[lane];
+        rows[lane] += block_rows;
+    }
+    for (int i = 0; i < l->lanes; i++) l->rows[i + 1] = l->rows[i] + rows[i];
+}
+
+dpt_status dpt_lanes_create(const dpt_lanes_shape *shape, uint64_t epoch, dpt_lanes **lanes) {
+    *lanes = NULL;
+    DPT_TRY(dpt_lanes_check(shape));
+    files f = {0};
+    uint64_t blocks = dpt_lanes_blocks(shape);
+    dpt_status status = DPT_OK;
+    dpt_lanes *l = dpt_alloc_zero(1, sizeof *l);
+    DPT_CHECK_ALLOC_GOTO(l, fail);
+    l->lanes = shape->lanes;
+    l->window = shape->window;
+    l->key = dpt_random_key("lanes", shape->seed);
+    l->epoch = epoch;
+    l->block = dpt_alloc_zero(blocks, sizeof *l->block);
+    DPT_CHECK_ALLOC_GOTO(l->block, fail);
+    DPT_TRY_GOTO(open_files(shape, &f), fail);
+    deal(shape, &f, blocks, l);
+    *lanes = l;
+    l = NULL;
+fail:
+    dpt_free(f.blocks);
+    dpt_free(f.rows);
+    dpt_lanes_destroy(&l);
+    return status;
+}
+
+void dpt_lanes_destroy(dpt_lanes **lanes) {
+    if (*lanes) dpt_free((*lanes)->block);
+    dpt_free(*lanes);
+    *lanes = NULL;
+}
+
+uint64_t dpt_lanes_length(const dpt_lanes *lanes, int lane) { return lanes->rows[lane + 1] - lanes->rows[lane]; }
+
+/* The last of blocks 0, step, 2 step, ... of n with no more than t rows before it. */
+static uint64_t search(const block *b, uint64_t n, uint64_t step, uint64_t t) {
+    uint64_t low = 0, high = (n - 1) / step;
+    while (low < high) {
+        uint64_t middle = low + (high - low + 1) / 2;
+        if (b[middle * step].before <= t)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low * step;
+}
+
+static uint64_t window_key(const dpt_lanes *l, int lane, uint64_t window) {
+    unsigned char b[16];
+    for (int i = 0; i < 8; i++) {
+        b[i] = (unsigned char)((uint64_t)lane >> (8 * i));
+        b[8 + i] = (unsigned char)(window >> (8 * i));
+    }
+    return dpt_hash(b, sizeof b, l->key);
+}
+
+uint64_t dpt_lanes_lane_sample(const dpt_lanes *l, int lane, uint64_t t) {
+    const block *of_lane = l->block + l->place[lane];
+    uint64_t blocks = l->place[lane + 1] - l->place[lane], first = search(of_lane, blocks, l->window, t);
+    bool last = blocks - first <= l->window;
+    uint64_t begin = of_lane[first].before, end = last ? dpt_lanes_length(l, lane) : of_lane[first + l->window].before;
+    dpt_order order = dpt_order_keyed(end - begin, window_key(l, lane, first / l->window));
+    uint64_t row = begin + dpt_order_exact(&order, l->epoch, t - begin);
+    const block *b = of_lane + first;
+    b += search(b, last ? blocks - first : l->window, 1, row);
+    return b->sample + (row - b->before);
+}
+
+/* Of the first c rows of lanes [a, b), how many each gives. */
+static void cut(const dpt_lanes *l, int a, int b, uint64_t c, uint64_t *of_lane) {
+    if (b - a == 1) {
+        of_lane[a] = c;
+        return;
+    }
+    int middle = (a + b) / 2;
+    uint64_t n = l->rows[b] - l->rows[a], left = l->rows[middle] - l->rows[a];
+    uint64_t of_left = n ? (uint64_t)(((wide)c * left + n / 2) / n) : 0;
+    cut(l, a, middle, of_left, of_lane);
+    cut(l, middle, b, c - of_left, of_lane);
+}
+
+void dpt_lanes_batch_find(const dpt_lanes *lanes, int64_t global_batch, uint64_t step, dpt_lanes_batch *batch) {
+    uint64_t end[DPT_LANES_MAX], rows = lanes->rows[lanes->lanes], begin = step * (uint64_t)global_batch;
+    batch->lanes = lanes->lanes;
+    cut(lanes, 0, lanes->lanes, begin, batch->first);
+    cut(lanes, 0, lanes->lanes, begin + (uint64_t)dpt_epoch_batch_rows(rows, global_batch, step), end);
+    batch->begin[0] = 0;
+    for (int i = 0; i < lanes->lanes; i++) batch->begin[i + 1] = batch->begin[i] + (int64_t)(end[i] - batch->first[i]);
+}
+
+/* Where the part of a rank begins, and that of the rank before it ends. */
+static int64_t share_begin(const dpt_lanes_batch *batch, int rank, int world) {
+    int64_t at = dpt_lanes_rank_begin(batch->lanes, rank, world), lane = at / world, part, unused;
+    if (lane == batch->lanes) return batch->begin[lane];
+    dpt_share(batch->begin[lane + 1] - batch->begin[lane], (int)(at % world), world, &part, &unused);
+    return batch->begin[lane] + part;
+}
+
+void dpt_lanes_share(const dpt_lanes_batch *batch, int rank, int world, int64_t *first, int64_t *count) {
+    *first = share_begin(batch, rank, world);
+    *count = share_begin(batch, rank + 1, world) - *first;
+}
+
+uint64_t dpt_lanes_sample(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t row) {
+    int low = 0, high = batch->lanes - 1;
+    while (low < high) { /* the last lane that begins at or before it; those in between give nothing */
+        int middle = low + (high - low + 1) / 2;
+        if (batch->begin[middle] <= row)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return dpt_lanes_lane_sample(lanes, low, batch->first[low] + (uint64_t)(row - batch->begin[low]));
+}

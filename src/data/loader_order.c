@@ -1,0 +1,171 @@
+/* loader_order.c: see loader_order.h. Fillers may be at batches of several epochs at once. Tables stand in a list under
+ * a lock, each with the number of its users; one without any is dropped when a table of another epoch than the next is
+ * made. A table is made under the lock, so that all fillers that need it wait for one to be made. */
+#include "data/loader_order.h"
+
+#include <pthread.h>
+
+#include "base/memory.h"
+
+typedef struct dpt_lanes_entry {
+    uint64_t epoch;
+    int users;
+    dpt_lanes *lanes;
+    struct dpt_lanes_entry *next;
+} entry;
+
+struct dpt_loader_order {
+    bool shuffle, in_lanes;
+    int rank, world;
+    int64_t global_batch;
+    dpt_order exact;
+    dpt_lanes_shape shape;
+    dpt_lanes_file *file; /* of the shape */
+    pthread_mutex_t lock; /* for: */
+    entry *entries;
+};
+
+enum { LEAST_CHUNK_BYTES = 64 << 10, PLAIN_BLOCK_BYTES = 1 << 20 };
+
+static uint64_t stored_row_bytes(const dpt_dataset *dataset, int field) {
+    const dpt_field *f = dpt_dataset_field(dataset, field);
+    return (uint64_t)f->elements * f->stored.bytes;
+}
+
+static uint64_t block_rows(uint64_t row_bytes, uint64_t chunk_rows) {
+    uint64_t unit = chunk_rows > 0 ? chunk_rows : 1, bytes; /* rows that are not torn apart */
+    uint64_t wanted = chunk_rows > 0 ? LEAST_CHUNK_BYTES : PLAIN_BLOCK_BYTES;
+    if (__builtin_mul_overflow(unit, row_bytes, &bytes) || bytes >= wanted) return unit;
+    return unit * ((wanted + bytes - 1) / bytes);
+}
+
+dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
+                            dpt_lanes_shape *shape) {
+    int files = dpt_dataset_file_count(dataset), longest = 0;
+    *file = dpt_alloc_zero((size_t)files, sizeof **file);
+    DPT_CHECK_ALLOC(*file);
+    for (int i = 1; i < dpt_dataset_field_count(dataset); i++)
+        if (stored_row_bytes(dataset, i) > stored_row_bytes(dataset, longest)) longest = i;
+    for (int f = 0; f < files; f++)
+        (*file)[f] = (dpt_lanes_file){
+            .rows = dpt_dataset_file_rows(dataset, f),
+            .block_rows = block_rows(stored_row_bytes(dataset, longest), dpt_dataset_chunk_rows(dataset, f, longest))};
+    *shape = (dpt_lanes_shape){.file = *file, .files = files, .window = options->window, .seed = options->seed};
+    shape->lanes = dpt_lanes_choose(options->global_batch, dpt_lanes_blocks(shape));
+    return DPT_OK;
+}
+
+dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_options *options, int64_t *rows) {
+    dpt_lanes_file *file = NULL;
+    dpt_lanes_shape shape;
+    DPT_CHECK(options->global_batch > 0 && options->world > 0, DPT_ERR_ARG, "a global batch of %lld rows on %d ranks",
+              (long long)options->global_batch, options->world);
+    *rows = options->global_batch / options->world + (options->global_batch % options->world != 0);
+    if (!options->shuffle || options->window == 0) return DPT_OK;
+    DPT_TRY(dpt_loader_lanes(dataset, options, &file, &shape));
+    *rows = dpt_lanes_capacity(&shape, options->global_batch, options->world);
+    dpt_free(file);
+    return DPT_OK;
+}
+
+dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_options *options,
+                                   dpt_loader_order **order) {
+    dpt_status status = DPT_OK;
+    dpt_loader_order *o = dpt_alloc_zero(1, sizeof *o);
+    *order = NULL;
+    DPT_CHECK_ALLOC(o);
+    pthread_mutex_init(&o->lock, NULL);
+    o->shuffle = options->shuffle;
+    o->in_lanes = options->shuffle && options->window > 0;
+    o->rank = options->rank;
+    o->world = options->world;
+    o->global_batch = options->global_batch;
+    o->exact = dpt_order_create(dpt_dataset_rows(dataset), options->seed);
+    if (o->in_lanes) DPT_TRY_GOTO(dpt_loader_lanes(dataset, options, &o->file, &o->shape), fail);
+    *order = o;
+    return DPT_OK;
+fail:
+    dpt_loader_order_destroy(&o);
+    return status;
+}
+
+static void drop(entry *e) {
+    dpt_lanes_destroy(&e->lanes);
+    dpt_free(e);
+}
+
+void dpt_loader_order_destroy(dpt_loader_order **order) {
+    dpt_loader_order *o = *order;
+    *order = NULL;
+    if (o == NULL) return;
+    for (entry *e = o->entries, *next; e; e = next) {
+        next = e->next;
+        drop(e);
+    }
+    pthread_mutex_destroy(&o->lock);
+    dpt_free(o->file);
+    dpt_free(o);
+}
+
+/* Under the lock. */
+static dpt_status add_entry(dpt_loader_order *o, uint64_t epoch, entry **made) {
+    for (entry **at = &o->entries; *at;) {
+        entry *e = *at;
+        if (e->users > 0 || e->epoch + 1 == epoch) {
+            at = &e->next;
+        } else {
+            *at = e->next;
+            drop(e);
+        }
+    }
+    *made = dpt_alloc_zero(1, sizeof **made);
+    DPT_CHECK_ALLOC(*made);
+    dpt_status status = dpt_lanes_create(&o->shape, epoch, &(*made)->lanes);
+    if (status != DPT_OK) {
+        dpt_free(*made);
+        return status;
+    }
+    (*made)->epoch = epoch;
+    (*made)->next = o->entries;
+    o->entries = *made;
+    return DPT_OK;
+}
+
+static dpt_status acquire(dpt_loader_order *o, uint64_t epoch, entry **found) {
+    dpt_status status = DPT_OK;
+    pthread_mutex_lock(&o->lock);
+    entry *e = o->entries;
+    while (e && e->epoch != epoch) e = e->next;
+    if (e == NULL) status = add_entry(o, epoch, &e);
+    if (status == DPT_OK) e->users++;
+    pthread_mutex_unlock(&o->lock);
+    *found = e;
+    return status;
+}
+
+dpt_status dpt_batch_order_open(dpt_loader_order *o, uint64_t epoch, uint64_t step, dpt_batch_order *b) {
+    *b = (dpt_batch_order){.order = o, .epoch = epoch, .begin = step * (uint64_t)o->global_batch};
+    b->global_rows = dpt_epoch_batch_rows(o->exact.rows, o->global_batch, step);
+    if (!o->in_lanes) {
+        dpt_share(b->global_rows, o->rank, o->world, &b->first_row, &b->rows);
+        return DPT_OK;
+    }
+    DPT_TRY(acquire(o, epoch, &b->in));
+    dpt_lanes_batch_find(b->in->lanes, o->global_batch, step, &b->lanes);
+    dpt_lanes_share(&b->lanes, o->rank, o->world, &b->first_row, &b->rows);
+    return DPT_OK;
+}
+
+void dpt_batch_order_close(dpt_loader_order *o, dpt_batch_order *b) {
+    if (b->in == NULL) return;
+    pthread_mutex_lock(&o->lock);
+    b->in->users--;
+    pthread_mutex_unlock(&o->lock);
+    b->in = NULL;
+}
+
+uint64_t dpt_batch_order_sample(const dpt_batch_order *b, int64_t row) {
+    if (b->in) return dpt_lanes_sample(b->in->lanes, &b->lanes, row);
+    uint64_t position = b->begin + (uint64_t)row;
+    return b->order->shuffle ? dpt_order_exact(&b->order->exact, b->epoch, position) : position;
+}

@@ -1,0 +1,33 @@
+/* loader_order.h: which samples a batch of the loader holds: in the order of the files, `exact` (sampler.h) or `lanes`
+ * (lanes.h), whose table of an epoch is made when its first batch is filled and kept as long as one is. */
+#ifndef DPT_DATA_LOADER_ORDER_H
+#define DPT_DATA_LOADER_ORDER_H
+
+#include "data/lanes.h"
+#include "data/loader.h"
+#include "data/sampler.h"
+
+typedef struct dpt_loader_order dpt_loader_order;
+
+/* Of checked options; borrows nothing. */
+dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_options *options,
+                                   dpt_loader_order **order);
+void dpt_loader_order_destroy(dpt_loader_order **order);
+
+/* A global batch while it is filled. */
+typedef struct dpt_batch_order {
+    const dpt_loader_order *order;
+    uint64_t epoch, begin;      /* begin: position of its first row in the epoch */
+    int64_t global_rows;        /* of all ranks */
+    int64_t first_row, rows;    /* of this rank */
+    struct dpt_lanes_entry *in; /* `lanes` only: holds on to the epoch's table */
+    dpt_lanes_batch lanes;
+} dpt_batch_order;
+
+/* Any thread. DPT_ERR_MEMORY: the epoch's table; then nothing is to be closed. */
+dpt_status dpt_batch_order_open(dpt_loader_order *order, uint64_t epoch, uint64_t step, dpt_batch_order *batch);
+void dpt_batch_order_close(dpt_loader_order *order, dpt_batch_order *batch);
+/* The sample at a row of the global batch, of this rank or another. */
+uint64_t dpt_batch_order_sample(const dpt_batch_order *batch, int64_t row);
+
+#endif
