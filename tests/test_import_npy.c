@@ -397,6 +397,8 @@ static void lying_archives(void) {
     refuse("size.npz", NULL, DPT_ERR_DATA, "holds 244 bytes of values, its header declares 240");
     zip_write("bomb.npz", &(zip_part){.name = "x.npy", .content = &a, .more_bytes = 1 << 30, .method = 8}, 1);
     refuse("bomb.npz", NULL, DPT_ERR_DATA, "packed bytes cannot hold");
+    zip_write("unequal.npz", &(zip_part){.name = "x.npy", .content = &a, .unpacks = 4}, 1);
+    refuse("unequal.npz", NULL, DPT_ERR_DATA, "packed bytes cannot hold");
     zip_write("huge.npz", &(zip_part){.name = "x.npy", .content = &a, .more_bytes = 1 << 30}, 1);
     refuse("huge.npz", NULL, DPT_ERR_DATA, "huge.npz: ");
     /* a member that unpacks to more than it says; its NPY header fits what it says */
