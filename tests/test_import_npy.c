@@ -276,6 +276,8 @@ static void bad_files(void) {
     refuse("empty.npy", NULL, DPT_ERR_DATA, "empty.npy: neither an NPY nor an NPZ file");
     file_write("pickle.npy", "\x80\4\x95 a pickle", 12);
     refuse("pickle.npy", NULL, DPT_ERR_DATA, "neither an NPY nor an NPZ file");
+    file_write("packed.npy.gz", "\x1f\x8b\x08\0\0\0\0\0\0\3", 10);
+    refuse("packed.npy.gz", NULL, DPT_ERR_UNSUPPORTED, "packed.npy.gz: arrays packed by gzip are not supported");
     mkdir(file_path("folder.npy"), 0777);
     refuse("folder.npy", NULL, DPT_ERR_DATA, "not a regular file");
     CHECK(mkfifo(file_path("pipe.npy"), 0600) == 0);
