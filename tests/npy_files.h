@@ -55,6 +55,7 @@ typedef struct zip_part {
     int method;         /* 0: stored, 8: deflate; others: stored, under that number */
     int flags;          /* 1: encrypted */
     int64_t more_bytes; /* that the headers declare and that are not there */
+    int64_t unpacks;    /* to so many more bytes than it declares packed ones; stored only */
     uint32_t wrong_crc; /* what the checksum is changed by */
 } zip_part;
 
@@ -88,7 +89,7 @@ static inline void zip_describe(byte_list *list, const zip_part *part, const zip
     put_number(list, 0x00210000, 4); /* 1980-01-01 */
     put_number(list, entry->crc, 4);
     put_number(list, entry->packed.count + (part->method == 8 ? 0 : (uint64_t)part->more_bytes), 4);
-    put_number(list, part->content->count + (uint64_t)part->more_bytes, 4);
+    put_number(list, part->content->count + (uint64_t)(part->more_bytes + part->unpacks), 4);
     put_number(list, strlen(part->name), 2);
     put_number(list, 0, 2); /* extra field */
 }

@@ -276,6 +276,8 @@ static void bad_files(void) {
     refuse("empty.npy", NULL, DPT_ERR_DATA, "empty.npy: neither an NPY nor an NPZ file");
     file_write("pickle.npy", "\x80\4\x95 a pickle", 12);
     refuse("pickle.npy", NULL, DPT_ERR_DATA, "neither an NPY nor an NPZ file");
+    file_write("packed.npy.gz", "\x1f\x8b\x08\0\0\0\0\0\0\3", 10);
+    refuse("packed.npy.gz", NULL, DPT_ERR_UNSUPPORTED, "packed.npy.gz: arrays packed by gzip are not supported");
     mkdir(file_path("folder.npy"), 0777);
     refuse("folder.npy", NULL, DPT_ERR_DATA, "not a regular file");
     CHECK(mkfifo(file_path("pipe.npy"), 0600) == 0);
@@ -397,6 +399,8 @@ static void lying_archives(void) {
     refuse("size.npz", NULL, DPT_ERR_DATA, "holds 244 bytes of values, its header declares 240");
     zip_write("bomb.npz", &(zip_part){.name = "x.npy", .content = &a, .more_bytes = 1 << 30, .method = 8}, 1);
     refuse("bomb.npz", NULL, DPT_ERR_DATA, "packed bytes cannot hold");
+    zip_write("unequal.npz", &(zip_part){.name = "x.npy", .content = &a, .unpacks = 4}, 1);
+    refuse("unequal.npz", NULL, DPT_ERR_DATA, "packed bytes cannot hold");
     zip_write("huge.npz", &(zip_part){.name = "x.npy", .content = &a, .more_bytes = 1 << 30}, 1);
     refuse("huge.npz", NULL, DPT_ERR_DATA, "huge.npz: ");
     /* a member that unpacks to more than it says; its NPY header fits what it says */

@@ -263,6 +263,8 @@ static dpt_status open_bytes(npy_stream *s, const dpt_import_source *source) {
     int64_t n = s->bytes < DPT_NPY_PREFIX_BYTES ? s->bytes : DPT_NPY_PREFIX_BYTES;
     DPT_TRY(read_at(s, 0, prefix, n));
     if (!dpt_npz_is(prefix, n)) {
+        DPT_CHECK(n < 2 || prefix[0] != 0x1f || prefix[1] != 0x8b, DPT_ERR_UNSUPPORTED,
+                  "arrays packed by gzip are not supported; gunzip unpacks it (numpy.savez_compressed packs arrays)");
         DPT_CHECK(dpt_npy_is(prefix, n), DPT_ERR_DATA, "neither an NPY nor an NPZ file");
         DPT_CHECK(source->part == NULL, DPT_ERR_CONFIG, "an NPY file is one array and has no part \"%s\"",
                   source->part);

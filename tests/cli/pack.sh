@@ -55,6 +55,11 @@ bad_pack 74 'absent.h5: No such file' a.h5 absent.h5
 bad_pack 64 '/train/x: 5 samples for 6 files' a.h5 b.h5 --files 6
 refused 64 'plain.h5: exists already' data pack plain.h5 a.h5
 
+# a disk that is full in the middle
+run bash -c 'ulimit -f 1 && exec "$0" data pack bad.h5 a.h5 b.h5' "$dptrain"
+expect_refusal 74 'bad.h5 cannot be written: .*File too large'
+[ -z "$(find . -name 'bad*' ! -name '*.lock')" ] || failed "no file left behind" "$(ls)"
+
 # bad_words PATTERN WORDS...: the message's first line; the usage follows
 bad_words() {
     local pattern=$1
