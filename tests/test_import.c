@@ -210,8 +210,8 @@ static void bad_sources(void) {
     refuse("cut.idx.gz", DPT_ERR_DATA, "the compressed stream ends early");
     copy_cut("whole.idx.gz", "end.idx.gz", 3);
     refuse("end.idx.gz", DPT_ERR_DATA, "the compressed stream ends early");
-    write_head("what.dat", "1,2,3\n", 6);
-    refuse("what.dat", DPT_ERR_DATA, "what.dat: of no known format");
+    write_head("what.bin", "1,2,3\n", 6);
+    refuse("what.bin", DPT_ERR_DATA, "what.bin: of no known format");
     dpt_import_source part = {"/x", file_path("labels"), "images"};
     CHECK_FAILS(dpt_import_files(&part, 1, file_path("bad.h5")), DPT_ERR_CONFIG, "an IDX file has no parts");
     char *bytes;

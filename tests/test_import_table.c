@@ -135,8 +135,39 @@ static void types(void) {
     if (CHECK_OK(read_table("nan.csv", ":nan", 2, &s, f)))
         CHECK(f[0] == 1 && isnan(f[1]) && f[2] == 2 && f[3] == -INFINITY && isnan(f[4]) && f[5] == 3 && isnan(f[6]) &&
               f[7] == INFINITY && isnan(f[8]));
+    write_text("names.csv", "\"a \"\"b\"\"\",c\n1,x;y\tz\n"); /* what separates is known by the first row alone */
+    if (CHECK_OK(read_table("names.csv", "a \"b\":f64", 9, &s, d))) CHECK(s.dim[0] == 1 && d[0] == 1);
     write_text("one.csv", "label\n3\n1\n");
     if (CHECK_OK(read_table("one.csv", NULL, 9, &s, f))) CHECK(s.ndim == 1 && f[0] == 3 && f[1] == 1);
+}
+
+/* Columns that runs of blanks separate, as savetxt and Fortran write them, with and without a header. */
+static void blanks(void) {
+    static const char *const dress[] = {"1.5 -2e1 3\n4 5 60\n",
+                                        "  1.5   -2e1 3\n  4  5     60\n",
+                                        "1.5 -2e1 3  \r\n4 5 60 \r\n",
+                                        "# t x wall\n1.5 -2e1 3\n4 5 60",
+                                        "#t   x wall \n \"1.5\"  -2e1 3\n4 5 \"60\" ",
+                                        "t x  wall\r\n1.5 -2e1 3\r\n4 5 60\r\n"};
+    static const float expected[] = {1.5F, -20, 3, 4, 5, 60};
+    dpt_import_stream s;
+    float values[6];
+    for (size_t i = 0; i < sizeof dress / sizeof *dress; i++) {
+        write_text("blanks.txt", dress[i]);
+        if (!CHECK_OK(read_table("blanks.txt", NULL, 9, &s, values))) continue;
+        CHECK(s.ndim == 2 && s.dim[0] == 2 && s.dim[1] == 3 && memcmp(values, expected, sizeof expected) == 0);
+        if (i < 3) continue;
+        CHECK_OK(read_table("blanks.txt", "wall", 9, &s, values));
+        CHECK(s.ndim == 1 && values[0] == 3 && values[1] == 60);
+    }
+    write_text("blanks.txt", "1 2 3\n4  5\n");
+    CHECK_FAILS(read_table("blanks.txt", NULL, 9, &s, values), DPT_ERR_DATA, "line 2: 2 fields, the first line has 3");
+    write_text("blanks.txt", "1 2\n4 5 6 \n");
+    CHECK_FAILS(read_table("blanks.txt", NULL, 9, &s, values), DPT_ERR_DATA, "line 2: 3 fields, the first line has 2");
+    write_text("comment.csv", "# 1,b\n5,6\n"); /* a name may be a number where # says that it is a name */
+    if (CHECK_OK(read_table("comment.csv", "b", 9, &s, values))) CHECK(s.dim[0] == 1 && values[0] == 6);
+    write_text("sentence.csv", "mass in kg\n7\n"); /* the name promises commas */
+    if (CHECK_OK(read_table("sentence.csv", "mass in kg", 9, &s, values))) CHECK(s.dim[0] == 1 && values[0] == 7);
 }
 
 /* ---- numbers ---- */
@@ -377,11 +408,10 @@ static void long_row(void) {
 
 /* Cut at every byte, and with every byte changed to each that means something: an answer, never a fault (which the
  * sanitizers would see), and the same answer whatever the number of rows a call. */
-static void cut_and_changed(void) {
-    static const char text[] = "a,\"b \"\"c\",d\r\n1,\"x\n\",-2.5e1\r\n3,y,\"4\"\n,,\n5e-3,\"\",6";
-    static const char bytes[] = "\",\n\r;\t-.e9\0 ";
-    const size_t n = sizeof text - 1;
-    char copy[sizeof text];
+static void cut_and_changed_file(const char *name, const char *text) {
+    static const char bytes[] = "\",\n\r;\t-.e9#\0 ";
+    const size_t n = strlen(text);
+    char copy[100];
     dpt_import_stream s;
     int good = 0, tried = 0;
     for (size_t at = 0; at <= n; at++) {
@@ -389,16 +419,21 @@ static void cut_and_changed(void) {
             float one[100] = {0}, other[100] = {0};
             memcpy(copy, text, n);
             if (b < sizeof bytes - 1 && at < n) copy[at] = bytes[b];
-            write_bytes("cut.csv", copy, b < sizeof bytes - 1 ? n : at);
-            dpt_status first = read_table("cut.csv", "1:nan", 1, &s, one);
+            write_bytes(name, copy, b < sizeof bytes - 1 ? n : at);
+            dpt_status first = read_table(name, "1:nan", 1, &s, one);
             CHECK(first == DPT_OK || first == DPT_ERR_DATA || first == DPT_ERR_CONFIG);
-            CHECK(read_table("cut.csv", "1:nan", 9, &s, other) == first);
+            CHECK(read_table(name, "1:nan", 9, &s, other) == first);
             if (first == DPT_OK) CHECK(memcmp(one, other, sizeof one) == 0);
             good += first == DPT_OK;
             tried++;
         }
     }
     CHECK(good > tried / 10 && good < tried * 9 / 10);
+}
+
+static void cut_and_changed(void) {
+    cut_and_changed_file("cut.csv", "a,\"b \"\"c\",d\r\n1,\"x\n\",-2.5e1\r\n3,y,\"4\"\n,,\n5e-3,\"\",6");
+    cut_and_changed_file("cut.txt", "# a  b c\n 1 \"x \n\"  -2.5e1 \r\n3  y \"4\"\nnan - 5\n");
 }
 
 static void out_of_memory(void) {
@@ -418,7 +453,8 @@ static void out_of_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "import_table", {"every_dress", every_dress}, {"columns", columns}, {"types", types},
-                      {"rounds_once", rounds_once}, {"bad_rows", bad_rows}, {"endless_row", endless_row},
-                      {"changed_meanwhile", changed_meanwhile}, {"piece_ends", piece_ends}, {"long_row", long_row},
-                      {"cut_and_changed", cut_and_changed}, {"out_of_memory", out_of_memory});
+                      {"blanks", blanks}, {"rounds_once", rounds_once}, {"bad_rows", bad_rows},
+                      {"endless_row", endless_row}, {"changed_meanwhile", changed_meanwhile},
+                      {"piece_ends", piece_ends}, {"long_row", long_row}, {"cut_and_changed", cut_and_changed},
+                      {"out_of_memory", out_of_memory});
 }

@@ -392,7 +392,7 @@ static void file_ends_early(void) {
     dpt_loader *loader = NULL;
     const dpt_batch *b;
     if (ds && CHECK_OK(dpt_loader_create(ds, &o, &loader)))
-        CHECK_FAILS(dpt_loader_next(loader, &b), DPT_ERR_IO, "short.h5: id: rows ");
+        CHECK_FAILS(dpt_loader_next(loader, &b), DPT_ERR_DATA, "short.h5: id: rows ");
     dpt_loader_destroy(&loader);
     dpt_dataset_close(&ds);
 }

@@ -98,7 +98,10 @@ static dpt_status show_dataset(const char *file, dpt_description *d, uint64_t ro
     printf("  %s %s\n", path, d->shape);
     dpt_free(path);
     printf("    %s: %" PRIu64 " bytes", d->storage, d->stored_bytes);
-    if (d->declared_bytes != d->stored_bytes) printf(" for %" PRIu64, d->declared_bytes);
+    if (d->declared_bytes == UINT64_MAX)
+        printf(" for 2^64 or more");
+    else if (d->declared_bytes != d->stored_bytes)
+        printf(" for %" PRIu64, d->declared_bytes);
     printf("\n");
     dpt_status status = show_values(file, d->path, rows);
     if (status == DPT_OK || status == DPT_ERR_MEMORY) return status;
@@ -106,7 +109,7 @@ static dpt_status show_dataset(const char *file, dpt_description *d, uint64_t ro
     DPT_CHECK_ALLOC(said);
     dpt_scan_printable(said);
     const bool usable = status == DPT_ERR_UNSUPPORTED || status == DPT_ERR_SHAPE;
-    printf("    %s: %s\n", usable ? "not for training" : "damaged", said);
+    printf("    %s: %s\n", usable ? "not for training" : "bad", said);
     dpt_free(said);
     return usable ? DPT_OK : status;
 }
@@ -127,6 +130,7 @@ static dpt_status show_file(const char *file, uint64_t rows) {
         message = dpt_strdup(dpt_last_error());
     }
     dpt_describe_free(all, count);
+    if (message) dpt_scan_printable(message);
     if (first != DPT_OK) dpt_error(first, "%s", message ? message : "out of memory");
     dpt_free(message);
     return first;

@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-enum { BUFFER_BYTES = 4 << 20 };
+enum { BUFFER_BYTES = 4 << 20, CACHE_BYTES = 64 << 20 };
 
 dpt_status dpt_scan_open(const char *file, const char *path, dpt_scan *scan) {
     const dpt_control alone = {.comm = MPI_COMM_NULL, .world = 1, .local_world = 1};
@@ -20,12 +20,13 @@ dpt_status dpt_scan_open(const char *file, const char *path, dpt_scan *scan) {
     scan->rows_at_once = scan->row_bytes < BUFFER_BYTES ? BUFFER_BYTES / scan->row_bytes : 1;
     if (scan->rows_at_once > scan->rows) scan->rows_at_once = scan->rows;
     scan->buffer = dpt_alloc(scan->rows_at_once * scan->row_bytes);
-    if (scan->buffer != NULL) return DPT_OK;
-    dpt_scan_close(scan);
-    return DPT_ERR_MEMORY;
+    dpt_status status = scan->buffer ? dpt_reader_create(scan->dataset, CACHE_BYTES, &scan->reader) : DPT_ERR_MEMORY;
+    if (status != DPT_OK) dpt_scan_close(scan);
+    return status;
 }
 
 void dpt_scan_close(dpt_scan *scan) {
+    dpt_reader_destroy(&scan->reader);
     dpt_dataset_close(&scan->dataset);
     dpt_free(scan->buffer);
     *scan = (dpt_scan){.dataset = NULL};
@@ -40,7 +41,7 @@ static void add_readable(dpt_scan *scan, uint64_t row, uint64_t n, dpt_statistic
                          char **first_message) {
     const uint64_t elements = (uint64_t)scan->field->elements;
     for (uint64_t i = row; i < row + n; i++) {
-        dpt_status status = dpt_dataset_read(scan->dataset, 0, i, 1, scan->buffer);
+        dpt_status status = dpt_reader_rows(scan->reader, 0, i, 1, scan->buffer);
         if (status == DPT_OK) {
             dpt_statistics_add(s, scan->buffer, elements);
             continue;
@@ -54,7 +55,7 @@ dpt_status dpt_scan_rows(dpt_scan *scan, uint64_t rows, dpt_statistics *s, uint6
     const uint64_t elements = (uint64_t)scan->field->elements;
     for (uint64_t row = 0, n; row < rows; row += n) {
         n = rows - row < scan->rows_at_once ? rows - row : scan->rows_at_once;
-        dpt_status status = dpt_dataset_read(scan->dataset, 0, row, n, scan->buffer);
+        dpt_status status = dpt_reader_rows(scan->reader, 0, row, n, scan->buffer);
         if (status == DPT_OK)
             dpt_statistics_add(s, scan->buffer, n * elements);
         else if (unreadable == NULL || status == DPT_ERR_MEMORY)
@@ -78,7 +79,7 @@ static void place_text(const dpt_field *field, uint64_t element, char *text, siz
 dpt_status dpt_scan_value(dpt_scan *scan, uint64_t place, double *value, char *where, size_t bytes) {
     const uint64_t elements = (uint64_t)scan->field->elements, row = place / elements, element = place % elements;
     dpt_statistics one = dpt_statistics_begin(scan->field->stored);
-    DPT_TRY(dpt_dataset_read(scan->dataset, 0, row, 1, scan->buffer));
+    DPT_TRY(dpt_reader_rows(scan->reader, 0, row, 1, scan->buffer));
     dpt_statistics_add(&one, scan->buffer + element * scan->field->stored.bytes, 1);
     *value = one.nans ? NAN : one.infinities ? HUGE_VAL : one.mean;
     size_t n = dpt_append(where, bytes, 0, "row %llu", (unsigned long long)row);

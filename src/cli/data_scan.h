@@ -5,10 +5,12 @@
 #include "cli/cli.h"
 #include "data/dataset.h"
 #include "data/describe.h"
+#include "data/reader.h"
 #include "data/statistics.h"
 
 typedef struct dpt_scan {
     dpt_dataset *dataset;
+    dpt_reader *reader;
     const dpt_field *field;
     uint64_t rows, row_bytes;
     uint64_t rows_at_once; /* that fit in the buffer */

@@ -91,7 +91,10 @@ static void print_missing(const dpt_statistics *s) {
 }
 
 static void print_good(const dpt_scan *scan, const char *file, const char *path, const dpt_statistics *s) {
-    printf("%s: %s: good: %" PRIu64 " rows of %" PRId64 " %s, %.10g to %.10g", file, path, scan->rows,
+    char name[1100];
+    snprintf(name, sizeof name, "%s", path);
+    dpt_scan_printable(name);
+    printf("%s: %s: good: %" PRIu64 " rows of %" PRId64 " %s, %.10g to %.10g", file, name, scan->rows,
            scan->field->elements, dpt_stored_text(s->stored), s->min, s->max);
     print_missing(s);
     printf("\n");

@@ -5,10 +5,10 @@
  *                              {.name = "y", .path = "/train/y", .dtype = DPT_I64, .ndim = DPT_ANY_NDIM}};
  *   DPT_TRY(dpt_dataset_open(control, files, file_count, fields, 2, &dataset));
  *
- * What may be stored: unsigned 8-bit and signed 32- and 64-bit integers, 32- and 64-bit floats, little-endian;
- * contiguous, chunked (chunks of at most 64 MiB; filters shuffle, fletcher32, deflate) or compact. Anything else is
- * refused by name, and so are soft and external links, external and virtual storage, and sizes that the file does not
- * hold. */
+ * What may be stored: the types of stored.h; contiguous, chunked (chunks of at most 64 MiB, along any axes; filters
+ * shuffle, fletcher32, deflate, in any order) or compact. Anything else is refused by name, and so are soft and external
+ * links, external and virtual storage, and sizes that the file does not hold. HDF5 is called while a dataset is opened,
+ * on rank 0 alone. */
 #ifndef DPT_DATA_DATASET_H
 #define DPT_DATA_DATASET_H
 
@@ -43,7 +43,7 @@ typedef struct dpt_field {
  * with the same status and message, which names file, dataset and numbers.
  * DPT_ERR_ARG: no file or no field. DPT_ERR_IO: a file cannot be opened or read (the system's reason).
  * DPT_ERR_DATA: not HDF5, truncated, a dataset is missing (names those there), a field's rows differ from another's,
- * 0 samples, files that differ between ranks. DPT_ERR_SHAPE: a sample's shape is not the expected one.
+ * 0 samples, a chunk that is not where or as long as it says, files that differ between ranks. DPT_ERR_SHAPE: a sample's shape is not the expected one.
  * DPT_ERR_UNSUPPORTED: an element type, storage, filter or link outside those above. */
 dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
                             const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
@@ -55,12 +55,11 @@ uint64_t dpt_dataset_rows(const dpt_dataset *dataset);
 int dpt_dataset_field_count(const dpt_dataset *dataset);
 /* Borrowed until the dataset is closed. Local. */
 const dpt_field *dpt_dataset_field(const dpt_dataset *dataset, int field);
-/* Of names, dataset paths, dtypes, shapes, sizes and places of rows: equal on all ranks, and in every run on the same
- * files, wherever they lie (file names do not enter). Local. */
+/* Of names, dataset paths, types, shapes, sizes, places of rows and chunks, filters: equal on all ranks, and in every run
+ * on the same files, wherever they lie (file names and times do not enter). Local. */
 uint64_t dpt_dataset_digest(const dpt_dataset *dataset);
 
-/* Reads rows [row, row + count) of a field as they are stored (dtype `stored`) into out. Any thread. Local.
- * DPT_ERR_ARG: rows outside the dataset. DPT_ERR_IO: the file could not be read, or ended early. */
+/* dpt_reader_rows (reader.h) for a single time: a loop wants a reader. Any thread. Local. */
 dpt_status dpt_dataset_read(const dpt_dataset *dataset, int field, uint64_t row, uint64_t count, void *out);
 
 /* Where a sample stands, for messages: the file (borrowed) and the row in it. Local. */

@@ -1,14 +1,14 @@
-/* dataset_index.c: from files to an index, and the index as bytes: every number as 8 bytes little-endian, every text as
- * its length and its bytes. */
+/* dataset_index.c: from files to an index. */
 #include "data/dataset_index.h"
 
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "data/hdf5_util.h"
+#include "data/chunk_lookup.h"
 
 static void shape_text(char *text, size_t bytes, int ndim, const int64_t *dim) {
     size_t n = dpt_append(text, bytes, 0, "[");
@@ -70,13 +70,13 @@ static dpt_status add_field(dpt_index *index, int64_t handle, int f, const dpt_f
     const dpt_field_spec *spec = &specs[i];
     dpt_found found;
     DPT_TRY(dpt_index_inspect(handle, file->path, file->bytes, spec->path, &found));
+    index->part[f * index->fields + i] = found.part;
     dpt_status status =
         f == 0 ? settle_field(spec, &found, &index->field[i]) : check_like_first(index, &index->field[i], &found);
     if (status != DPT_OK) return dpt_error_prefix(status, "%s: %s: ", file->path, spec->path);
     if (i == 0) file->rows = found.rows;
     DPT_CHECK(file->rows == found.rows, DPT_ERR_DATA, "%s: %s has %llu rows, %s has %llu", file->path, spec->path,
               (unsigned long long)found.rows, specs[0].path, (unsigned long long)file->rows);
-    index->part[f * index->fields + i] = found.part;
     return DPT_OK;
 }
 
@@ -89,9 +89,10 @@ static dpt_status add_file(dpt_index *index, int f, const char *path, const dpt_
     struct stat about;
     dpt_h5_enter(&scope);
     dpt_status status;
-    DPT_TRY_GOTO(dpt_h5_open(path, &handle), fail);
+    DPT_TRY_GOTO(dpt_chunk_lookup_open(path, &handle), fail);
     DPT_CHECK_GOTO(stat(path, &about) == 0, fail, DPT_ERR_IO, "%s: disappeared", path);
     file->bytes = (uint64_t)about.st_size;
+    file->mtime_ns = dpt_index_mtime_ns(&about);
     file->first_row = index->rows;
     for (int i = 0; i < index->fields; i++) DPT_TRY_GOTO(add_field(index, handle, f, specs, i), fail);
     DPT_CHECK_GOTO(index->rows + file->rows <= INT64_MAX, fail, DPT_ERR_DATA, "%s: more than 2^63 rows", path);
@@ -102,7 +103,31 @@ fail:
     return status;
 }
 
-static dpt_status allocate(dpt_index *index, int files, int fields) {
+dpt_status dpt_index_grid(dpt_index_part *part, uint64_t rows, int ndim, const int64_t *dim, uint32_t element_bytes) {
+    static const uint64_t most = 64 << 20;
+    uint64_t bytes = element_bytes, chunks = 1;
+    bool over = false;
+    for (int k = 0; k <= ndim; k++) {
+        uint64_t size = k == 0 ? rows : (uint64_t)dim[k - 1], chunk = part->chunk_dim[k];
+        DPT_CHECK(chunk > 0, DPT_ERR_DATA, "axis %d of its chunks has size 0", k);
+        part->grid[k] = size / chunk + (size % chunk != 0);
+        over |= __builtin_mul_overflow(bytes, chunk, &bytes);
+        over |= __builtin_mul_overflow(chunks, part->grid[k], &chunks);
+    }
+    DPT_CHECK(!over && bytes <= most, DPT_ERR_UNSUPPORTED, "chunks of %llu bytes; at most %llu are supported",
+              over ? ~0ull : (unsigned long long)bytes, (unsigned long long)most);
+    part->chunks = chunks;
+    part->chunk_bytes = bytes;
+    return DPT_OK;
+}
+
+void dpt_index_part_clear(dpt_index_part *part) {
+    dpt_free(part->values);
+    dpt_free(part->chunk);
+    *part = (dpt_index_part){.storage = part->storage};
+}
+
+dpt_status dpt_index_allocate(dpt_index *index, int files, int fields) {
     *index = (dpt_index){.files = files, .fields = fields};
     index->file = dpt_alloc_zero((size_t)files, sizeof *index->file);
     index->field = dpt_alloc_zero((size_t)fields, sizeof *index->field);
@@ -115,7 +140,7 @@ dpt_status dpt_index_create(const char *const *files, int file_count, const dpt_
     *index = (dpt_index){0};
     DPT_CHECK(file_count > 0, DPT_ERR_ARG, "a dataset of no files");
     DPT_CHECK(field_count > 0, DPT_ERR_ARG, "%s: a dataset of no fields", files[0]);
-    DPT_TRY(allocate(index, file_count, field_count));
+    DPT_TRY(dpt_index_allocate(index, file_count, field_count));
     for (int f = 0; f < file_count; f++) DPT_TRY(add_file(index, f, files[f], fields));
     DPT_CHECK(index->rows > 0, DPT_ERR_DATA, "%s: %s: 0 samples", files[0], fields[0].path);
     return DPT_OK;
@@ -127,140 +152,62 @@ void dpt_index_destroy(dpt_index *index) {
         dpt_free(index->field[i].name);
         dpt_free(index->field[i].path);
     }
+    for (int p = 0; index->part && p < index->files * index->fields; p++) dpt_index_part_clear(&index->part[p]);
     dpt_free(index->file);
     dpt_free(index->field);
     dpt_free(index->part);
     *index = (dpt_index){0};
 }
 
-/* Bytes being written (at NULL they are only counted) or read. */
-typedef struct tape {
-    unsigned char *at;
-    uint64_t used, size;
-    bool short_of; /* bytes */
-    bool no_memory;
-} tape;
-
-static void put_bytes(tape *t, const void *data, uint64_t bytes) {
-    if (t->at) memcpy(t->at + t->used, data, bytes);
-    t->used += bytes;
+static void digest_part(dpt_digest *d, const dpt_index_part *part, uint64_t value_bytes, int axes) {
+    dpt_digest_i64(d, part->storage);
+    dpt_digest_i64(d, (int64_t)part->offset);
+    if (part->storage == DPT_STORAGE_COMPACT) dpt_digest_bytes(d, part->values, value_bytes);
+    if (part->storage != DPT_STORAGE_CHUNKED) return;
+    for (int k = 0; k < axes; k++) dpt_digest_i64(d, (int64_t)part->chunk_dim[k]);
+    dpt_digest_i64(d, part->pipeline.count);
+    dpt_digest_i64(d, part->pipeline.element_bytes);
+    dpt_digest_bytes(d, part->pipeline.filter, (size_t)part->pipeline.count);
+    dpt_digest_bytes(d, part->chunk, part->chunks * sizeof *part->chunk);
 }
 
-static void put_number(tape *t, uint64_t value) {
-    unsigned char b[8];
-    for (int i = 0; i < 8; i++) b[i] = (unsigned char)(value >> (8 * i));
-    put_bytes(t, b, sizeof b);
-}
-
-static void put_text(tape *t, const char *text) {
-    put_number(t, strlen(text));
-    put_bytes(t, text, strlen(text));
-}
-
-static uint64_t get_number(tape *t) {
-    if (t->size - t->used < 8) t->short_of = true;
-    if (t->short_of) return 0;
-    uint64_t value = 0;
-    for (int i = 0; i < 8; i++) value |= (uint64_t)t->at[t->used + (uint64_t)i] << (8 * i);
-    t->used += 8;
-    return value;
-}
-
-static char *get_text(tape *t) {
-    uint64_t bytes = get_number(t);
-    if (t->short_of || t->size - t->used < bytes) return t->short_of = true, NULL;
-    char *text = dpt_alloc(bytes + 1);
-    if (text == NULL) return t->short_of = t->no_memory = true, NULL;
-    memcpy(text, t->at + t->used, bytes);
-    text[bytes] = 0;
-    t->used += bytes;
-    return text;
-}
-
-static void put_stored(tape *t, dpt_stored stored) {
-    put_number(t, (uint64_t)stored.kind | (uint64_t)stored.bytes << 8 | (uint64_t)stored.big_endian << 16);
-}
-
-static void put_index(tape *t, const dpt_index *index) {
-    put_number(t, (uint64_t)index->files);
-    put_number(t, (uint64_t)index->fields);
-    put_number(t, index->rows);
+uint64_t dpt_index_digest(const dpt_index *index) {
+    dpt_digest d = {0};
+    dpt_digest_i64(&d, index->files);
+    dpt_digest_i64(&d, index->fields);
     for (int f = 0; f < index->files; f++) {
-        const dpt_index_file *file = &index->file[f];
-        put_text(t, file->path);
-        put_number(t, file->bytes);
-        put_number(t, file->first_row);
-        put_number(t, file->rows);
+        dpt_digest_i64(&d, (int64_t)index->file[f].bytes);
+        dpt_digest_i64(&d, (int64_t)index->file[f].rows);
     }
     for (int i = 0; i < index->fields; i++) {
-        const dpt_index_field *field = &index->field[i];
-        put_text(t, field->name);
-        put_text(t, field->path);
-        put_number(t, (uint64_t)field->about.dtype);
-        put_stored(t, field->about.stored);
-        put_number(t, (uint64_t)field->about.ndim);
-        for (int d = 0; d < field->about.ndim; d++) put_number(t, (uint64_t)field->about.dim[d]);
-        put_number(t, (uint64_t)field->about.elements);
-        put_number(t, field->row_bytes);
+        const dpt_field *about = &index->field[i].about;
+        dpt_digest_text(&d, about->name);
+        dpt_digest_text(&d, about->path);
+        dpt_digest_i64(&d, about->dtype);
+        dpt_digest_text(&d, dpt_stored_text(about->stored));
+        dpt_digest_i64(&d, about->ndim);
+        for (int k = 0; k < about->ndim; k++) dpt_digest_i64(&d, about->dim[k]);
     }
     for (int p = 0; p < index->files * index->fields; p++) {
-        put_number(t, (uint64_t)index->part[p].storage);
-        put_number(t, index->part[p].offset);
+        const dpt_index_field *field = &index->field[p % index->fields];
+        uint64_t bytes = index->file[p / index->fields].rows * field->row_bytes;
+        digest_part(&d, &index->part[p], bytes, field->about.ndim + 1);
     }
+    return d.value;
 }
 
-static dpt_stored get_stored(tape *t) {
-    uint64_t v = get_number(t);
-    dpt_stored stored = {.kind = v & 255, .bytes = v >> 8 & 255, .big_endian = v >> 16 & 1};
-    if (!dpt_stored_valid(stored)) t->short_of = true;
-    return stored;
-}
-
-static void get_field(tape *t, dpt_index_field *field) {
-    field->name = get_text(t);
-    field->path = get_text(t);
-    field->about = (dpt_field){.name = field->name, .path = field->path};
-    field->about.dtype = (dpt_dtype)get_number(t);
-    field->about.stored = get_stored(t);
-    field->about.ndim = (int)get_number(t);
-    if (field->about.ndim < 0 || field->about.ndim > DPT_MAX_NDIM) t->short_of = true;
-    for (int d = 0; !t->short_of && d < field->about.ndim; d++) field->about.dim[d] = (int64_t)get_number(t);
-    field->about.elements = (int64_t)get_number(t);
-    field->row_bytes = get_number(t);
-}
-
-dpt_status dpt_index_pack(const dpt_index *index, void **bytes, uint64_t *size) {
-    tape count = {0};
-    put_index(&count, index);
-    tape t = {.at = dpt_alloc(count.used)};
-    *bytes = t.at;
-    *size = t.at ? count.used : 0;
-    DPT_CHECK_ALLOC(t.at);
-    put_index(&t, index);
-    return DPT_OK;
-}
-
-dpt_status dpt_index_unpack(const void *bytes, uint64_t size, dpt_index *index) {
-    tape t = {.at = (unsigned char *)(uintptr_t)bytes, .size = size};
-    uint64_t files = get_number(&t), fields = get_number(&t), rows = get_number(&t);
-    DPT_CHECK(!t.short_of && files <= size && fields <= size && files < INT32_MAX && fields < INT32_MAX,
-              DPT_ERR_INTERNAL, "a dataset index of %llu bytes", (unsigned long long)size);
-    DPT_TRY(allocate(index, (int)files, (int)fields));
-    index->rows = rows;
-    for (int f = 0; f < index->files; f++) {
-        dpt_index_file *file = &index->file[f];
-        file->path = get_text(&t);
-        file->bytes = get_number(&t);
-        file->first_row = get_number(&t);
-        file->rows = get_number(&t);
+int dpt_index_file_of(const dpt_index *index, uint64_t row) {
+    int low = 0, high = index->files - 1;
+    while (low < high) {
+        int middle = low + (high - low + 1) / 2;
+        if (index->file[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle - 1;
     }
-    for (int i = 0; i < index->fields; i++) get_field(&t, &index->field[i]);
-    for (int p = 0; p < index->files * index->fields; p++) {
-        index->part[p].storage = (dpt_storage)get_number(&t);
-        index->part[p].offset = get_number(&t);
-    }
-    if (t.no_memory) return DPT_ERR_MEMORY;
-    DPT_CHECK(!t.short_of && t.used == size, DPT_ERR_INTERNAL, "a dataset index of %llu bytes, %llu read",
-              (unsigned long long)size, (unsigned long long)t.used);
-    return DPT_OK;
+    return low;
+}
+
+int64_t dpt_index_mtime_ns(const struct stat *about) {
+    return (int64_t)((uint64_t)about->st_mtim.tv_sec * 1000000000 + (uint64_t)about->st_mtim.tv_nsec);
 }

@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/text.h"
+#include "data/chunk_lookup.h"
 #include "data/dataset_index.h"
 #include "data/hdf5_util.h"
 
-enum { MAX_PATH_BYTES = 1024, MAX_LISTED = 12 };
-static const uint64_t MAX_CHUNK_BYTES = 64 << 20;
+enum { MAX_PATH_BYTES = 1024, MAX_LISTED = 12, MAX_FILTER_VALUES = 8 };
 
 typedef struct listing {
     char text[600];
@@ -71,17 +72,31 @@ static dpt_status open_dataset(hid_t file, const char *path, hid_t *dataset) {
     return missing(file);
 }
 
+/* Integers and floats, where the reason lies in their bits. */
+static dpt_status refuse_number(hid_t type, bool is_float) {
+    size_t bytes = H5Tget_size(type), bits = H5Tget_precision(type);
+    size_t sign = 0, exponent_at = 0, exponent = 0, mantissa_at = 0, mantissa = 0;
+    const char *name = is_float ? "float" : H5Tget_sign(type) == H5T_SGN_NONE ? "unsigned integer" : "signed integer";
+    H5T_order_t order = H5Tget_order(type);
+    DPT_CHECK(bytes == 1 || order == H5T_ORDER_LE || order == H5T_ORDER_BE, DPT_ERR_UNSUPPORTED,
+              "elements of type %s in neither little- nor big-endian byte order are not supported", name);
+    DPT_CHECK(bits == 8 * bytes, DPT_ERR_UNSUPPORTED, "elements of type %s with %zu bits used of %zu are not supported",
+              name, bits, 8 * bytes);
+    if (is_float) H5Tget_fields(type, &sign, &exponent_at, &exponent, &mantissa_at, &mantissa);
+    DPT_CHECK(!is_float || (bytes != 2 && bytes != 4 && bytes != 8), DPT_ERR_UNSUPPORTED,
+              "elements of type %zu-bit float are supported in the form of IEEE 754 alone (here %zu bits of exponent, "
+              "%zu of mantissa)",
+              bits, exponent, mantissa);
+    return dpt_error(DPT_ERR_UNSUPPORTED, "elements of type %zu-bit %s are not supported", bits, name);
+}
+
 static dpt_status refuse_type(hid_t type) {
     static const char *const classes[] = {"integer",  "float",     "time", "string",          "bitfield", "opaque",
                                           "compound", "reference", "enum", "variable-length", "array"};
     H5T_class_t class = H5Tget_class(type);
-    const char *name = class >= 0 && class <= H5T_ARRAY ? classes[class] : "unknown";
-    if (class != H5T_INTEGER && class != H5T_FLOAT)
-        return dpt_error(DPT_ERR_UNSUPPORTED, "elements of type %s are not supported", name);
-    const char *sign = class == H5T_FLOAT ? "" : H5Tget_sign(type) == H5T_SGN_NONE ? "unsigned " : "signed ";
-    const char *order = H5Tget_order(type) == H5T_ORDER_BE ? ", big-endian" : "";
-    return dpt_error(DPT_ERR_UNSUPPORTED, "elements of type %s%zu-bit %s%s are not supported", sign,
-                     8 * H5Tget_size(type), name, order);
+    if (class == H5T_INTEGER || class == H5T_FLOAT) return refuse_number(type, class == H5T_FLOAT);
+    return dpt_error(DPT_ERR_UNSUPPORTED, "elements of type %s are not supported",
+                     class >= 0 && class <= H5T_ARRAY ? classes[class] : "unknown");
 }
 
 /* IEEE 754 with all bits in their places: 16 bits have no name in HDF5, and a type may say anything of its parts. */
@@ -148,45 +163,114 @@ static dpt_status check_sizes(hid_t dataset, hsize_t *dim, dpt_found *found) {
     return DPT_OK;
 }
 
-static dpt_status check_filters(hid_t properties) {
+static dpt_status check_filter(hid_t properties, int i, dpt_pipeline *pipeline) {
+    unsigned flags = 0, value[MAX_FILTER_VALUES] = {0};
+    size_t values = MAX_FILTER_VALUES;
+    char name[64] = "";
+    H5Z_filter_t filter = H5Pget_filter2(properties, (unsigned)i, &flags, &values, value, sizeof name, name, NULL);
+    DPT_TRY(DPT_H5(filter));
+    bool allowed = filter == H5Z_FILTER_DEFLATE || filter == H5Z_FILTER_SHUFFLE || filter == H5Z_FILTER_FLETCHER32;
+    DPT_CHECK(allowed, DPT_ERR_UNSUPPORTED, "filter %d%s%s is not supported (only shuffle, fletcher32, deflate)",
+              (int)filter, name[0] ? " " : "", name);
+    pipeline->filter[i] = (uint8_t)filter;
+    if (filter != H5Z_FILTER_SHUFFLE) return DPT_OK;
+    bool same = pipeline->element_bytes == 0 || pipeline->element_bytes == value[0];
+    DPT_CHECK(values >= 1 && value[0] > 0 && same, DPT_ERR_DATA, "its shuffle filter is for elements of %u bytes",
+              value[0]);
+    pipeline->element_bytes = value[0];
+    return DPT_OK;
+}
+
+static dpt_status check_filters(hid_t properties, dpt_pipeline *pipeline) {
     int count = H5Pget_nfilters(properties);
     DPT_TRY(DPT_H5(count));
-    for (int i = 0; i < count; i++) {
-        unsigned flags = 0;
-        size_t values = 0;
-        char name[64] = "";
-        H5Z_filter_t filter = H5Pget_filter2(properties, (unsigned)i, &flags, &values, NULL, sizeof name, name, NULL);
-        DPT_TRY(DPT_H5(filter));
-        bool allowed = filter == H5Z_FILTER_DEFLATE || filter == H5Z_FILTER_SHUFFLE || filter == H5Z_FILTER_FLETCHER32;
-        DPT_CHECK(allowed, DPT_ERR_UNSUPPORTED, "filter %d%s%s is not supported (only shuffle, fletcher32, deflate)",
-                  (int)filter, name[0] ? " " : "", name);
+    DPT_CHECK(count <= DPT_MAX_FILTERS, DPT_ERR_UNSUPPORTED, "%d filters; at most %d are supported", count,
+              DPT_MAX_FILTERS);
+    pipeline->count = count;
+    for (int i = 0; i < count; i++) DPT_TRY(check_filter(properties, i, pipeline));
+    return DPT_OK;
+}
+
+/* Stored bytes of a chunk are what its filters can make of its values: known but for deflate, which in the worst case
+ * adds a little. */
+static dpt_status check_chunk(const dpt_index_part *part, uint64_t i, uint64_t file_bytes) {
+    const dpt_index_chunk *chunk = &part->chunk[i];
+    uint64_t most = part->chunk_bytes;
+    bool deflated = false;
+    for (int k = 0; k < part->pipeline.count; k++) {
+        if (chunk->mask >> k & 1) continue;
+        if (part->pipeline.filter[k] == DPT_FILTER_FLETCHER32) most += 4;
+        if (part->pipeline.filter[k] == DPT_FILTER_DEFLATE) deflated = true, most += most / 64 + 1024;
+    }
+    uint64_t least = deflated ? 1 : most;
+    DPT_CHECK(chunk->bytes >= least && chunk->bytes <= most, DPT_ERR_DATA,
+              "chunk %llu declares %u stored bytes for %llu of values", (unsigned long long)i, chunk->bytes,
+              (unsigned long long)part->chunk_bytes);
+    DPT_CHECK(chunk->offset <= file_bytes && chunk->bytes <= file_bytes - chunk->offset, DPT_ERR_DATA,
+              "chunk %llu: %u bytes from byte %llu, the file ends at byte %llu", (unsigned long long)i, chunk->bytes,
+              (unsigned long long)chunk->offset, (unsigned long long)file_bytes);
+    return DPT_OK;
+}
+
+/* The table, chunk by chunk in the order of the grid. whole_only: those that reach over an end are stored as they are,
+ * without filters. */
+static dpt_status read_table(hid_t file, hid_t dataset, uint64_t file_bytes, bool whole_only, const hsize_t *dim,
+                             dpt_found *found) {
+    dpt_index_part *part = &found->part;
+    uint64_t at[DPT_MAX_NDIM + 1] = {0};
+    part->chunk = dpt_alloc_zero(part->chunks, sizeof *part->chunk);
+    DPT_CHECK_ALLOC(part->chunk);
+    for (uint64_t i = 0; i < part->chunks; i++) {
+        hsize_t start[DPT_MAX_NDIM + 1];
+        bool over = false;
+        for (int k = 0; k <= found->ndim; k++) {
+            start[k] = at[k] * part->chunk_dim[k];
+            over |= part->chunk_dim[k] > dim[k] - start[k];
+        }
+        dpt_status status = dpt_chunk_lookup(file, dataset, start, &part->chunk[i]);
+        if (status != DPT_OK) return dpt_error_prefix(status, "chunk %llu: ", (unsigned long long)i);
+        if (whole_only && over) part->chunk[i].mask = UINT32_MAX;
+        DPT_TRY(check_chunk(part, i, file_bytes));
+        for (int k = found->ndim; k >= 0 && ++at[k] == part->grid[k]; k--) at[k] = 0;
     }
     return DPT_OK;
 }
 
-static dpt_status check_chunks(hid_t dataset, hid_t properties, const hsize_t *dim, const dpt_found *found) {
+static dpt_status check_chunks(hid_t file, hid_t dataset, hid_t properties, uint64_t file_bytes, const hsize_t *dim,
+                               dpt_found *found) {
+    dpt_index_part *part = &found->part;
     hsize_t chunk[DPT_MAX_NDIM + 1] = {0}, stored = 0;
-    int ndim = found->ndim + 1;
-    DPT_TRY(check_filters(properties));
-    DPT_TRY(DPT_H5(H5Pget_chunk(properties, ndim, chunk)));
-    uint64_t bytes = found->stored.bytes, chunks = 1;
-    bool over = false;
-    for (int i = 0; i < ndim; i++) {
-        DPT_CHECK(chunk[i] > 0, DPT_ERR_DATA, "axis %d of its chunks has size 0", i);
-        over |= __builtin_mul_overflow(bytes, (uint64_t)chunk[i], &bytes);
-        over |= __builtin_mul_overflow(chunks, (uint64_t)(dim[i] / chunk[i] + (dim[i] % chunk[i] != 0)), &chunks);
-    }
-    DPT_CHECK(!over && bytes <= MAX_CHUNK_BYTES, DPT_ERR_UNSUPPORTED,
-              "chunks of %llu bytes; at most %llu are supported", over ? ~0ull : (unsigned long long)bytes,
-              (unsigned long long)MAX_CHUNK_BYTES);
+    unsigned options = 0;
+    DPT_TRY(check_filters(properties, &part->pipeline));
+    DPT_TRY(DPT_H5(H5Pget_chunk(properties, found->ndim + 1, chunk)));
+    DPT_TRY(DPT_H5(H5Pget_chunk_opts(properties, &options)));
+    for (int k = 0; k <= found->ndim; k++) part->chunk_dim[k] = chunk[k];
+    DPT_TRY(dpt_index_grid(part, found->rows, found->ndim, found->dim, found->stored.bytes));
+    DPT_CHECK(part->chunks <= file_bytes, DPT_ERR_DATA, "declares %llu chunks in a file of %llu bytes",
+              (unsigned long long)part->chunks, (unsigned long long)file_bytes);
     hid_t space = H5Dget_space(dataset);
     DPT_TRY(DPT_H5(space));
     dpt_status status = DPT_H5(H5Dget_num_chunks(dataset, space, &stored));
     H5Sclose(space);
     DPT_TRY(status);
-    DPT_CHECK(stored == chunks, DPT_ERR_DATA, "%llu of its %llu chunks are stored", (unsigned long long)stored,
-              (unsigned long long)chunks);
-    return DPT_OK;
+    DPT_CHECK(stored == part->chunks, DPT_ERR_DATA, "%llu of its %llu chunks are stored", (unsigned long long)stored,
+              (unsigned long long)part->chunks);
+    return read_table(file, dataset, file_bytes, options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, dim, found);
+}
+
+/* They lie in the header of the dataset, 64 kB at most, and are kept. */
+static dpt_status read_compact(hid_t dataset, dpt_found *found) {
+    uint64_t bytes = found->rows * found->row_bytes;
+    DPT_CHECK(H5Dget_storage_size(dataset) == bytes && bytes <= UINT16_MAX, DPT_ERR_DATA,
+              "compact storage of another size than declared");
+    found->part.values = dpt_alloc_zero(bytes, 1);
+    DPT_CHECK_ALLOC(found->part.values);
+    if (bytes == 0) return DPT_OK;
+    hid_t type = H5Dget_type(dataset); /* as it is stored */
+    DPT_TRY(DPT_H5(type));
+    dpt_status status = DPT_H5(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, found->part.values));
+    H5Tclose(type);
+    return status;
 }
 
 static dpt_status check_contiguous(hid_t dataset, hid_t properties, uint64_t file_bytes, dpt_found *found) {
@@ -204,7 +288,7 @@ static dpt_status check_contiguous(hid_t dataset, hid_t properties, uint64_t fil
     return DPT_OK;
 }
 
-static dpt_status check_storage(hid_t dataset, uint64_t file_bytes, const hsize_t *dim, dpt_found *found) {
+static dpt_status check_storage(hid_t file, hid_t dataset, uint64_t file_bytes, const hsize_t *dim, dpt_found *found) {
     hid_t properties = H5Dget_create_plist(dataset);
     DPT_TRY(DPT_H5(properties));
     dpt_status status;
@@ -215,13 +299,11 @@ static dpt_status check_storage(hid_t dataset, uint64_t file_bytes, const hsize_
             break;
         case H5D_CHUNKED:
             found->part.storage = DPT_STORAGE_CHUNKED;
-            status = check_chunks(dataset, properties, dim, found);
+            status = check_chunks(file, dataset, properties, file_bytes, dim, found);
             break;
         case H5D_COMPACT:
             found->part.storage = DPT_STORAGE_COMPACT;
-            status = H5Dget_storage_size(dataset) == found->rows * found->row_bytes
-                         ? DPT_OK
-                         : dpt_error(DPT_ERR_DATA, "compact storage of another size than declared");
+            status = read_compact(dataset, found);
             break;
         case H5D_VIRTUAL:
             status = dpt_error(DPT_ERR_UNSUPPORTED, "its values lie in other datasets (virtual storage)");
@@ -241,9 +323,10 @@ dpt_status dpt_index_inspect(int64_t file, const char *file_path, uint64_t file_
     DPT_TRY_GOTO(open_dataset(file, path, &dataset), fail);
     DPT_TRY_GOTO(check_type(dataset, found), fail);
     DPT_TRY_GOTO(check_sizes(dataset, dim, found), fail);
-    DPT_TRY_GOTO(check_storage(dataset, file_bytes, dim, found), fail);
+    DPT_TRY_GOTO(check_storage(file, dataset, file_bytes, dim, found), fail);
 fail:
     dpt_h5_close_dataset(dataset);
-    if (status != DPT_OK) dpt_error_prefix(status, "%s: %s: ", file_path, path);
-    return status;
+    if (status == DPT_OK) return DPT_OK;
+    dpt_index_part_clear(&found->part);
+    return dpt_error_prefix(status, "%s: %s: ", file_path, path);
 }

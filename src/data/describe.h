@@ -12,7 +12,7 @@ typedef struct dpt_description {
     char shape[256];         /* "[60000,1,28,28]"; "[]": one value; "none": no values */
     char storage[400];       /* "chunks [32,1,28,28], shuffle, deflate 4" */
     uint64_t stored_bytes;   /* that the values take in the file; 0 where they lie elsewhere */
-    uint64_t declared_bytes; /* that they take in memory; UINT64_MAX: 2^64 - 1 or more */
+    uint64_t declared_bytes; /* that they take in memory; UINT64_MAX: more than can be said */
 } dpt_description;
 
 /* In the order of their paths; the caller owns *datasets: dpt_describe_free. Local.

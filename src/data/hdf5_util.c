@@ -85,16 +85,19 @@ static dpt_status open_failed(const char *path) {
     return dpt_error(DPT_ERR_DATA, "%s: damaged or truncated: HDF5 says: %s", path, reason);
 }
 
-dpt_status dpt_h5_open(const char *path, hid_t *file) {
+dpt_status dpt_h5_open_with(const char *path, hid_t access, hid_t *file) {
     *file = -1;
     DPT_TRY(check_readable(path));
-    hid_t access = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Pset_file_locking(access, 0, 1)), fail);
+    DPT_TRY(DPT_H5(H5Pset_file_locking(access, 0, 1)));
     *file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    if (*file < 0) status = open_failed(path);
-fail:
+    return *file < 0 ? open_failed(path) : DPT_OK;
+}
+
+dpt_status dpt_h5_open(const char *path, hid_t *file) {
+    *file = -1;
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    DPT_TRY(DPT_H5(access));
+    dpt_status status = dpt_h5_open_with(path, access, file);
     dpt_h5_close_properties(access);
     return status;
 }

@@ -39,6 +39,8 @@ void dpt_h5_reason(char *text, size_t bytes);
 /* Opens a file for reading, without file locking. Fails with DPT_ERR_IO (system reason: missing, no permission) or
  * DPT_ERR_DATA (not an HDF5 file; truncated, with both sizes). Inside a scope. Local. */
 dpt_status dpt_h5_open(const char *path, hid_t *file);
+/* The same with the caller's file access properties (borrowed), where a driver may be chosen. */
+dpt_status dpt_h5_open_with(const char *path, hid_t access, hid_t *file);
 
 /* The type in memory of a dtype. Borrowed from HDF5. */
 hid_t dpt_h5_type(dpt_dtype dtype);

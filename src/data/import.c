@@ -28,8 +28,8 @@ static const import_format formats[] = {
     {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy},
     {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive",
      dpt_import_open_npy},
-    {"CSV", NULL, 0, ".csv .tsv .tab .txt ",
-     "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV or TSV, plain or gzip; by number from 1, or name of\n"
+    {"CSV", NULL, 0, ".csv .tsv .tab .txt .dat ",
+     "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV, TSV or text with blanks; by number from 1, or name of\n"
      "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"
      "                                         allow NaN, infinities and empty fields",
      dpt_import_open_table},
@@ -89,7 +89,7 @@ static dpt_status find_format(const char *path, const import_format **format) {
     }
     return dpt_error(DPT_ERR_DATA,
                      "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
-                     ".csv, .tsv, .tab or .txt",
+                     ".csv, .tsv, .tab, .txt or .dat",
                      path);
 }
 

@@ -22,8 +22,8 @@ struct dpt_loader {
     uint64_t batches; /* to deliver in all; UINT64_MAX: endless */
     int slots, threads;
     dpt_slot *slot;
-    bool *ready;    /* [slots] */
-    void **scratch; /* [max(threads, 1)] */
+    bool *ready;           /* [slots] */
+    dpt_fill_tools *tools; /* [max(threads, 1)] */
     pthread_t *thread;
     int started;
     pthread_mutex_t lock;
@@ -35,17 +35,17 @@ struct dpt_loader {
 
 typedef struct filler {
     dpt_loader *loader;
-    void *scratch;
+    const dpt_fill_tools *tools;
 } filler;
 
 void dpt_loader_options_init(dpt_loader_options *options) {
-    *options = (dpt_loader_options){.world = 1, .threads = 1, .slots = 4};
+    *options = (dpt_loader_options){.world = 1, .threads = 1, .slots = 4, .cache_bytes = 256 << 20};
 }
 
-static void fill_number(dpt_loader *loader, uint64_t number, void *scratch) {
+static void fill_number(dpt_loader *loader, uint64_t number, const dpt_fill_tools *tools) {
     uint64_t step = loader->first_step + number % loader->steps;
     uint64_t epoch = loader->first_epoch + number / loader->steps + step / loader->steps;
-    dpt_slot_fill(&loader->plan, epoch, step % loader->steps, scratch, &loader->slot[number % (uint64_t)loader->slots]);
+    dpt_slot_fill(&loader->plan, epoch, step % loader->steps, tools, &loader->slot[number % (uint64_t)loader->slots]);
 }
 
 static bool may_take(const dpt_loader *loader) {
@@ -62,7 +62,7 @@ static void *fill_slots(void *user) {
         if (loader->stop) break;
         uint64_t number = loader->taken++;
         pthread_mutex_unlock(&loader->lock);
-        fill_number(loader, number, me.scratch);
+        fill_number(loader, number, me.tools);
         pthread_mutex_lock(&loader->lock);
         uint64_t s = number % (uint64_t)loader->slots;
         loader->ready[s] = true;
@@ -104,14 +104,12 @@ static dpt_status create_slots(dpt_loader *loader) {
     int fillers = loader->threads > 0 ? loader->threads : 1;
     loader->slot = dpt_alloc_zero((size_t)loader->slots, sizeof *loader->slot);
     loader->ready = dpt_alloc_zero((size_t)loader->slots, sizeof *loader->ready);
-    loader->scratch = dpt_alloc_zero((size_t)fillers, sizeof *loader->scratch);
+    loader->tools = dpt_alloc_zero((size_t)fillers, sizeof *loader->tools);
     loader->thread = dpt_alloc_zero((size_t)fillers, sizeof *loader->thread);
-    if (!loader->slot || !loader->ready || !loader->scratch || !loader->thread) return DPT_ERR_MEMORY;
+    if (!loader->slot || !loader->ready || !loader->tools || !loader->thread) return DPT_ERR_MEMORY;
     for (int s = 0; s < loader->slots; s++) DPT_TRY(dpt_slot_create(&loader->plan, &loader->slot[s]));
-    for (int i = 0; i < fillers; i++) {
-        loader->scratch[i] = dpt_alloc_aligned(loader->plan.scratch_bytes, 64);
-        DPT_CHECK_ALLOC(loader->scratch[i]);
-    }
+    for (int i = 0; i < fillers; i++)
+        DPT_TRY(dpt_fill_tools_create(&loader->plan, i > 0 ? &loader->tools[0] : NULL, &loader->tools[i]));
     return DPT_OK;
 }
 
@@ -127,7 +125,7 @@ static dpt_status start_threads(dpt_loader *loader) {
             status = DPT_ERR_MEMORY;
             break;
         }
-        *me = (filler){loader, loader->scratch[loader->started]};
+        *me = (filler){loader, &loader->tools[loader->started]};
         int error = pthread_create(&loader->thread[loader->started], NULL, fill_slots, me);
         if (error == 0) {
             loader->started++;
@@ -179,14 +177,14 @@ void dpt_loader_destroy(dpt_loader **loader) {
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->started; i++) pthread_join(l->thread[i], NULL);
     for (int s = 0; l->slot && s < l->slots; s++) dpt_slot_destroy(&l->plan, &l->slot[s]);
-    for (int i = 0; l->scratch && i < (l->threads > 0 ? l->threads : 1); i++) dpt_free(l->scratch[i]);
+    for (int i = 0; l->tools && i < (l->threads > 0 ? l->threads : 1); i++) dpt_fill_tools_destroy(&l->tools[i]);
     dpt_fill_plan_destroy(&l->plan);
     pthread_cond_destroy(&l->room);
     pthread_cond_destroy(&l->filled);
     pthread_mutex_destroy(&l->lock);
     dpt_free(l->slot);
     dpt_free(l->ready);
-    dpt_free(l->scratch);
+    dpt_free(l->tools);
     dpt_free(l->thread);
     dpt_free(l);
 }
@@ -197,7 +195,7 @@ static void wait_filled(dpt_loader *loader, uint64_t s) {
     double start = dpt_clock_s();
     if (loader->threads == 0) {
         loader->taken++;
-        fill_number(loader, loader->delivered, loader->scratch[0]);
+        fill_number(loader, loader->delivered, &loader->tools[0]);
         loader->ready[s] = true;
     }
     while (!loader->ready[s]) pthread_cond_wait(&loader->filled, &loader->lock);

@@ -31,6 +31,7 @@ typedef struct dpt_loader_options {
     uint64_t first_epoch, first_step;   /* where to begin; first_step may be the number of steps: the next epoch */
     uint64_t epochs;                    /* ends before this epoch; 0: never ends */
     int threads;                        /* 0: dpt_loader_next reads in the caller */
+    uint64_t cache_bytes;               /* of decoded chunks, for all threads together */
     int slots;                          /* batches read ahead or held; at least 1 */
     const dpt_normalise *normalise;     /* a field each, in the dataset's order; NULL: none. Copied. */
     const dpt_augment_options *augment; /* of one field; NULL: none. Copied. */
@@ -42,7 +43,7 @@ typedef struct dpt_loader_options {
 #define DPT_PARTNER_SUFFIX "_partner"
 #define DPT_LAMBDA_NAME "lambda"
 
-/* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots. Local. */
+/* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots, 256 MiB of chunks. Local. */
 void dpt_loader_options_init(dpt_loader_options *options);
 
 /* This rank's part of a global batch. */

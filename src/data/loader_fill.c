@@ -44,6 +44,7 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
                             .augmented = -1,
                             .mixup = options->mixup,
                             .seed = options->seed,
+                            .cache_bytes = options->cache_bytes,
                             .raw_bytes = RUN_BYTES};
     int fields = dpt_dataset_field_count(dataset);
     plan->convert = dpt_alloc_zero((size_t)fields, sizeof *plan->convert);
@@ -68,6 +69,19 @@ void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
     plan->partner_name = NULL;
     plan->convert = NULL;
     plan->fields = 0;
+}
+
+dpt_status dpt_fill_tools_create(const dpt_fill_plan *plan, const dpt_fill_tools *first, dpt_fill_tools *tools) {
+    *tools = (dpt_fill_tools){.scratch = dpt_alloc_aligned(plan->scratch_bytes, ALIGNMENT)};
+    DPT_CHECK_ALLOC(tools->scratch);
+    return first ? dpt_reader_share(first->reader, &tools->reader)
+                 : dpt_reader_create(plan->dataset, plan->cache_bytes, &tools->reader);
+}
+
+void dpt_fill_tools_destroy(dpt_fill_tools *tools) {
+    dpt_reader_destroy(&tools->reader);
+    dpt_free(tools->scratch);
+    tools->scratch = NULL;
 }
 
 static dpt_status create_array(const dpt_fill_plan *plan, const char *name, int64_t elements, dpt_dtype dtype,
@@ -146,23 +160,24 @@ static dpt_status name_sample(const dpt_fill_plan *plan, const dpt_field *field,
 }
 
 /* Reads consecutive samples of field i from `sample` on, converted, to out. */
-static dpt_status read_rows(const dpt_fill_plan *plan, int i, uint64_t sample, int64_t n, void *raw, void *out) {
+static dpt_status read_rows(const dpt_fill_plan *plan, const dpt_fill_tools *tools, int i, uint64_t sample, int64_t n,
+                            void *out) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
     int64_t bad = 0;
-    void *in = dpt_convert_in_place(plan->convert[i]) ? out : raw;
-    DPT_TRY(dpt_dataset_read(plan->dataset, i, sample, (uint64_t)n, in));
+    void *in = dpt_convert_in_place(plan->convert[i]) ? out : tools->scratch;
+    DPT_TRY(dpt_reader_rows(tools->reader, i, sample, (uint64_t)n, in));
     if (dpt_convert_rows(plan->convert[i], in, n, out, &bad) == DPT_OK) return DPT_OK;
     return name_sample(plan, field, sample + (uint64_t)(bad / field->elements), bad % field->elements);
 }
 
-static dpt_status fill_field(const dpt_fill_plan *plan, int i, void *scratch, dpt_slot *slot) {
+static dpt_status fill_field(const dpt_fill_plan *plan, int i, const dpt_fill_tools *tools, dpt_slot *slot) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
     int64_t most = (int64_t)(plan->raw_bytes / stored_row_bytes(field));
     size_t out_bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
-    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)scratch + plan->raw_bytes;
+    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)tools->scratch + plan->raw_bytes;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop);) {
         int64_t n = run_length(slot, r, most);
-        DPT_TRY(read_rows(plan, i, slot->sample[r], n, scratch, out));
+        DPT_TRY(read_rows(plan, tools, i, slot->sample[r], n, out));
         for (int64_t k = r; k < r + n; k++, out += out_bytes) {
             if (i != plan->augmented) continue;
             memcpy(row, out, out_bytes);
@@ -175,14 +190,14 @@ static dpt_status fill_field(const dpt_fill_plan *plan, int i, void *scratch, dp
 }
 
 /* Floats are mixed with the partner's, which is read and augmented as when it stands for itself. */
-static dpt_status mix_field(const dpt_fill_plan *plan, int i, void *scratch, dpt_slot *slot) {
+static dpt_status mix_field(const dpt_fill_plan *plan, int i, const dpt_fill_tools *tools, dpt_slot *slot) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
     size_t bytes = (size_t)field->elements * dpt_dtype_size(field->dtype);
-    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)scratch + plan->raw_bytes;
+    char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)tools->scratch + plan->raw_bytes;
     float lambda = slot->mixup.lambda;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop); r++, out += bytes) {
         char *partner = i == plan->augmented ? row + plan->row_bytes : row;
-        DPT_TRY(read_rows(plan, i, slot->partner[r], 1, scratch, row));
+        DPT_TRY(read_rows(plan, tools, i, slot->partner[r], 1, row));
         if (i == plan->augmented)
             dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->partner[r], (void *)row, (void *)partner);
         if (field->dtype == DPT_F32)
@@ -194,28 +209,29 @@ static dpt_status mix_field(const dpt_fill_plan *plan, int i, void *scratch, dpt
 }
 
 /* The partners' values of the last field, and lambda for each row. */
-static dpt_status fill_partners(const dpt_fill_plan *plan, void *scratch, dpt_slot *slot) {
+static dpt_status fill_partners(const dpt_fill_plan *plan, const dpt_fill_tools *tools, dpt_slot *slot) {
     int last = plan->fields - 1;
     dpt_array *partners = &slot->array[plan->fields], *share = &slot->array[plan->fields + 1];
     size_t bytes = (size_t)dpt_dataset_field(plan->dataset, last)->elements * dpt_dtype_size(partners->dtype);
     char *out = (char *)(uintptr_t)partners->data;
     float *lambda = (float *)(uintptr_t)share->data;
     for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop); r++, out += bytes) {
-        DPT_TRY(read_rows(plan, last, slot->partner[r], 1, scratch, out));
+        DPT_TRY(read_rows(plan, tools, last, slot->partner[r], 1, out));
         lambda[r] = slot->mixup.lambda;
     }
     partners->rows = share->rows = slot->batch.rows;
     return DPT_OK;
 }
 
-void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *scratch, dpt_slot *slot) {
+void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, const dpt_fill_tools *tools,
+                   dpt_slot *slot) {
     choose(plan, epoch, step, slot);
     slot->status = DPT_OK;
     for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) {
-        slot->status = fill_field(plan, i, scratch, slot);
+        slot->status = fill_field(plan, i, tools, slot);
         if (slot->status == DPT_OK && plan->mixup > 0 && is_float(slot->array[i].dtype))
-            slot->status = mix_field(plan, i, scratch, slot);
+            slot->status = mix_field(plan, i, tools, slot);
     }
-    if (slot->status == DPT_OK && plan->arrays > plan->fields) slot->status = fill_partners(plan, scratch, slot);
+    if (slot->status == DPT_OK && plan->arrays > plan->fields) slot->status = fill_partners(plan, tools, slot);
     if (slot->status != DPT_OK) slot->message = dpt_strdup(dpt_last_error());
 }

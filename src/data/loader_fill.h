@@ -7,6 +7,7 @@
 
 #include "data/loader.h"
 #include "data/mixup.h"
+#include "data/reader.h"
 #include "data/sampler.h"
 
 /* What filling needs to know, the same for all slots and unchanged after creation. */
@@ -23,6 +24,7 @@ typedef struct dpt_fill_plan {
     int arrays;               /* fields, then the partners' of the last one and lambda, where that holds integers */
     char *partner_name;       /* of that array; owned */
     uint64_t seed;
+    uint64_t cache_bytes;
     uint64_t raw_bytes;                /* of stored rows that are read together */
     uint64_t row_bytes, scratch_bytes; /* a filler needs raw_bytes and two rows as they come out */
     atomic_bool stop;                  /* filling ends early, with an unusable slot */
@@ -37,6 +39,17 @@ typedef struct dpt_slot {
     char *message; /* the filler's last error where status is not DPT_OK; owned, NULL if memory ran out */
 } dpt_slot;
 
+/* What one thread fills with. */
+typedef struct dpt_fill_tools {
+    dpt_reader *reader;
+    void *scratch; /* plan->scratch_bytes, aligned to 64 */
+} dpt_fill_tools;
+
+/* first: another thread's, whose cache of chunks is shared; NULL: none. On failure the tools still want their destroy.
+ */
+dpt_status dpt_fill_tools_create(const dpt_fill_plan *plan, const dpt_fill_tools *first, dpt_fill_tools *tools);
+void dpt_fill_tools_destroy(dpt_fill_tools *tools);
+
 /* Copies what it needs of checked options. On failure the plan still wants dpt_fill_plan_destroy. */
 dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan);
 void dpt_fill_plan_destroy(dpt_fill_plan *plan);
@@ -45,8 +58,8 @@ void dpt_fill_plan_destroy(dpt_fill_plan *plan);
 dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot);
 void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot);
 
-/* Fills a slot with this rank's share of global batch (epoch, step). scratch: plan->scratch_bytes, aligned to 64. Sets
- * status and message. */
-void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, void *scratch, dpt_slot *slot);
+/* Fills a slot with this rank's share of global batch (epoch, step). Sets status and message. */
+void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, const dpt_fill_tools *tools,
+                   dpt_slot *slot);
 
 #endif

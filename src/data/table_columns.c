@@ -15,6 +15,13 @@ enum { MAX_COLUMNS = 1 << 20 };
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
+/* From behind a field to what closes it: the last of a run of blanks, where they separate. */
+static const char *find_end(char separator, const char *p) {
+    if (separator != ' ' || *p != ' ') return p;
+    while (*p == ' ') p++;
+    return dpt_table_line_ends(p) ? p : p - 1;
+}
+
 static const char *find_quoted(char separator, const char *p, const char *row_end, dpt_table_field *field) {
     field->text = ++p;
     for (;; p += 2) { /* doubled ones stand for one */
@@ -24,11 +31,12 @@ static const char *find_quoted(char separator, const char *p, const char *row_en
     }
     field->bytes = p - field->text;
     for (const char *q = field->text; (q = memchr(q, '\n', (size_t)(p - q))) != NULL; q++) field->newlines++;
-    field->end = p + 1;
-    return dpt_table_field_ends(separator, p + 1) ? NULL : "text after the closing double quote";
+    field->end = find_end(separator, p + 1);
+    return dpt_table_field_ends(separator, field->end) ? NULL : "text after the closing double quote";
 }
 
 const char *dpt_table_field_find(char separator, const char *p, const char *row_end, dpt_table_field *field) {
+    while (separator == ' ' && *p == ' ') p++;
     const char *start = p;
     *field = (dpt_table_field){.text = p, .end = p};
     if (*p == '"') {
@@ -38,7 +46,7 @@ const char *dpt_table_field_find(char separator, const char *p, const char *row_
         for (; *p != separator && *p != '\n'; p++)
             if (*p == '"') return "a double quote inside of a field";
         if (*p == '\n' && p > start && p[-1] == '\r') p--;
-        field->end = p;
+        field->end = find_end(separator, p);
         field->bytes = p - start;
     }
     while (field->bytes > 0 && is_blank(field->text[0])) field->text++, field->bytes--;
@@ -73,16 +81,18 @@ static bool ends_in(const char *path, const char *ending) {
 }
 
 /* By the name of the file, else what stands in the first row outside of quotes. A ';' comes first: beside it a ',' is
- * a decimal comma or part of a name. */
+ * a decimal comma or part of a name. Blanks separate where nothing else does, unless the name
+ * promises commas. */
 static char find_separator(const char *path, const char *row, const char *row_end) {
     if (ends_in(path, ".tsv") || ends_in(path, ".tab")) return '\t';
-    bool quoted = false, semicolon = false, tab = false;
-    for (; row < row_end && (quoted || *row != '\n'); row++) {
-        if (*row == '"') quoted = !quoted;
-        semicolon |= !quoted && *row == ';';
-        tab |= !quoted && *row == '\t';
+    bool quoted = false, semicolon = false, tab = false, comma = false;
+    for (const char *p = row; p < row_end && (quoted || *p != '\n'); p++) {
+        if (*p == '"') quoted = !quoted;
+        semicolon |= !quoted && *p == ';';
+        tab |= !quoted && *p == '\t';
+        comma |= !quoted && *p == ',';
     }
-    return semicolon ? ';' : tab ? '\t' : ',';
+    return semicolon ? ';' : tab ? '\t' : comma || ends_in(path, ".csv") ? ',' : ' ';
 }
 
 static bool is_number(const dpt_table_field *field) {
@@ -118,7 +128,10 @@ static dpt_status read_first_row(dpt_table_columns *c, const char *path, const c
                                  const char **values) {
     dpt_table_field field;
     bool number = false, text = false;
+    const bool marked = *row == '#';
     c->separator = find_separator(path, row, row_end);
+    *values = row;
+    for (row += marked; marked && *row == ' ';) row++;
     for (const char *p = row;; p = field.end + 1) {
         const char *wrong = dpt_table_field_find(c->separator, p, row_end, &field);
         c->count++;
@@ -128,8 +141,7 @@ static dpt_status read_first_row(dpt_table_columns *c, const char *path, const c
         text |= field.bytes > 0;
         if (*field.end != c->separator) break;
     }
-    *values = row;
-    if (number || !text) return DPT_OK;
+    if (!marked && (number || !text)) return DPT_OK;
     *values = field.end + (*field.end == '\r' ? 2 : 1);
     return copy_names(c, row, row_end);
 }

@@ -27,9 +27,13 @@ typedef struct dpt_table_columns {
     bool allows_nan; /* empty fields, which become NaN, nan and inf */
 } dpt_table_columns;
 
-/* Whether a field ends at p: at a separator, LF or CRLF. */
+static inline bool dpt_table_line_ends(const char *p) { return *p == '\n' || (*p == '\r' && p[1] == '\n'); }
+
+/* Whether a field ends at p: at a separator, LF or CRLF. The separator ' ' stands for a run of blanks, its last one,
+ * and blanks at either end of a line are none. */
 static inline bool dpt_table_field_ends(char separator, const char *p) {
-    return *p == separator || *p == '\n' || (*p == '\r' && p[1] == '\n');
+    if (*p != separator) return dpt_table_line_ends(p);
+    return separator != ' ' || (p[1] != ' ' && !dpt_table_line_ends(p + 1));
 }
 
 /* The field at p of a row that is closed by '\n', at row_end or before. NULL, or what is wrong with its quotes. Local,

@@ -1,0 +1,30 @@
+/* reader.h: one thread's way to the rows of a dataset: read with pread where the index says they lie, chunks decoded
+ * here and kept in a cache. HDF5 is not called.
+ *
+ *   DPT_TRY(dpt_reader_create(dataset, 64 << 20, &reader));
+ *   DPT_TRY(dpt_reader_rows(reader, field, row, count, out)); */
+#ifndef DPT_DATA_READER_H
+#define DPT_DATA_READER_H
+
+#include "data/dataset.h"
+
+typedef struct dpt_reader dpt_reader;
+
+/* Borrows the dataset. Keeps decoded chunks of at most cache_bytes in all, but one of each field in any case; only
+ * chunks that are filtered, or cut across the axes of a sample, are kept at all. Local. */
+dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, dpt_reader **reader);
+/* A reader for another thread, on the same dataset and the same cache, whichever of the two is destroyed first: a chunk
+ * is decoded once for both. Local. */
+dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader);
+void dpt_reader_destroy(dpt_reader **reader);
+
+/* Reads rows [row, row + count) of a field as they are stored into out. One thread at a time. Local.
+ * DPT_ERR_ARG: rows outside the dataset. DPT_ERR_IO: the file could not be read (an input/output error is tried 4
+ * times), or ended early. DPT_ERR_DATA: a chunk is damaged, or the file was changed after the index was made, which is
+ * looked at once a second and after every failure. Messages name file, dataset, rows and chunk. */
+dpt_status dpt_reader_rows(dpt_reader *reader, int field, uint64_t row, uint64_t count, void *out);
+
+/* Chunks decoded by this reader so far. Local. */
+uint64_t dpt_reader_chunks(const dpt_reader *reader);
+
+#endif

@@ -1,0 +1,100 @@
+/* Descriptions of files: every dataset behind hard links is there once a link, with its shape and storage in words;
+ * what leads elsewhere is not followed. */
+#include "data/describe.h"
+
+#include "data_files.h"
+
+static void add(hid_t file, const char *path, hid_t type, hid_t space, hid_t properties) {
+    hid_t links = H5Pcreate(H5P_LINK_CREATE);
+    H5Pset_create_intermediate_group(links, 1);
+    hid_t set = H5Dcreate2(file, path, type, space, links, properties, H5P_DEFAULT);
+    CHECK(set >= 0);
+    H5Dclose(set);
+    H5Pclose(links);
+}
+
+static void write_file(void) {
+    const hsize_t dim[] = {100, 3, 4}, chunk[] = {10, 3, 4}, huge[] = {1ull << 40, 1ull << 30};
+    hid_t file = file_create("all.h5"), space = H5Screate_simple(3, dim, NULL), wide = H5Screate_simple(2, huge, NULL);
+    hid_t scalar = H5Screate(H5S_SCALAR), none = H5Screate(H5S_NULL), p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_alloc_time(p, H5D_ALLOC_TIME_EARLY);
+    add(file, "/a/plain", H5T_IEEE_F32LE, space, p);
+    add(file, "/a/huge", H5T_IEEE_F64LE, wide, H5P_DEFAULT);
+    add(file, "/none", H5T_IEEE_F32LE, none, H5P_DEFAULT);
+    H5Pset_layout(p, H5D_COMPACT);
+    add(file, "/scalar", H5T_STD_I64LE, scalar, p);
+    H5Pset_chunk(p, 3, chunk);
+    H5Pset_fletcher32(p);
+    H5Pset_shuffle(p);
+    H5Pset_deflate(p, 7);
+    H5Pset_nbit(p);
+    add(file, "/b/c/chunks", H5T_STD_I16BE, space, p);
+    H5Pclose(p);
+    p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_external(p, "absent.raw", 0, 4800);
+    add(file, "/elsewhere", H5T_IEEE_F32LE, space, p);
+    H5Pclose(p);
+    p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_virtual(p, space, "absent.h5", "x", space);
+    add(file, "/virtual", H5T_IEEE_F32LE, space, p);
+    H5Pclose(p);
+    H5Lcreate_hard(file, "/a/plain", file, "/twice", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_hard(file, "/a", file, "/a/ring", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_soft("/a/plain", file, "/soft", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_external("absent.h5", "/x", file, "/external", H5P_DEFAULT, H5P_DEFAULT);
+    H5Sclose(space);
+    H5Sclose(wide);
+    H5Sclose(scalar);
+    H5Sclose(none);
+    H5Fclose(file);
+}
+
+static void everything(void) {
+    static const struct {
+        const char *path, *shape, *storage;
+        uint64_t stored, declared;
+    } want[] = {{"/a/huge", "[1099511627776,1073741824]", "contiguous", 0, UINT64_MAX},
+                {"/a/plain", "[100,3,4]", "contiguous", 4800, 4800},
+                {"/b/c/chunks", "[100,3,4]", "chunks [10,3,4], fletcher32, shuffle, deflate 7, filter 5 nbit", 0, 2400},
+                {"/elsewhere", "[100,3,4]", "in other files", 4800, 4800},
+                {"/none", "none", "contiguous", 0, 0},
+                {"/scalar", "[]", "compact", 8, 8},
+                {"/twice", "[100,3,4]", "contiguous", 4800, 4800},
+                {"/virtual", "[100,3,4]", "in other datasets (virtual)", 0, 4800}};
+    const int64_t wanted = sizeof want / sizeof *want;
+    dpt_description *all;
+    int64_t count;
+    write_file();
+    if (!CHECK_OK(dpt_describe(file_path("all.h5"), &all, &count))) return;
+    CHECK_EQ_I64(count, wanted);
+    for (int64_t i = 0; i < count && i < wanted; i++) {
+        CHECK_EQ_TEXT(all[i].path, want[i].path);
+        CHECK_EQ_TEXT(all[i].shape, want[i].shape);
+        CHECK_EQ_TEXT(all[i].storage, want[i].storage);
+        CHECK(all[i].stored_bytes == want[i].stored || strcmp(want[i].path, "/b/c/chunks") == 0);
+        CHECK(all[i].declared_bytes == want[i].declared);
+    }
+    dpt_describe_free(all, count);
+    check_nothing_open();
+}
+
+static void no_files(void) {
+    dpt_description *all;
+    int64_t count;
+    CHECK_FAILS(dpt_describe(file_path("absent.h5"), &all, &count), DPT_ERR_IO, "No such file");
+    CHECK(all == NULL && count == 0);
+    FILE *text = fopen(file_path("text.h5"), "w");
+    fputs("not HDF5", text);
+    fclose(text);
+    CHECK_FAILS(dpt_describe(file_path("text.h5"), &all, &count), DPT_ERR_DATA, "not an HDF5 file");
+    CHECK(all == NULL && count == 0);
+    H5Fclose(file_create("empty.h5"));
+    CHECK_OK(dpt_describe(file_path("empty.h5"), &all, &count));
+    CHECK_EQ_I64(count, 0);
+    dpt_describe_free(all, count);
+    check_nothing_open();
+}
+
+int main(int argc, char **argv) {
+    return CHECK_MAIN(argc, argv, "describe", {"everything", everything}, {"no_files", no_files});
+}
