@@ -146,9 +146,12 @@ static void header_forms(void) {
         }
     dpt_npy_header h;
     const char nine[] = "{'descr': '|u1', 'fortran_order': True, 'shape': (7, 1, 1, 1, 1, 1, 1, 1, 2)}",
-               one[] = "{'descr': '>u2', 'fortran_order': True, 'shape': (9223372036854775807,)}";
+               one[] = "{'descr': '>u2', 'fortran_order': True, 'shape': (9223372036854775807,)}",
+               byte[] = "{'descr': '>u1', 'fortran_order': False, 'shape': (3,)}";
     CHECK_OK(dpt_npy_header_read(nine, sizeof nine - 1, &h));
     CHECK(h.ndim == 9 && h.elements == 2 && h.bytes == 14 && h.fortran_order && !h.is_bool);
+    CHECK_OK(dpt_npy_header_read(byte, sizeof byte - 1, &h));
+    CHECK(dpt_stored_is(h.stored, DPT_U8));
     CHECK_FAILS(dpt_npy_header_read(one, sizeof one - 1, &h), DPT_ERR_DATA, "declares more than 2^63 bytes");
 }
 
@@ -302,6 +305,9 @@ static void bad_values(void) {
     for (int i = 2; i <= 8; i++) list.data[list.count - 8 * ELEMENTS - (size_t)i] = 0;
     file_write("u8.npy", list.data, list.count);
     refuse("u8.npy", NULL, DPT_ERR_DATA, "u8.npy: row 3: 18374686479671623680 is above 2^63-1");
+    dpt_import_stream s;
+    int64_t values[VALUES];
+    CHECK_FAILS(read_part("u8.npy", NULL, 1, &s, values), DPT_ERR_DATA, "u8.npy: row 3: ");
     make_array(&list, "b1", '<', false);
     list.data[list.count - ELEMENTS] = 2;
     file_write("b1.npy", list.data, list.count);

@@ -139,6 +139,68 @@ static void layouts(void) {
     CHECK(system(command) == 0);
 }
 
+/* Datasets belong together where they share a group and a number of rows: neither alone makes them. */
+static void groups(void) {
+    static const char *const paths[] = {"/p/x", "/p/z", "/q/x"};
+    static const hsize_t rows[2][3] = {{4, 7, 4}, {3, 2, 5}};
+    const char *names[] = {"g1.h5", "g2.h5"}, *files[] = {file_path("g1.h5"), file_path("g2.h5")};
+    for (int f = 0; f < 2; f++) {
+        hid_t file = file_create(names[f]);
+        for (int i = 0; i < 3; i++)
+            file_add(file, paths[i], H5T_STD_U8LE, DPT_U8, (uint8_t[9]){0}, 1, &rows[f][i], STORE_PLAIN);
+        H5Fclose(file);
+    }
+    if (!CHECK_OK(dpt_pack(&alone, files, 2, &(dpt_pack_options){0}, file_path("groups.h5")))) return;
+    hid_t file = H5Fopen(file_path("groups.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
+    for (int i = 0; i < 3; i++) {
+        hid_t set = H5Dopen2(file, paths[i], H5P_DEFAULT), space = H5Dget_space(set);
+        CHECK_EQ_I64(H5Sget_simple_extent_npoints(space), rows[0][i] + rows[1][i]);
+        H5Sclose(space);
+        H5Dclose(set);
+    }
+    H5Fclose(file);
+}
+
+static hid_t half_type(hid_t order_of) {
+    hid_t type = H5Tcopy(order_of);
+    H5Tset_fields(type, 15, 10, 5, 0, 10);
+    H5Tset_size(type, 2);
+    H5Tset_ebias(type, 15);
+    return type;
+}
+
+/* Every type that a file may have stays what it is. */
+static void types(void) {
+    hid_t half_le = half_type(H5T_IEEE_F32LE), half_be = half_type(H5T_IEEE_F32BE);
+    const hid_t type[] = {half_le,        half_be,       H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE,
+                          H5T_IEEE_F64BE, H5T_STD_I8LE,  H5T_STD_U8LE,   H5T_STD_I16LE,  H5T_STD_U16BE,
+                          H5T_STD_I32BE,  H5T_STD_U32LE, H5T_STD_I64BE,  H5T_STD_U64LE,  H5T_STD_I64LE};
+    enum { TYPES = sizeof type / sizeof *type, N = 6 };
+    const double values[N] = {0, 1, 100, 17, 3, 64};
+    char path[TYPES][8];
+    hid_t file = file_create("types.h5");
+    for (int t = 0; t < TYPES; t++) {
+        snprintf(path[t], sizeof path[t], "/t%d", t);
+        file_add(file, path[t], type[t], DPT_F64, values, 1, (hsize_t[]){N}, STORE_PLAIN);
+    }
+    H5Fclose(file);
+    const char *source = file_path("types.h5");
+    CHECK_OK(dpt_pack(&alone, &source, 1, &(dpt_pack_options){.layout = {.chunk_rows = 4}}, file_path("typed.h5")));
+    file = H5Fopen(file_path("typed.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
+    for (int t = 0; t < TYPES && file >= 0; t++) {
+        double back[N];
+        hid_t set = H5Dopen2(file, path[t], H5P_DEFAULT), stored = H5Dget_type(set);
+        check_that(H5Tequal(stored, type[t]) > 0, __FILE__, __LINE__, "type %d became another", t);
+        CHECK(H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, back) >= 0);
+        check_that(memcmp(values, back, sizeof back) == 0, __FILE__, __LINE__, "values of type %d", t);
+        H5Tclose(stored);
+        H5Dclose(set);
+    }
+    if (file >= 0) H5Fclose(file);
+    H5Tclose(half_le);
+    H5Tclose(half_be);
+}
+
 static void shared_out(void) {
     static const char *const names[] = {"part-0.h5", "part-1.h5", "part-2.h5", "part-3.h5"};
     CHECK_OK(pack(&(dpt_pack_options){.files = 4}, "part.h5"));
@@ -285,8 +347,8 @@ static void out_of_memory(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "pack", {"start", start}, {"layouts", layouts}, {"shared_out", shared_out},
-                      {"larger_than_buffers", larger_than_buffers}, {"bad_sources", bad_sources},
-                      {"bad_options", bad_options}, {"no_half_sets", no_half_sets}, {"out_of_memory", out_of_memory},
-                      {"stop", stop});
+    return CHECK_MAIN(argc, argv, "pack", {"start", start}, {"layouts", layouts}, {"groups", groups}, {"types", types},
+                      {"shared_out", shared_out}, {"larger_than_buffers", larger_than_buffers},
+                      {"bad_sources", bad_sources}, {"bad_options", bad_options}, {"no_half_sets", no_half_sets},
+                      {"out_of_memory", out_of_memory}, {"stop", stop});
 }

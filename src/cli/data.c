@@ -29,15 +29,16 @@ size_t dpt_cli_data_usage(char *text, size_t bytes) {
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {
-    char usage[2000];
-    dpt_cli_data_usage(usage, sizeof usage);
-    DPT_CHECK(cli->argc >= 1, DPT_ERR_CONFIG, "%s", usage);
-    const char *name = cli->argv[0];
+    char names[200];
+    size_t n = 0;
+    const char *name = cli->argc > 0 ? cli->argv[0] : NULL;
     for (int i = 0; i < COMMANDS; i++) {
-        if (strcmp(name, commands[i].name) != 0) continue;
+        n = dpt_append(names, sizeof names, n, "%s%s", i ? ", " : "", commands[i].name);
+        if (name == NULL || strcmp(name, commands[i].name) != 0) continue;
         cli->argc--;
         cli->argv++;
         return commands[i].run(cli);
     }
-    return dpt_error(DPT_ERR_CONFIG, "no command \"data %s\"\n%s", name, usage);
+    DPT_CHECK(name != NULL, DPT_ERR_CONFIG, "data: which of %s? (dptrain data --help)", names);
+    return dpt_error(DPT_ERR_CONFIG, "no command \"data %s\"; there are %s (dptrain data --help)", name, names);
 }

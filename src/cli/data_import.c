@@ -22,17 +22,15 @@ size_t dpt_cli_data_import_usage(char *text, size_t bytes, size_t length) {
     return length;
 }
 
-static dpt_status refuse_words(const char *word) {
-    char usage[1000];
-    dpt_cli_data_import_usage(usage, sizeof usage, 0);
-    if (word == NULL) return dpt_error(DPT_ERR_CONFIG, "usage: %s", usage);
-    return dpt_error(DPT_ERR_CONFIG, "\"%s\" is not of the form DATASET=FILE[#PART]\nusage: %s", word, usage);
+static dpt_status refuse_word(const char *word) {
+    return dpt_error(DPT_ERR_CONFIG, "\"%s\" is not of the form DATASET=FILE[#PART] (dptrain data --help has examples)",
+                     word);
 }
 
 /* Splits "DATASET=FILE#PART" in place. A file may have a # in its own name. */
 static dpt_status read_word(char *word, dpt_import_source *source) {
     char *equals = strchr(word, '=');
-    if (equals == NULL || equals == word || equals[1] == 0) return refuse_words(word);
+    if (equals == NULL || equals == word || equals[1] == 0) return refuse_word(word);
     *equals = 0;
     *source = (dpt_import_source){.dataset = word, .file = equals + 1};
     char *part = strchr(equals + 1, '#');
@@ -82,7 +80,8 @@ static dpt_status import_words(const char *target, char **word, int count) {
 
 /* A target that is there is never taken for done silently: it may be of other sources. */
 dpt_status dpt_cli_data_import(dpt_cli *cli) {
-    if (cli->argc < 2) return refuse_words(NULL);
+    DPT_CHECK(cli->argc >= 2, DPT_ERR_CONFIG,
+              "usage: dptrain data import OUT.h5 DATASET=FILE[#PART] ... (dptrain data --help has examples)");
     const char *target = cli->argv[0];
     bool there = access(target, F_OK) == 0;
     if (cli->argc == 2 && strcmp(cli->argv[1], "fashion-mnist") == 0)

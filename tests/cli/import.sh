@@ -123,15 +123,10 @@ printf '1\t2\n3\t4\t5\n' >long.tsv
 bad_import 65 'long.tsv: line 2: 3 fields, the first line has 2' long.tsv
 bad_import 64 'table.csv: no column "w"; there are 1 to 3: u, v, label' table.csv#w
 refused 74 '/dev/null/x: Not a directory' data import /dev/null/x/out.h5 /x=images
-on 1 data import bad.h5 images
-expect 64
-grep -q '^dptrain: "images" is not of the form DATASET=FILE\[#PART\]$' err || failed "the word that is wrong" "$(cat err)"
-on 1 data import
-expect 64
-grep -q '^dptrain: usage: dptrain data import OUT.h5' err || failed "the usage" "$(cat err)"
+refused 64 '"images" is not of the form DATASET=FILE' data import bad.h5 images
+refused 64 'usage: dptrain data import OUT.h5' data import
 on 1 data import --help
 expect 0
 grep -q '/train/x=train-images-idx3-ubyte.gz' out || failed "an example of IDX" "$(cat out)"
-on 1 data export
-expect 64
-grep -q '^dptrain: no command "data export"' err || failed "the command that is wrong" "$(cat err)"
+refused 64 'no command "data export"; there are import' data export
+refused 64 'data: which of import' data

@@ -14,6 +14,7 @@ static void seed(fuzz_seeds *seeds) {
         "x\ty\tz\n1e-30\t2\t12345678901234567890\n4\t5\t6",
         "\"first, one\",\"second \"\"two\"\"\"\n\"1\", 2\n\" 3\",\"4 \"\n",
         "1\n2\n3\n4\n5\n6\n7\n8\n9\n0\n",
+        "# t x\n 1  2.5 \n3   \"-4\" \r\n5 6",
         "a,b,c\n0.1,1e30,3\n0.30000000000000004,4,-0\n",
     };
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) fuzz_add_seed(seeds, text[i], strlen(text[i]));
