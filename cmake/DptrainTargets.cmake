@@ -23,7 +23,8 @@ if(DPTRAIN_SANITIZE)
   target_compile_options(dptrain_flags INTERFACE -fsanitize=${DPTRAIN_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(dptrain_flags INTERFACE -fsanitize=${DPTRAIN_SANITIZE})
   # what gcc suspects at -O1; the optimised build looks for the same
-  target_compile_options(dptrain_flags INTERFACE -Wno-format-truncation -Wno-maybe-uninitialized)
+  target_compile_options(dptrain_flags INTERFACE
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> $<$<C_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   # function multiversioning resolves before the sanitizers have started
   target_compile_definitions(dptrain_flags INTERFACE DPT_NO_MULTIVERSION)
 endif()
