@@ -66,7 +66,8 @@ static void refuses_shapes(void) {
     REFUSED(dpt_mse(p.x, p.d), DPT_ERR_SHAPE, "mse: y is f32 [B,8], target is f64 [B,8]");
     REFUSED(dpt_cross_entropy(p.x, p.x), DPT_ERR_SHAPE, "cross_entropy: logits are f32 [B,8], target is f32 [B,8]");
     REFUSED(dpt_conv2d(p.x, 4, 3, 1, conv, "conv"), DPT_ERR_SHAPE, "conv \"conv\": x is f32 [B,8]");
-    REFUSED(dpt_conv2d(p.m, 4, 7, 1, conv, "conv"), DPT_ERR_SHAPE, "conv \"conv\": x is f32 [B,3,6,6]: size 6 with pad 0 is smaller than a kernel of 7");
+    REFUSED(dpt_conv2d(p.m, 4, 7, 1, conv, "conv"), DPT_ERR_SHAPE,
+            "conv \"conv\": x is f32 [B,3,6,6]: size 6 with pad 0 is smaller than a kernel of 7");
     REFUSED(dpt_max_pool2d(p.x, 2, 0, 0), DPT_ERR_SHAPE, "max_pool: x is f32 [B,8]");
     REFUSED(dpt_batch_norm(p.i, ((dpt_batch_norm_options){0}), "bn"), DPT_ERR_SHAPE, "batch_norm \"bn\": x is u8 [B]");
     REFUSED(dpt_softmax(p.i), DPT_ERR_SHAPE, "softmax: x is u8 [B]");
@@ -211,9 +212,7 @@ static void groups(void) {
 
 /* ---- gradients ---- */
 
-static bool open_alone(dpt_context **ctx) {
-    return CHECK_OK(check_context(MPI_COMM_SELF, 1, ctx));
-}
+static bool open_alone(dpt_context **ctx) { return CHECK_OK(check_context(MPI_COMM_SELF, 1, ctx)); }
 
 /* y = sum of x^3: dy/dx = 3x^2, then 6x, then 6, then nothing; nothing flows to z. */
 static void gradients(void) {

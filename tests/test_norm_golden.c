@@ -104,8 +104,7 @@ static void check_values(const golden_layer *l, dpt_trainer *t, dpt_dtype dtype)
     const dpt_array in[] = {
         {.name = "x", .data = l->dx ? (const void *)l->x : id, .dtype = l->dx ? DPT_F64 : DPT_I64, .rows = l->rows},
         {.name = "p", .data = l->p, .dtype = DPT_F64, .rows = l->rows}};
-    if (CHECK_OK(dpt_trainer_gradient(t, in, 2, &m)))
-        CHECK_NEAR(m.loss, loss, dtype == DPT_F32 ? 1e-5 : 1e-10);
+    if (CHECK_OK(dpt_trainer_gradient(t, in, 2, &m))) CHECK_NEAR(m.loss, loss, dtype == DPT_F32 ? 1e-5 : 1e-10);
     check_parameters(l, t, dtype);
     if (!l->trains && CHECK_OK(dpt_trainer_predict(t, in, 1, "y", got, (size_t)l->n_out * dpt_dtype_size(dtype))))
         expect(l, "y", got, dtype, l->out, l->n_out);

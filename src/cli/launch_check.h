@@ -17,8 +17,8 @@ typedef struct dpt_launch {
  * (waiting ranks would spin on the cores that the others need). DPT_ERR_MEMORY: the environment cannot grow. Local. */
 dpt_status dpt_launch_prepare(dpt_launch *launch);
 
-/* Before MPI_Init: DPT_ERR_CONFIG, with the remedy, where srun started several tasks without the means to find each other:
- * Open MPI's MPI_Init would end the process in its own words. Local. */
+/* Before MPI_Init: DPT_ERR_CONFIG, with the remedy, where srun started several tasks without the means to find each
+ * other: Open MPI's MPI_Init would end the process in its own words. Local. */
 dpt_status dpt_launch_check_tasks(void);
 
 /* After MPI_Init: DPT_ERR_CONFIG, with the remedy, where srun started several tasks that each believe to be alone.

@@ -1,6 +1,6 @@
-/* profile.h: profile=N: N steps of training, timed operation by operation, become a trace a rank (trace.<rank>.json, for
- * chrome://tracing or Perfetto) and, on rank 0, a table (profile.txt). The steps before it are left alone: they hold
- * what happens once. Profiled steps are slower: each waits for its end. */
+/* profile.h: profile=N: N steps of training, timed operation by operation, become a trace a rank (trace.<rank>.json,
+ * for chrome://tracing or Perfetto) and, on rank 0, a table (profile.txt). The steps before it are left alone: they
+ * hold what happens once. Profiled steps are slower: each waits for its end. */
 #ifndef DPT_CLI_PROFILE_H
 #define DPT_CLI_PROFILE_H
 
