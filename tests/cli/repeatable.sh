@@ -25,7 +25,7 @@ twice() {
 
 for ranks in 1 2 3; do
     twice "$ranks" model=mlp model.dropout=0.3 optimizer=adamw
-    python3 -c 'import json; print(json.loads(open("a/run/metrics.jsonl").readline())["loss"])' >"loss.$ranks"
+    python3 -c 'import json; print(next(m["loss"] for m in map(json.loads, open("a/run/metrics.jsonl")) if "loss" in m))' >"loss.$ranks"
     twice "$ranks" model=cnn
 done
 twice 2 model=mlp model.batch_norm=sync data.threads=3 comm.bucket_mb=0.05
