@@ -90,8 +90,8 @@ dpt_status dpt_lanes_create(const dpt_lanes_shape *shape, uint64_t epoch, dpt_la
     l->window = shape->window;
     l->key = dpt_random_key("lanes", shape->seed);
     l->epoch = epoch;
-    DPT_CHECK_GOTO(blocks <= SIZE_MAX / 2 / sizeof *l->block, fail, DPT_ERR_MEMORY, "a table of %llu blocks",
-                   (unsigned long long)blocks);
+    DPT_CHECK_GOTO(blocks <= SIZE_MAX / 2 / sizeof *l->block, fail, DPT_ERR_MEMORY,
+                   "out of memory for a table of %llu blocks", (unsigned long long)blocks);
     l->block = dpt_alloc_zero(blocks, sizeof *l->block);
     DPT_CHECK_ALLOC_GOTO(l->block, fail);
     DPT_TRY_GOTO(open_files(shape, &f), fail);
