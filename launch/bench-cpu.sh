@@ -82,7 +82,7 @@ fi
     printf '\n## Share of the peak, 1 rank\n\nThe peak is that of a 512 x 512 x 512 product, measured in the same run.\n\n'
     peaks "${small[@]%%:*}"
     say "convolutions"
-    printf '\n## Convolutions of resnet18 beside bare oneDNN\n\nMicroseconds of all calls of a step, ours and bare, and the share.\n\n```\n'
+    printf '\n## Convolutions of resnet18 beside bare oneDNN\n\nMicroseconds of all calls of a step, ours and bare, and the share; then what of a step lies outside convolutions and\nproducts.\n\n```\n'
     bash launch/bench-conv.sh --rounds "$rounds" --seconds "$seconds" --min 95 resnet18 >"$page/conv" || missed=1
     tail -n 1 "$page/conv"
     bash launch/overhead.sh --products resnet18 10 2>&1 | tail -n 1 || missed=1

@@ -11,7 +11,8 @@ if(DPTRAIN_SANITIZE)
   list(APPEND cli_environment RANK_COUNTS=1)
 endif()
 
-# BESIDE: programs that start, say something and end: another such test may run at the same time.
+# BESIDE: programs that start, say something and end, or that keep one core busy: another such test may run at the same
+# time.
 function(add_cli_test name script)
   cmake_parse_arguments(arg "BESIDE" "" "LABELS;WORDS" ${ARGN})
   set(processors 2)
