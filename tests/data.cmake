@@ -15,11 +15,10 @@ dpt_add_test(import)
 dpt_add_test(import_npy)
 dpt_add_test(pack)
 dpt_add_test(import_table)
-dpt_add_test(import_ranks RANKS 4)
+dpt_add_test(import_ranks RANKS 2 4)
 dpt_add_test(image)
 dpt_add_test(import_images)
 
 # a measurement, run by launch/decode-rate.sh
 add_executable(decode_rate decode_rate.c)
 target_link_libraries(decode_rate PRIVATE dptrain_objects)
-dpt_add_test(import_ranks RANKS 2 4)
