@@ -19,16 +19,20 @@
 #include "data/augment.h"
 #include "data/convert.h"
 #include "data/dataset.h"
+#include "data/draws.h"
 #include "data/lanes.h"
+#include "data/selection.h"
 
 typedef struct dpt_loader dpt_loader;
 
 typedef struct dpt_loader_options {
     uint64_t seed;
-    bool shuffle;         /* otherwise the order of the files, as evaluation wants it */
-    uint64_t window;      /* shuffled by order `lanes`, so many blocks of a lane at a time; 0: order `exact` */
-    int64_t global_batch; /* rows over all ranks; required */
-    int64_t capacity;     /* rows of a slot, at least dpt_loader_capacity; 0: just that */
+    bool shuffle;    /* otherwise the order of the files, as evaluation wants it */
+    uint64_t window; /* shuffled by order `lanes`, so many blocks of a lane at a time; 0: order `exact` */
+    const dpt_selection *selection; /* the part of the samples that is meant; NULL: all. Borrowed. */
+    const dpt_draws *draws; /* an order by a table; shuffle and window are not looked at. NULL: none. Borrowed. */
+    int64_t global_batch;   /* rows over all ranks; required */
+    int64_t capacity;       /* rows of a slot, at least dpt_loader_capacity; 0: just that */
     int rank, world;
     uint64_t first_epoch, first_step;   /* where to begin; first_step may be the number of steps: the next epoch */
     uint64_t epochs;                    /* ends before this epoch; 0: never ends */
