@@ -1,5 +1,6 @@
 dpt_add_test(sampler)
 dpt_add_test(dataset RANKS 1 2 4)
+dpt_add_test(sequence RANKS 1 3)
 dpt_add_test(decode)
 dpt_add_test(statistics)
 dpt_add_test(describe)
