@@ -1,4 +1,5 @@
 dpt_add_test(sampler)
+dpt_add_test(draws LABELS threads)
 dpt_add_test(dataset RANKS 1 2 4)
 dpt_add_test(decode)
 dpt_add_test(statistics)
