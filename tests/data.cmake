@@ -1,5 +1,8 @@
 dpt_add_test(sampler)
 dpt_add_test(draws LABELS threads)
+dpt_add_test(selection RANKS 1 3)
+dpt_add_test(split)
+dpt_add_test(sample_list)
 dpt_add_test(dataset RANKS 1 2 4)
 dpt_add_test(decode)
 dpt_add_test(statistics)
