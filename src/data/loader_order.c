@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/memory.h"
+#include "data/rank_order.h"
 
 typedef struct dpt_lanes_entry {
     uint64_t epoch;
@@ -19,6 +20,7 @@ struct dpt_loader_order {
     int rank, world;
     int64_t global_batch;
     dpt_order exact;
+    dpt_rank_order *own; /* NULL: ranks hold no samples of their own */
     dpt_lanes_shape shape;
     dpt_lanes_file *file; /* of the shape */
     pthread_mutex_t lock; /* for: */
@@ -60,6 +62,13 @@ dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_opti
     dpt_lanes_shape shape;
     DPT_CHECK(options->global_batch > 0 && options->world > 0, DPT_ERR_ARG, "a global batch of %lld rows on %d ranks",
               (long long)options->global_batch, options->world);
+    dpt_rank_order *own;
+    DPT_TRY(dpt_rank_order_create(dataset, options, &own));
+    if (own) {
+        *rows = dpt_rank_order_capacity(own);
+        dpt_rank_order_destroy(&own);
+        return DPT_OK;
+    }
     *rows = options->global_batch / options->world + (options->global_batch % options->world != 0);
     if (!options->shuffle || options->window == 0) return DPT_OK;
     DPT_TRY(dpt_loader_lanes(dataset, options, &file, &shape));
@@ -81,6 +90,8 @@ dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_
     o->world = options->world;
     o->global_batch = options->global_batch;
     o->exact = dpt_order_create(dpt_dataset_rows(dataset), options->seed);
+    DPT_TRY_GOTO(dpt_rank_order_create(dataset, options, &o->own), fail);
+    if (o->own) o->in_lanes = false;
     if (o->in_lanes) DPT_TRY_GOTO(dpt_loader_lanes(dataset, options, &o->file, &o->shape), fail);
     *order = o;
     return DPT_OK;
@@ -103,6 +114,7 @@ void dpt_loader_order_destroy(dpt_loader_order **order) {
         drop(e);
     }
     pthread_mutex_destroy(&o->lock);
+    dpt_rank_order_destroy(&o->own);
     dpt_free(o->file);
     dpt_free(o);
 }
@@ -146,6 +158,10 @@ static dpt_status acquire(dpt_loader_order *o, uint64_t epoch, entry **found) {
 dpt_status dpt_batch_order_open(dpt_loader_order *o, uint64_t epoch, uint64_t step, dpt_batch_order *b) {
     *b = (dpt_batch_order){.order = o, .epoch = epoch, .begin = step * (uint64_t)o->global_batch};
     b->global_rows = dpt_epoch_batch_rows(o->exact.rows, o->global_batch, step);
+    if (o->own) {
+        dpt_rank_order_batch(o->own, step, &b->first_row, &b->rows, &b->own_begin);
+        return DPT_OK;
+    }
     if (!o->in_lanes) {
         dpt_share(b->global_rows, o->rank, o->world, &b->first_row, &b->rows);
         return DPT_OK;
@@ -165,6 +181,8 @@ void dpt_batch_order_close(dpt_loader_order *o, dpt_batch_order *b) {
 }
 
 uint64_t dpt_batch_order_sample(const dpt_batch_order *b, int64_t row) {
+    if (b->order->own)
+        return dpt_rank_order_sample(b->order->own, b->epoch, b->own_begin + (uint64_t)(row - b->first_row));
     if (b->in) return dpt_lanes_sample(b->in->lanes, &b->lanes, row);
     uint64_t position = b->begin + (uint64_t)row;
     return b->order->shuffle ? dpt_order_exact(&b->order->exact, b->epoch, position) : position;
