@@ -11,7 +11,6 @@
 struct dpt_feed {
     const dpt_control *control;
     dpt_loader *loader;
-    uint64_t rows; /* of an epoch */
     int64_t capacity;
     bool holds; /* a batch that is to be released */
     bool whole; /* the epoch of the ledger began with its first step */
@@ -79,7 +78,6 @@ dpt_status dpt_feed_create(dpt_context *context, const dpt_dataset *dataset, con
     dpt_feed *f = dpt_alloc_zero(1, sizeof *f);
     DPT_TRY_GOTO(dpt_control_agree(control, f ? create_loader(control, dataset, options, f) : DPT_ERR_MEMORY), fail);
     f->control = control;
-    f->rows = dpt_dataset_rows(dataset);
     f->steps = dpt_loader_steps(f->loader);
     f->whole = options->first_step % f->steps == 0;
     *feed = f;
@@ -104,14 +102,17 @@ uint64_t dpt_feed_steps(const dpt_feed *feed) { return feed->steps; }
 
 /* Enters a batch; after the last one of an epoch all ranks compare. */
 static dpt_status account(dpt_feed *f, const dpt_batch *batch) {
-    dpt_ledger global;
+    dpt_ledger expected, global;
     dpt_ledger_add(&f->ledger, batch->epoch, batch->sample, batch->rows);
     if (batch->step + 1 < f->steps) return DPT_OK;
     bool whole = f->whole;
     f->whole = true;
-    if (whole) return dpt_ledger_settle(f->control, &f->ledger, batch->epoch, f->rows, &global);
-    f->ledger = (dpt_ledger){0};
-    return DPT_OK;
+    if (!whole) {
+        f->ledger = (dpt_ledger){0};
+        return DPT_OK;
+    }
+    DPT_TRY(dpt_control_agree(f->control, dpt_loader_expected(f->loader, batch->epoch, &expected)));
+    return dpt_ledger_settle(f->control, &f->ledger, batch->epoch, &expected, &global);
 }
 
 static dpt_status advance(dpt_feed *f, const dpt_batch **batch) {
