@@ -269,10 +269,12 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     return account(t, &m, mine);
 }
 
-/* After a pass, from 1: that it has delivered each sample once. */
+/* After a pass, from 1: that it has delivered what it should have, each sample once unless draws repeat them. */
 static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
-    dpt_ledger all;
-    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_job_rows(&t->job, true), &all));
+    dpt_ledger expected, all;
+    uint64_t epoch = (uint64_t)pass - 1;
+    DPT_TRY(dpt_control_agree(&t->cli->control, dpt_loader_expected(t->loader, epoch, &expected)));
+    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, epoch, &expected, &all));
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
     if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all);
     dpt_position_phase(t->job.ctx->position, before);
