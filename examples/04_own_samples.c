@@ -34,7 +34,7 @@ static void solve(const float *x, float *y) {
     y[1] = v;
 }
 
-/* Targets of this rank's cases [row, row + count): called by the threads of the feed. */
+/* Targets of this rank's cases [row, row + count): called by the threads that prepare batches. */
 static dpt_status read_targets(void *user, int field, uint64_t row, uint64_t count, void *out) {
     const cases *c = user;
     (void)field;
@@ -46,7 +46,7 @@ static dpt_status read_targets(void *user, int field, uint64_t row, uint64_t cou
     return DPT_OK;
 }
 
-static dpt_status open_samples(dpt_context *ctx, cases *mine, dpt_dataset **samples, dpt_feed **feed) {
+static dpt_status open_samples(dpt_context *ctx, cases *mine, dpt_dataset **samples, dpt_batches **batches) {
     int rank = dpt_context_rank(ctx);
     unsigned state = 7u + 31u * (unsigned)rank;
     for (int i = 0; i < CASES * IN; i++) mine->x[i] = uniform(&state);
@@ -61,11 +61,11 @@ static dpt_status open_samples(dpt_context *ctx, cases *mine, dpt_dataset **samp
     source.read = read_targets;
     source.user = mine;
     DPT_TRY(dpt_dataset_create(ctx, &source, samples));
-    dpt_feed_options o;
-    dpt_feed_options_init(&o);
+    dpt_batches_options o;
+    dpt_batches_options_init(&o);
     o.batch = 64;
     o.epochs = EPOCHS;
-    return dpt_feed_create(ctx, *samples, &o, feed);
+    return dpt_batches_create(ctx, *samples, &o, batches);
 }
 
 static dpt_graph *build(dpt_context *ctx) {
@@ -77,12 +77,12 @@ static dpt_graph *build(dpt_context *ctx) {
     return g;
 }
 
-static dpt_status train(dpt_context *ctx, dpt_trainer *tr, dpt_feed *feed, double *loss) {
-    uint64_t steps = dpt_feed_steps(feed);
+static dpt_status train(dpt_context *ctx, dpt_trainer *tr, dpt_batches *batches, double *loss) {
+    uint64_t steps = dpt_batches_steps(batches);
     const dpt_batch *b;
     dpt_metrics m;
     for (;;) {
-        DPT_TRY(dpt_feed_next(feed, &b));
+        DPT_TRY(dpt_batches_next(batches, &b));
         if (b == NULL) break;
         double done = (double)(b->epoch * steps + b->step) / (double)(EPOCHS * steps);
         dpt_trainer_set_lr(tr, 4e-3 * 0.5 * (1 + cos(3.14159265 * done)));
@@ -97,22 +97,22 @@ static dpt_status train(dpt_context *ctx, dpt_trainer *tr, dpt_feed *feed, doubl
 
 static dpt_status run(dpt_context *ctx, cases *mine, double *loss) {
     dpt_dataset *samples = NULL;
-    dpt_feed *feed = NULL;
+    dpt_batches *batches = NULL;
     dpt_graph *g = NULL;
     dpt_trainer *tr = NULL;
-    dpt_status status = open_samples(ctx, mine, &samples, &feed);
+    dpt_status status = open_samples(ctx, mine, &samples, &batches);
     if (status == DPT_OK) {
         dpt_trainer_options o;
         dpt_trainer_options_init(&o);
-        o.max_rows = dpt_feed_max_rows(feed);
+        o.max_rows = dpt_batches_max_rows(batches);
         o.optimizer = DPT_ADAMW;
         g = build(ctx);
         status = dpt_trainer_create(g, &o, &tr);
     }
-    if (status == DPT_OK) status = train(ctx, tr, feed, loss);
+    if (status == DPT_OK) status = train(ctx, tr, batches, loss);
     dpt_trainer_destroy(&tr);
     dpt_graph_destroy(&g);
-    dpt_feed_destroy(&feed);
+    dpt_batches_destroy(&batches);
     dpt_dataset_close(&samples);
     return status;
 }

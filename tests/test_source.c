@@ -1,5 +1,5 @@
 /* Samples of the caller's: from memory and from a function, the same on all ranks or each rank's own, through loader
- * and feed: exactly once for every order, thread count and restart; what goes wrong on one rank alone ends all. */
+ * and batches: exactly once for every order, thread count and restart; what goes wrong on one rank alone ends all. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -82,9 +82,9 @@ static uint64_t own_first(int rank) {
     return first;
 }
 
-static dpt_feed_options options(void) {
-    dpt_feed_options o;
-    dpt_feed_options_init(&o);
+static dpt_batches_options options(void) {
+    dpt_batches_options o;
+    dpt_batches_options_init(&o);
     o.batch = 10, o.seed = 3, o.epochs = 2;
     return o;
 }
@@ -101,38 +101,38 @@ static int wrong_values(const dpt_batch *b) {
 }
 
 /* All batches of all epochs: counts of each sample over ranks, batches of the right size. */
-static void check_feed(const dpt_dataset *ds, const dpt_feed_options *o, uint64_t rows) {
-    dpt_feed *feed;
+static void check_epochs(const dpt_dataset *ds, const dpt_batches_options *o, uint64_t rows) {
+    dpt_batches *batches;
     const dpt_batch *b;
-    int64_t seen[2 * ROWS] = {0}, batches = 0;
+    int64_t seen[2 * ROWS] = {0}, count = 0;
     int wrong = 0;
-    if (!CHECK_OK(dpt_feed_create(ctx, ds, o, &feed))) return;
-    CHECK_EQ_I64(dpt_feed_steps(feed), (rows + 9) / 10);
-    while (CHECK_OK(dpt_feed_next(feed, &b)) && b) {
+    if (!CHECK_OK(dpt_batches_create(ctx, ds, o, &batches))) return;
+    CHECK_EQ_I64(dpt_batches_steps(batches), (rows + 9) / 10);
+    while (CHECK_OK(dpt_batches_next(batches, &b)) && b) {
         int64_t sum = b->rows;
-        wrong += wrong_values(b) + (b->rows > dpt_feed_max_rows(feed));
+        wrong += wrong_values(b) + (b->rows > dpt_batches_max_rows(batches));
         for (int64_t r = 0; r < b->rows; r++) seen[b->epoch * rows + b->sample[r]]++;
         CHECK_OK(dpt_control_sum_i64(&ctx->control, &sum, 1));
         wrong += sum != b->global_rows || sum != dpt_epoch_batch_rows(rows, o->batch, b->step);
-        batches++;
+        count++;
     }
-    CHECK_EQ_I64(batches, 2 * dpt_feed_steps(feed) - o->first_step);
+    CHECK_EQ_I64(count, 2 * dpt_batches_steps(batches) - o->first_step);
     CHECK_OK(dpt_control_sum_i64(&ctx->control, seen, (int)(2 * rows)));
     for (uint64_t i = 0; i < 2 * rows; i++) wrong += i < rows && o->first_step > 0 ? seen[i] > 1 : seen[i] != 1;
     CHECK_EQ_I64(wrong, 0);
-    CHECK_OK(dpt_feed_next(feed, &b));
+    CHECK_OK(dpt_batches_next(batches, &b));
     CHECK(b == NULL);
-    dpt_feed_destroy(&feed);
-    CHECK(feed == NULL);
+    dpt_batches_destroy(&batches);
+    CHECK(batches == NULL);
 }
 
-static void check_feeds(const dpt_dataset *ds, uint64_t rows) {
+static void check_whole(const dpt_dataset *ds, uint64_t rows) {
     for (int threads = 0; threads < 4; threads++) {
-        dpt_feed_options o = options();
+        dpt_batches_options o = options();
         o.threads = threads, o.shuffle = threads != 1, o.ahead = 1 + threads;
-        check_feed(ds, &o, rows);
+        check_epochs(ds, &o, rows);
         o.first_step = 3;
-        check_feed(ds, &o, rows);
+        check_epochs(ds, &o, rows);
     }
 }
 
@@ -143,7 +143,7 @@ static void same_rows(void) {
         dpt_dataset *ds;
         if (!CHECK_OK(dpt_dataset_create(ctx, &s, &ds))) continue;
         CHECK_EQ_I64(dpt_dataset_rows(ds), ROWS);
-        check_feeds(ds, ROWS);
+        check_whole(ds, ROWS);
         dpt_dataset_close(&ds);
     }
 }
@@ -155,16 +155,16 @@ static void order_of_files(void) {
     dpt_dataset *ds;
     if (!CHECK_OK(dpt_dataset_create(ctx, &s, &ds))) return;
     dpt_order order = dpt_order_create(ROWS, 3);
-    dpt_feed_options o = options();
-    dpt_feed *feed;
+    dpt_batches_options o = options();
+    dpt_batches *batches;
     const dpt_batch *b;
     int wrong = 0;
-    if (CHECK_OK(dpt_feed_create(ctx, ds, &o, &feed)))
-        while (CHECK_OK(dpt_feed_next(feed, &b)) && b)
+    if (CHECK_OK(dpt_batches_create(ctx, ds, &o, &batches)))
+        while (CHECK_OK(dpt_batches_next(batches, &b)) && b)
             for (int64_t r = 0; r < b->rows; r++)
                 wrong += b->sample[r] != dpt_order_exact(&order, b->epoch, b->step * 10 + (uint64_t)(b->first_row + r));
     CHECK_EQ_I64(wrong, 0);
-    dpt_feed_destroy(&feed);
+    dpt_batches_destroy(&batches);
     dpt_dataset_close(&ds);
 }
 
@@ -186,7 +186,7 @@ static void each_its_own(void) {
         if (i == 0) fields[0].values = xs + own_first(check_rank()) * WIDTH, fields[1].values = labels;
         if (!CHECK_OK(open_own(fields, &a, &ds))) continue;
         CHECK_EQ_I64(dpt_dataset_rows(ds), all);
-        check_feeds(ds, all);
+        check_whole(ds, all);
         uint64_t row;
         char name[40];
         snprintf(name, sizeof name, "memory of rank %d", check_world() - 1);
@@ -279,19 +279,19 @@ static void fails_alone(void) {
             dpt_source s = source_of(on_demand, &a);
             dpt_dataset *ds;
             if (!CHECK_OK(dpt_dataset_create(ctx, &s, &ds))) return;
-            dpt_feed_options o = options();
+            dpt_batches_options o = options();
             o.shuffle = 0, o.threads = threads, o.batch = 10 * check_world();
-            dpt_feed *feed;
+            dpt_batches *batches;
             const dpt_batch *b;
             uint64_t step = 0;
-            if (!CHECK_OK(dpt_feed_create(ctx, ds, &o, &feed))) return;
-            while (dpt_feed_next(feed, &b) == DPT_OK && b) step++;
+            if (!CHECK_OK(dpt_batches_create(ctx, ds, &o, &batches))) return;
+            while (dpt_batches_next(batches, &b) == DPT_OK && b) step++;
             CHECK_EQ_I64(step, 1);
             for (int again = 0; again < 2; again++) {
-                CHECK_FAILS(dpt_feed_next(feed, &b), bad[i].code, bad[i].text);
+                CHECK_FAILS(dpt_batches_next(batches, &b), bad[i].code, bad[i].text);
                 CHECK(b == NULL && strstr(dpt_last_error(), "memory: x: rows ") != NULL);
             }
-            dpt_feed_destroy(&feed);
+            dpt_batches_destroy(&batches);
             dpt_dataset_close(&ds);
         }
 }
@@ -303,9 +303,9 @@ static void one_at_a_time(void) {
         s.serial = serial;
         dpt_dataset *ds;
         if (!CHECK_OK(dpt_dataset_create(ctx, &s, &ds))) return;
-        dpt_feed_options o = options();
+        dpt_batches_options o = options();
         o.threads = 4, o.ahead = 8, o.shuffle = 0;
-        check_feed(ds, &o, ROWS);
+        check_epochs(ds, &o, ROWS);
         int most = atomic_load(&a.most_inside);
         CHECK(serial ? most == 1 : most > 1);
         dpt_dataset_close(&ds);
@@ -325,19 +325,19 @@ static void bad_values(void) {
         s.name = "the solver's state";
         dpt_dataset *ds;
         if (!CHECK_OK(dpt_dataset_create(ctx, &s, &ds))) return;
-        dpt_feed_options o = options();
+        dpt_batches_options o = options();
         o.shuffle = 0;
-        dpt_feed *feed;
+        dpt_batches *batches;
         const dpt_batch *b;
         dpt_status status;
-        if (!CHECK_OK(dpt_feed_create(ctx, ds, &o, &feed))) return;
-        while ((status = dpt_feed_next(feed, &b)) == DPT_OK && b) {
+        if (!CHECK_OK(dpt_batches_create(ctx, ds, &o, &batches))) return;
+        while ((status = dpt_batches_next(batches, &b)) == DPT_OK && b) {
         }
         CHECK_FAILS(
             status, DPT_ERR_DATA,
             i == 0 ? "the solver's state: x: sample 50 (row 50 of the file), element 1: the value "
                    : "the solver's state: y: sample 60 (row 60 of the file), element 0: label 7 is outside [0, 7)");
-        dpt_feed_destroy(&feed);
+        dpt_batches_destroy(&batches);
         dpt_dataset_close(&ds);
         x[50 * WIDTH + 1] = 0;
     }
@@ -370,16 +370,16 @@ static void ranks_differ(void) {
     refuse(&s, DPT_ERR_CONFIG, "what its values are differs");
     dpt_source good = source_of(in_memory, NULL);
     dpt_dataset *ds;
-    dpt_feed *feed = (dpt_feed *)ctx;
+    dpt_batches *batches = (dpt_batches *)ctx;
     if (!CHECK_OK(dpt_dataset_create(ctx, &good, &ds))) return;
-    dpt_feed_options o = options();
+    dpt_batches_options o = options();
     o.seed = odd;
-    CHECK_FAILS(dpt_feed_create(ctx, ds, &o, &feed), DPT_ERR_CONFIG, "the options of a feed differs");
+    CHECK_FAILS(dpt_batches_create(ctx, ds, &o, &batches), DPT_ERR_CONFIG, "the options of batches differs");
     o = options(), o.threads = odd ? -1 : 1;
-    CHECK_FAILS(dpt_feed_create(ctx, ds, &o, &feed), DPT_ERR_ARG, "rank 1: -1 loader threads");
+    CHECK_FAILS(dpt_batches_create(ctx, ds, &o, &batches), DPT_ERR_ARG, "rank 1: -1 loader threads");
     o = options(), o.struct_size -= odd;
-    CHECK_FAILS(dpt_feed_create(ctx, ds, &o, &feed), DPT_ERR_ARG, "dpt_feed_options_init");
-    CHECK(feed == NULL);
+    CHECK_FAILS(dpt_batches_create(ctx, ds, &o, &batches), DPT_ERR_ARG, "dpt_batches_options_init");
+    CHECK(batches == NULL);
     dpt_dataset_close(&ds);
 }
 
@@ -439,16 +439,16 @@ static void out_of_memory(void) {
     int failures = 0;
     for (int64_t n = 1; n < 200; n++) {
         dpt_source s = source_of(in_memory, NULL);
-        dpt_feed_options o = options();
+        dpt_batches_options o = options();
         dpt_dataset *ds;
-        dpt_feed *feed = NULL;
+        dpt_batches *batches = NULL;
         dpt_alloc_fail_at(check_rank() == check_world() - 1 ? n : 0);
         dpt_status status = dpt_dataset_create(ctx, &s, &ds);
-        if (status == DPT_OK) status = dpt_feed_create(ctx, ds, &o, &feed);
+        if (status == DPT_OK) status = dpt_batches_create(ctx, ds, &o, &batches);
         dpt_alloc_fail_at(0);
-        CHECK(status == DPT_OK || (status == DPT_ERR_MEMORY && feed == NULL));
+        CHECK(status == DPT_OK || (status == DPT_ERR_MEMORY && batches == NULL));
         CHECK_OK(dpt_control_same(&ctx->control, "the outcome", (uint64_t)status));
-        dpt_feed_destroy(&feed);
+        dpt_batches_destroy(&batches);
         dpt_dataset_close(&ds);
         if (status == DPT_OK) break;
         failures++;

@@ -6,14 +6,14 @@
  *   dpt_source_init(&source);
  *   source.fields = fields, source.field_count = 2, source.rows = 100000;
  *   DPT_TRY(dpt_dataset_create(ctx, &source, &dataset));
- *   dpt_feed_options o;
- *   dpt_feed_options_init(&o);
+ *   dpt_batches_options o;
+ *   dpt_batches_options_init(&o);
  *   o.batch = 512;
- *   DPT_TRY(dpt_feed_create(ctx, dataset, &o, &feed));
- *   trainer_options.max_rows = dpt_feed_max_rows(feed);
+ *   DPT_TRY(dpt_batches_create(ctx, dataset, &o, &batches));
+ *   trainer_options.max_rows = dpt_batches_max_rows(batches);
  *   ...
  *   const dpt_batch *batch;
- *   while ((status = dpt_feed_next(feed, &batch)) == DPT_OK && batch)
+ *   while ((status = dpt_batches_next(batches, &batch)) == DPT_OK && batch)
  *       DPT_TRY(dpt_trainer_step(trainer, batch->array, batch->arrays, &metrics));
  *
  * Two ways to hold the samples. Without own_rows every rank can give every sample, and the order is one permutation of
@@ -43,7 +43,7 @@ typedef struct dpt_source_field {
 } dpt_source_field;
 
 /* Writes rows [row, row + count) of a field to out, one after another; counted from this rank's first with own_rows.
- * Called by threads of a feed, several at a time unless `serial`; the same row must always give the same values. May
+ * Called by threads of batches, several at a time unless `serial`; the same row must always give the same values. May
  * use MPI only as the program's thread level allows. Not DPT_OK: the batch fails (dpt_source_fail says why). */
 typedef dpt_status (*dpt_source_read)(void *user, int field, uint64_t row, uint64_t count, void *out);
 
@@ -69,28 +69,28 @@ DPT_API dpt_status dpt_source_fail(dpt_status status, const char *reason);
  * DPT_ERR_ARG: no fields, no rows on any rank, a field without a name, a shape, or values and read, two fields of one
  * name. DPT_ERR_UNSUPPORTED: bf16. DPT_ERR_CONFIG: fields, rows or values differ between ranks (which). */
 DPT_API dpt_status dpt_dataset_create(dpt_context *context, const dpt_source *source, dpt_dataset **dataset);
-/* After the feeds that use it. Takes NULL, nulls *dataset. Local. */
+/* After the batches that use it. Takes NULL, nulls *dataset. Local. */
 DPT_API void dpt_dataset_close(dpt_dataset **dataset);
 /* Samples that all ranks hold together; of those that every rank holds, just these. Local. */
 DPT_API uint64_t dpt_dataset_rows(const dpt_dataset *dataset);
 
 /* ---- batches ---- */
 
-typedef struct dpt_feed dpt_feed;
+typedef struct dpt_batches dpt_batches;
 
-typedef struct dpt_feed_options {
+typedef struct dpt_batches_options {
     size_t struct_size;
     int64_t batch;                    /* samples of a step over all ranks; required */
     int shuffle;                      /* 1; 0: in the order of the rows, for evaluation */
     uint64_t seed;                    /* of the order; equal on all ranks; 0 */
     uint64_t first_epoch, first_step; /* where to begin, to go on with an earlier run; 0, 0 */
     uint64_t epochs;                  /* ends before this epoch; 0: never ends */
-    int threads;                      /* of this rank that prepare batches ahead; 1; 0: dpt_feed_next does */
+    int threads;                      /* of this rank that prepare batches ahead; 1; 0: dpt_batches_next does */
     int ahead;                        /* batches ready or held at most; 4 */
-} dpt_feed_options;
+} dpt_batches_options;
 
 /* Sets struct_size and the defaults above. Local. */
-DPT_API void dpt_feed_options_init(dpt_feed_options *options);
+DPT_API void dpt_batches_options_init(dpt_batches_options *options);
 
 /* This rank's part of a global batch. The last batch of an epoch may be smaller; none is dropped or filled up. */
 typedef struct dpt_batch {
@@ -105,21 +105,21 @@ typedef struct dpt_batch {
 
 /* Starts the threads. Borrows the dataset. Collective. DPT_ERR_ARG: an option is out of range. DPT_ERR_CONFIG: options
  * differ between ranks. DPT_ERR_MEMORY. */
-DPT_API dpt_status dpt_feed_create(dpt_context *context, const dpt_dataset *dataset, const dpt_feed_options *options,
-                                   dpt_feed **feed);
-/* Stops at once; a read that is under way is waited for. Takes NULL, nulls *feed. Local. */
-DPT_API void dpt_feed_destroy(dpt_feed **feed);
+DPT_API dpt_status dpt_batches_create(dpt_context *context, const dpt_dataset *dataset,
+                                      const dpt_batches_options *options, dpt_batches **batches);
+/* Stops at once; a read that is under way is waited for. Takes NULL, nulls *batches. Local. */
+DPT_API void dpt_batches_destroy(dpt_batches **batches);
 /* Rows of a batch that a rank can get; equal on all ranks: max_rows of a trainer. Local. */
-DPT_API int64_t dpt_feed_max_rows(const dpt_feed *feed);
+DPT_API int64_t dpt_batches_max_rows(const dpt_batches *batches);
 /* Steps of an epoch, with the smaller last one. Local. */
-DPT_API uint64_t dpt_feed_steps(const dpt_feed *feed);
+DPT_API uint64_t dpt_batches_steps(const dpt_batches *batches);
 
 /* The next batch, or NULL on all ranks at the end; borrowed until the next call. After each whole epoch the ranks
  * compare what was delivered with every sample once. Collective: where one rank has failed, all of them get its status
  * and message, and at every later call again.
  * DPT_ERR_DATA: a value is NaN, infinite or no class (field, sample and value). Others: as read says, after the names
  * of the field and the rows. DPT_ERR_INTERNAL: a sample is missing or came twice. */
-DPT_API dpt_status dpt_feed_next(dpt_feed *feed, const dpt_batch **batch);
+DPT_API dpt_status dpt_batches_next(dpt_batches *batches, const dpt_batch **batch);
 
 #ifdef __cplusplus
 }

@@ -179,7 +179,11 @@ typedef struct dpt_config {
         dpt_config_texts files; /* empty: the built-in job's data */
         struct {
             char *x, *y;
+            char *offsets; /* of x; NULL: all samples have one shape */
         } train, test;
+        int64_t length; /* steps; 0: of the longest sample */
+        bool cut;
+        double pad;
         dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
         dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
         double scale;                     /* 0: by the stored type */
