@@ -51,9 +51,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
+    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs") \
     X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets") \
-    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
     X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
     X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \
     X(data.cut, "false", NULL, "data.train.offsets!=", "longer samples lose their ends; otherwise they are an error") \
