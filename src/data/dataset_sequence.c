@@ -218,7 +218,7 @@ static dpt_status take_rows(opening *o) {
     DPT_TRY(dpt_index_allocate(to, in->files, (int)o->count));
     for (int f = 0; f < in->files; f++) {
         to->file[f] = in->file[f];
-        in->file[f].path = NULL;
+        in->file[f] = (dpt_index_file){.path = NULL};
         to->file[f].first_row = to->rows;
         if (o->rows == NULL) to->file[f].rows--;
         to->rows += to->file[f].rows;
