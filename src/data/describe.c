@@ -17,7 +17,7 @@ typedef struct listing {
 
 static dpt_status add(listing *list, const char *name) {
     DPT_GROW(list->all, list->count, list->capacity);
-    list->all[list->count] = (dpt_description){.path = dpt_format("/%s", name)};
+    list->all[list->count] = (dpt_description){.path = dpt_format("/%s", name), .rows = -1};
     DPT_CHECK_ALLOC(list->all[list->count].path);
     list->count++;
     return DPT_OK;
@@ -51,6 +51,7 @@ static void describe_shape(hid_t set, dpt_description *d) {
         over |= __builtin_mul_overflow(bytes, (uint64_t)dim[i], &bytes);
     }
     if (d->shape[0] == '[') dpt_append(d->shape, sizeof d->shape, n, "]");
+    if (ndim > 0 && dim[0] <= INT64_MAX) d->rows = (int64_t)dim[0];
     d->declared_bytes = over ? UINT64_MAX : d->shape[0] == '[' ? bytes : 0;
     if (type >= 0) H5Tclose(type);
     dpt_h5_close_space(space);
