@@ -35,6 +35,7 @@ dpt_status dpt_cli_data_import(dpt_cli *cli); /* as the words after `data import
 dpt_status dpt_cli_data_info(dpt_cli *cli);   /* and so on */
 dpt_status dpt_cli_data_verify(dpt_cli *cli);
 dpt_status dpt_cli_data_pack(dpt_cli *cli);
+dpt_status dpt_cli_data_manifest(dpt_cli *cli);
 dpt_status dpt_cli_info(dpt_cli *cli);
 
 /* What `data` can do, with examples: at most `bytes` of text. Returns its length. */
@@ -44,5 +45,6 @@ size_t dpt_cli_data_import_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_info_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_verify_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_pack_usage(char *text, size_t bytes, size_t length);
+size_t dpt_cli_data_manifest_usage(char *text, size_t bytes, size_t length);
 
 #endif

@@ -16,6 +16,7 @@ static const data_command commands[] = {
     {"info", dpt_cli_data_info, dpt_cli_data_info_usage},
     {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage},
     {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage},
+    {"manifest", dpt_cli_data_manifest, dpt_cli_data_manifest_usage},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

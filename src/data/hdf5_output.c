@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -140,10 +142,46 @@ fail:
     return status;
 }
 
+static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, const void *value) {
+    hid_t space = -1, attribute = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(space = H5Screate(H5S_SCALAR)), fail);
+    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
+fail:
+    if (attribute >= 0) H5Aclose(attribute);
+    dpt_h5_close_space(space);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "attribute %s: ", name);
+}
+
+static dpt_status write_text(hid_t object, const char *name, const char *text) {
+    hid_t type = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, strlen(text) + 1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
+    DPT_TRY_GOTO(write_attribute(object, name, type, type, text), fail);
+fail:
+    if (type >= 0) H5Tclose(type);
+    return status;
+}
+
+static dpt_status write_checksum(const dpt_hdf5_output *output) {
+    char text[17];
+    snprintf(text, sizeof text, "%016" PRIx64, dpt_checksum_value(&output->sum));
+    return write_text(output->dataset, DPT_CHECKSUM_ATTRIBUTE, text);
+}
+
 static dpt_status finish_dataset(dpt_hdf5_output *output) {
     hid_t dataset = output->dataset;
+    if (dataset < 0) return DPT_OK;
+    bool whole = output->sums && output->summed_rows == (output->ndim > 0 ? output->dim[0] : 1);
+    dpt_status status = whole ? write_checksum(output) : DPT_OK;
     output->dataset = -1;
-    return dataset < 0 ? DPT_OK : DPT_H5(H5Dclose(dataset));
+    output->sums = false;
+    if (status == DPT_OK) return DPT_H5(H5Dclose(dataset));
+    dpt_h5_close_dataset(dataset);
+    return status;
 }
 
 dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
@@ -159,6 +197,8 @@ dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt
     dpt_status status = finish_dataset(output);
     output->ndim = ndim;
     memcpy(output->dim, dim, (size_t)ndim * sizeof *dim);
+    output->row_bytes = stored.bytes;
+    for (int i = 1; i < ndim; i++) output->row_bytes *= dim[i];
     if (status == DPT_OK) status = create_dataset(output, stored, layout, &output->dataset);
     dpt_h5_leave(&scope);
     return name_failure(output, status);
@@ -168,6 +208,12 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
                                    const int64_t *dim) {
     DPT_CHECK(dtype != DPT_BF16, DPT_ERR_UNSUPPORTED, "%s: bf16 has no type in a file", path);
     return dpt_hdf5_output_stored(output, path, dpt_stored_of(dtype), &(dpt_hdf5_layout){0}, ndim, dim);
+}
+
+void dpt_hdf5_output_checksum(dpt_hdf5_output *output) {
+    output->sums = true;
+    output->summed_rows = 0;
+    dpt_checksum_begin(&output->sum);
 }
 
 static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
@@ -195,33 +241,14 @@ dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t 
     dpt_h5_enter(&scope);
     dpt_status status = write_rows(output, first, count, data);
     dpt_h5_leave(&scope);
+    if (output->sums && first != output->summed_rows) output->sums = false;
+    if (status == DPT_OK && output->sums) {
+        dpt_checksum_add(&output->sum, data, (size_t)(count * output->row_bytes));
+        output->summed_rows += count;
+    }
     if (status != DPT_OK)
         dpt_error_prefix(status, "rows %lld to %lld: ", (long long)first, (long long)(first + count - 1));
     return name_failure(output, status);
-}
-
-static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, const void *value) {
-    hid_t space = -1, attribute = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(space = H5Screate(H5S_SCALAR)), fail);
-    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
-fail:
-    if (attribute >= 0) H5Aclose(attribute);
-    dpt_h5_close_space(space);
-    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "attribute %s: ", name);
-}
-
-static dpt_status write_text(hid_t object, const char *name, const char *text) {
-    hid_t type = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, strlen(text) + 1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
-    DPT_TRY_GOTO(write_attribute(object, name, type, type, text), fail);
-fail:
-    if (type >= 0) H5Tclose(type);
-    return status;
 }
 
 static hid_t attribute_owner(const dpt_hdf5_output *output) {

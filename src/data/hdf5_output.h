@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/stored.h"
 #include "dptrain/types.h"
 
@@ -26,6 +27,10 @@ typedef struct dpt_hdf5_output {
     char *dataset_path;     /* of the dataset last started */
     int ndim;
     int64_t dim[DPT_MAX_NDIM + 1];
+    int64_t row_bytes;
+    bool sums; /* the values, in the order of their rows: */
+    int64_t summed_rows;
+    dpt_checksum sum;
 } dpt_hdf5_output;
 
 /* How a dataset lies in its file; all 0: contiguous. Filters need chunks. */
@@ -45,6 +50,10 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
 /* The same for any type that elements may have in a file, and any layout; rows are then given as they are stored. */
 dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
                                   const dpt_hdf5_layout *layout, int ndim, const int64_t *dim);
+/* The dataset last started gets the XXH64 of its values, as they are stored, as an attribute of 16 digits when it is
+ * finished, if all of its rows were written in their order. Call it before the first row. */
+#define DPT_CHECKSUM_ATTRIBUTE "dptrain_xxh64"
+void dpt_hdf5_output_checksum(dpt_hdf5_output *output);
 /* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
 /* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length

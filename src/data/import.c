@@ -131,6 +131,7 @@ static dpt_status write_stream(const import_job *job, const dpt_import_source *s
     void *piece = dpt_alloc((size_t)(piece_rows * in->row_bytes));
     DPT_CHECK_ALLOC(piece);
     dpt_status status = dpt_hdf5_output_dataset(out, source->dataset, in->dtype, in->ndim, in->dim);
+    dpt_hdf5_output_checksum(out);
     if (status == DPT_OK) status = copy_rows(source, in, out, piece, piece_rows, job->watch);
     dpt_free(piece);
     return status;

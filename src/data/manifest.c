@@ -171,19 +171,31 @@ static int rising(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The different numbers of rows of its datasets. */
-static dpt_status print_rows(FILE *out, const char *file) {
+dpt_status dpt_manifest_rows(const char *file, uint64_t **rows, int64_t *count) {
     dpt_description *all;
-    int64_t count, last = -1;
-    DPT_TRY(dpt_describe(file, &all, &count));
-    qsort(all, (size_t)count, sizeof *all, rising);
-    for (int64_t i = 0; i < count; i++) {
-        if (all[i].rows == last) continue; /* -1: has none */
-        fprintf(out, last < 0 ? "%" PRId64 : ",%" PRId64, all[i].rows);
-        last = all[i].rows;
-    }
-    if (last < 0) fputc('-', out);
-    dpt_describe_free(all, count);
+    int64_t datasets;
+    *rows = NULL;
+    *count = 0;
+    DPT_TRY(dpt_describe(file, &all, &datasets));
+    qsort(all, (size_t)datasets, sizeof *all, rising);
+    dpt_status status = DPT_OK;
+    *rows = dpt_alloc((size_t)datasets * sizeof **rows);
+    DPT_CHECK_ALLOC_GOTO(*rows, fail);
+    for (int64_t i = 0; i < datasets; i++)
+        if (all[i].rows >= 0 && (*count == 0 || (uint64_t)all[i].rows > (*rows)[*count - 1]))
+            (*rows)[(*count)++] = (uint64_t)all[i].rows;
+fail:
+    dpt_describe_free(all, datasets);
+    return status;
+}
+
+static dpt_status print_rows(FILE *out, const char *file) {
+    uint64_t *rows;
+    int64_t count;
+    DPT_TRY(dpt_manifest_rows(file, &rows, &count));
+    for (int64_t i = 0; i < count; i++) fprintf(out, i ? ",%" PRIu64 : "%" PRIu64, rows[i]);
+    if (count == 0) fputc('-', out);
+    dpt_free(rows);
     return DPT_OK;
 }
 
