@@ -18,6 +18,7 @@ dpt_add_test(import_npy)
 dpt_add_test(pack)
 dpt_add_test(import_table)
 dpt_add_test(import_ranks RANKS 2 4)
+dpt_add_test(import_resume RANKS 1 3)
 dpt_add_test(image)
 dpt_add_test(import_images)
 

@@ -38,6 +38,8 @@ dpt_status dpt_cli_data_pack(dpt_cli *cli);
 dpt_status dpt_cli_data_manifest(dpt_cli *cli);
 dpt_status dpt_cli_info(dpt_cli *cli);
 
+/* Whether all ranks do `data <name>` together; else the first of them does it. */
+bool dpt_cli_data_by_ranks(const char *name);
 /* What `data` can do, with examples: at most `bytes` of text. Returns its length. */
 size_t dpt_cli_data_usage(char *text, size_t bytes);
 /* Of one command alone: appends to text, as dpt_append. */

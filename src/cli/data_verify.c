@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/data_scan.h"
+#include "data/content.h"
 #include "data/manifest.h"
 
 size_t dpt_cli_data_verify_usage(char *text, size_t bytes, size_t length) {
@@ -228,7 +229,7 @@ static dpt_status compare_file(const dpt_manifest_file *line) {
     DPT_CHECK(stat(line->path, &about) == 0, DPT_ERR_IO, "%s: %s", line->path, strerror(errno));
     DPT_CHECK((uint64_t)about.st_size == line->bytes, DPT_ERR_DATA, "%s has %lld bytes, the manifest says %" PRIu64,
               line->path, (long long)about.st_size, line->bytes);
-    DPT_TRY(dpt_file_checksum(line->path, &checksum));
+    DPT_TRY(dpt_file_checksum(line->path, NULL, &checksum));
     DPT_CHECK(checksum == line->checksum, DPT_ERR_DATA,
               "%s: its checksum (XXH64) is %016" PRIx64 ", the manifest says %016" PRIx64, line->path, checksum,
               line->checksum);

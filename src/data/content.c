@@ -3,14 +3,16 @@
 #include "data/content.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/memory.h"
 
-enum { FIRST_CAPACITY = 256, BUFFER_BYTES = 64 << 10 };
+enum { FIRST_CAPACITY = 256, BUFFER_BYTES = 256 << 10 };
 
 static int by_offset(const void *a, const void *b) {
     uint64_t x = ((const dpt_extent *)a)->offset, y = ((const dpt_extent *)b)->offset;
@@ -76,6 +78,26 @@ dpt_status dpt_content_digest(const dpt_content *c, int descriptor, uint64_t *di
     dpt_free(buffer);
     *digest = dpt_checksum_value(&sum);
     return status;
+}
+
+dpt_status dpt_file_checksum(const char *path, const dpt_extent *extent, uint64_t *checksum) {
+    struct stat about;
+    dpt_checksum sum;
+    char *buffer = NULL;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
+    dpt_status status;
+    DPT_CHECK_GOTO(fstat(descriptor, &about) == 0, fail, DPT_ERR_IO, "%s", strerror(errno));
+    buffer = dpt_alloc(BUFFER_BYTES);
+    DPT_CHECK_ALLOC_GOTO(buffer, fail);
+    dpt_checksum_begin(&sum);
+    const dpt_extent all = {0, (uint64_t)about.st_size};
+    DPT_TRY_GOTO(add_extent(extent ? extent : &all, descriptor, buffer, &sum), fail);
+    *checksum = dpt_checksum_value(&sum);
+fail:
+    close(descriptor);
+    dpt_free(buffer);
+    return status == DPT_ERR_IO ? dpt_error_prefix(status, "%s: ", path) : status;
 }
 
 void dpt_content_free(dpt_content *c) {

@@ -35,4 +35,7 @@ void dpt_content_settle(dpt_content *content, uint64_t file_bytes);
 dpt_status dpt_content_digest(const dpt_content *content, int descriptor, uint64_t *digest);
 void dpt_content_free(dpt_content *content);
 
+/* The XXH64 of a file, or of one extent of it (NULL: all). DPT_ERR_IO, with the file's name. */
+dpt_status dpt_file_checksum(const char *path, const dpt_extent *extent, uint64_t *checksum);
+
 #endif

@@ -38,6 +38,7 @@ typedef struct dpt_hdf5_layout {
     int64_t chunk_rows; /* a chunk is so many whole rows, or all where there are fewer; 0: contiguous */
     int deflate;        /* 1 to 9; 0: none */
     bool shuffle, fletcher32;
+    bool reserve; /* a contiguous one has its place in the file from the start */
 } dpt_hdf5_layout;
 
 /* Creates the file under its temporary name, in the same folder. Copies both names. On failure nothing needs closing.
@@ -54,12 +55,22 @@ dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt
  * finished, if all of its rows were written in their order. Call it before the first row. */
 #define DPT_CHECKSUM_ATTRIBUTE "dptrain_xxh64"
 void dpt_hdf5_output_checksum(dpt_hdf5_output *output);
+/* For rows that are written past HDF5: gives a dataset of a file that is left under a temporary name its checksum, in
+ * the place of the one that dpt_hdf5_output_text (16 digits) put there. */
+dpt_status dpt_hdf5_output_seal(const char *path, const char *dataset, uint64_t checksum);
 /* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
 /* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length
  * with its end, or a little-endian integer. */
 dpt_status dpt_hdf5_output_text(dpt_hdf5_output *output, const char *name, const char *text);
 dpt_status dpt_hdf5_output_i32(dpt_hdf5_output *output, const char *name, int32_t value);
+/* The same for texts: one axis, as long each as the longest, filled with zeros. */
+dpt_status dpt_hdf5_output_texts(dpt_hdf5_output *output, const char *name, char *const *text, int64_t count);
+/* Starts a contiguous dataset whose values are written by others, at *offset of the file. */
+dpt_status dpt_hdf5_output_reserve(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
+                                   const int64_t *dim, int64_t *offset);
+/* Ends the file and leaves it under its temporary name. close may follow. */
+dpt_status dpt_hdf5_output_leave(dpt_hdf5_output *output);
 /* Makes it durable and gives it its name. */
 dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output);
 /* Removes what was not committed. */
@@ -71,6 +82,11 @@ typedef dpt_status (*dpt_hdf5_fill)(dpt_hdf5_output *output, const void *what);
  * and the others wait, for a lock on "<path>.lock", which stays; on file systems without locks each makes it.
  * DPT_ERR_IO also for the folder and the lock, with their names; all of fill's. */
 dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what);
+/* The first step of that: makes the folder and waits for the lock. *lock: to be closed; -1: a file system without
+ * locks. */
+dpt_status dpt_hdf5_output_lock(const char *path, int *lock);
+/* A temporary name of this process alone, for where the lock does not hold. Release with dpt_free. NULL: no memory. */
+char *dpt_hdf5_output_own_name(const char *path);
 
 /* The type in a file of a dtype. Inside a scope (hdf5_util.h). Borrowed from HDF5; -1: none. */
 int64_t dpt_hdf5_output_type(dpt_dtype dtype);

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/memory.h"
+#include "data/content.h"
 #include "data/describe.h"
 
 static const char magic[] = "dptrain manifest ";
-enum { MAGIC = sizeof magic - 1, CHECKSUM_DIGITS = 16, BUFFER_BYTES = 1 << 20 };
+enum { MAGIC = sizeof magic - 1, CHECKSUM_DIGITS = 16 };
 static const size_t MOST_BYTES = 64 << 20; /* of a manifest: about a million files */
 
 bool dpt_manifest_is(const char *path) {
@@ -145,27 +145,6 @@ void dpt_manifest_free(dpt_manifest *m) {
 
 /* ---- writing ---- */
 
-dpt_status dpt_file_checksum(const char *path, uint64_t *checksum) {
-    dpt_checksum sum;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
-    char *buffer = dpt_alloc(BUFFER_BYTES);
-    dpt_status status = buffer ? DPT_OK : DPT_ERR_MEMORY;
-    dpt_checksum_begin(&sum);
-    for (ssize_t n = 1; status == DPT_OK && n != 0;) {
-        n = read(descriptor, buffer, BUFFER_BYTES);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0)
-            status = dpt_error(DPT_ERR_IO, "%s: %s", path, strerror(errno));
-        else
-            dpt_checksum_add(&sum, buffer, (size_t)n);
-    }
-    close(descriptor);
-    dpt_free(buffer);
-    *checksum = dpt_checksum_value(&sum);
-    return status;
-}
-
 static int rising(const void *a, const void *b) {
     int64_t x = ((const dpt_description *)a)->rows, y = ((const dpt_description *)b)->rows;
     return (x > y) - (x < y);
@@ -207,7 +186,7 @@ static dpt_status print_file(FILE *out, const char *manifest, const char *file) 
     DPT_CHECK(strchr(file, '\n') == NULL, DPT_ERR_DATA, "%s: a name with a line break cannot stand in a manifest",
               file);
     DPT_TRY(print_rows(out, file));
-    DPT_TRY(dpt_file_checksum(file, &checksum));
+    DPT_TRY(dpt_file_checksum(file, NULL, &checksum));
     DPT_CHECK(stat(file, &about) == 0, DPT_ERR_IO, "%s: %s", file, strerror(errno));
     fprintf(out, " %lld %016" PRIx64 " ", (long long)about.st_size, checksum);
     if (below || file[0] == '/') {

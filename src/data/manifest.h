@@ -47,7 +47,5 @@ dpt_status dpt_manifest_write(const char *path, const char *const *files, int64_
 /* The different numbers of rows that the datasets of an HDF5 file have, rising; the caller owns *rows: dpt_free. Errors
  * as dpt_describe. */
 dpt_status dpt_manifest_rows(const char *file, uint64_t **rows, int64_t *count);
-/* The XXH64 of a file. DPT_ERR_IO. */
-dpt_status dpt_file_checksum(const char *path, uint64_t *checksum);
 
 #endif
