@@ -156,7 +156,10 @@ static herr_t write_observed(H5FD_t *head, H5FD_mem_t type, hid_t transfer, hadd
     return refuse("write");
 }
 
-dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
+/* Registered once, and for good: H5FD_close gives back its hold on the driver of a file before it looks there for how
+ * to close the file, so that a driver which nothing else holds would be freed under it. Inside a scope. */
+static dpt_status find_driver(hid_t *driver) {
+    static hid_t known = -1;
     static const H5FD_class_t class = {.name = "dptrain_observed",
                                        .maxaddr = (haddr_t)INT64_MAX,
                                        .fc_degree = H5F_CLOSE_WEAK,
@@ -171,18 +174,23 @@ dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
                                        .read = read_observed,
                                        .write = write_observed,
                                        .fl_map = H5FD_FLMAP_DICHOTOMY};
+    if (H5Iis_valid(known) <= 0 || H5Iget_type(known) != H5I_VFL) known = H5FDregister(&class); /* or after H5close */
+    *driver = known;
+    return DPT_H5(known);
+}
+
+dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
     hid_t access = -1, driver = -1;
     bool no_memory = false;
     dpt_status status;
     *file = -1;
     DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
-    DPT_TRY_GOTO(DPT_H5(driver = H5FDregister(&class)), fail);
+    DPT_TRY_GOTO(find_driver(&driver), fail);
     DPT_TRY_GOTO(DPT_H5(H5Pset_driver(access, driver, &(request){&no_memory})), fail);
     DPT_TRY_GOTO(dpt_h5_open_with(path, access, file), fail);
 fail:
     if (no_memory) status = dpt_error(DPT_ERR_MEMORY, "%s: out of memory", path);
     dpt_h5_close_properties(access);
-    if (driver >= 0) H5FDunregister(driver); /* the file keeps it */
     return status;
 }
 
