@@ -27,9 +27,10 @@ typedef struct plan {
 
 typedef struct opening {
     const dpt_control *control;
-    const char *const *files; /* these three of rank 0 alone */
+    const char *const *files; /* these of rank 0 alone, to index_folder */
     int file_count;
     const dpt_field_spec *fields;
+    const char *index_folder;
     int64_t count;
     plan *plan;
     dpt_dataset *rows;    /* the fields without offsets; NULL: none */
@@ -107,7 +108,7 @@ static dpt_status open_rows(opening *o) {
         count++;
     }
     if (status == DPT_OK && count > 0)
-        status = dpt_dataset_open_rows(o->control, o->files, o->file_count, specs, count, &o->rows);
+        status = dpt_dataset_open_rows(o->control, o->files, o->file_count, specs, count, o->index_folder, &o->rows);
     dpt_free(specs);
     return status;
 }
@@ -116,14 +117,16 @@ static dpt_status open_steps(opening *o, int i) {
     dpt_field_spec spec = {.name = ""};
     if (o->control->rank == 0) {
         spec = o->fields[i];
+        spec.offsets = NULL;
         if (spec.ndim > 0) memmove(spec.dim, spec.dim + 1, (size_t)--spec.ndim * sizeof *spec.dim);
     }
-    return dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, &o->ds->sequence[i].steps);
+    return dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder,
+                                 &o->ds->sequence[i].steps);
 }
 
 static dpt_status open_offsets(opening *o, int i, dpt_dataset **offsets) {
     dpt_field_spec spec = {.name = o->plan[i].name, .path = o->plan[i].path, .dtype = DPT_F64, .ndim = 0};
-    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, offsets));
+    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder, offsets));
     const dpt_index *index = &(*offsets)->index;
     for (int f = 0; f < index->files; f++) {
         const dpt_index_file *file = &index->file[f];
@@ -342,8 +345,14 @@ static dpt_status open_parts(opening *o) {
 }
 
 dpt_status dpt_dataset_open_sequences(const dpt_control *control, const char *const *files, int file_count,
-                                      const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
-    opening o = {.control = control, .files = files, .file_count = file_count, .fields = fields, .count = field_count};
+                                      const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                      dpt_dataset **dataset) {
+    opening o = {.control = control,
+                 .files = files,
+                 .file_count = file_count,
+                 .fields = fields,
+                 .count = field_count,
+                 .index_folder = index_folder};
     dpt_status status = open_parts(&o);
     dpt_dataset_close(&o.rows);
     dpt_dataset_close(&o.offsets);
