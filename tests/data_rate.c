@@ -25,7 +25,7 @@
 #include "data/loader.h"
 #include "data_rate_files.h"
 
-enum { BATCH = 64, SLOTS = 4, WINDOW = 16, MOST_ROUNDS = 1001, MOST_THREADS = 4, RANKS = 4 };
+enum { BATCH = 256, SLOTS = 4, WINDOW = 16, MOST_ROUNDS = 1001, MOST_THREADS = 4, RANKS = 4 };
 
 typedef struct settings {
     const char *folder;
