@@ -90,8 +90,8 @@ static dpt_status show_header(training *t) {
                                 .threads = job->ctx->device.threads,
                                 .parameters = dpt_trainer_parameters(job->trainer),
                                 .memory_bytes = (int64_t)memory.total,
-                                .train_samples = (int64_t)dpt_dataset_rows(job->train),
-                                .test_samples = (int64_t)dpt_dataset_rows(job->test),
+                                .train_samples = (int64_t)dpt_job_rows(job, true),
+                                .test_samples = (int64_t)dpt_job_rows(job, false),
                                 .batch = t->config->batch,
                                 .precision = dpt_precision_text((dpt_precision)t->config->precision),
                                 .steps = job->steps};
@@ -270,10 +270,12 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     return account(t, &m, mine);
 }
 
-/* After a pass, from 1: that it has delivered each sample once. */
+/* After a pass, from 1: that it has delivered what it should have, each sample once unless draws repeat them. */
 static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
-    dpt_ledger all;
-    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_dataset_rows(t->job.train), &all));
+    dpt_ledger expected, all;
+    uint64_t epoch = (uint64_t)pass - 1;
+    DPT_TRY(dpt_control_agree(&t->cli->control, dpt_loader_expected(t->loader, epoch, &expected)));
+    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, epoch, &expected, &all));
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
     if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all);
     dpt_position_phase(t->job.ctx->position, before);

@@ -1,9 +1,10 @@
 /* sampler.c: see sampler.h, which is the definition. Every product is formed so that it cannot overflow. */
 #include "data/sampler.h"
 
+#include "backend/parallel.h"
 #include "base/random.h"
 
-enum { ROUNDS = 8, LEAST_BITS = 6 };
+enum { ROUNDS = 8, LEAST_BITS = 6, TOGETHER = 64, STRIDE = 16 };
 
 dpt_order dpt_order_keyed(uint64_t rows, uint64_t key) {
     int bits = rows > 1 ? 64 - __builtin_clzll(rows - 1) : 0;
@@ -17,22 +18,64 @@ dpt_order dpt_order_create(uint64_t rows, uint64_t seed) {
 
 static uint32_t low_mask(int bits) { return bits == 32 ? UINT32_MAX : ((uint32_t)1 << bits) - 1; }
 
-static uint64_t permute(const dpt_order *order, uint64_t epoch, uint64_t x) {
-    uint32_t masks[2] = {low_mask(order->high_bits), low_mask(order->low_bits)};
-    uint32_t low = (uint32_t)x & masks[1], high = (uint32_t)(x >> order->low_bits);
-    uint32_t epoch_low = (uint32_t)epoch, epoch_high = (uint32_t)(epoch >> 32);
-    for (uint32_t i = 0; i < ROUNDS; i += 2) {
-        high ^= dpt_philox(order->key, low, i, epoch_low, epoch_high).v[0] & masks[0];
-        low ^= dpt_philox(order->key, high, i + 1, epoch_low, epoch_high).v[0] & masks[1];
+/* half[l] xor= F(of[l], round) mod 2^bits: Philox4x32-10 (random.h) of as many counters as vectors take. */
+static inline __attribute__((always_inline)) void mix(uint64_t key, uint64_t epoch, uint32_t round, const uint32_t *of,
+                                                      uint32_t keep, uint32_t *half) {
+    uint32_t c0[STRIDE], c1[STRIDE], c2[STRIDE], c3[STRIDE], k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    for (int l = 0; l < STRIDE; l++) {
+        c0[l] = of[l], c1[l] = round;
+        c2[l] = (uint32_t)epoch, c3[l] = (uint32_t)(epoch >> 32);
     }
-    return (uint64_t)high << order->low_bits | low;
+    for (int i = 0; i < PHILOX4x32_DEFAULT_ROUNDS; i++, k0 += PHILOX_W32_0, k1 += PHILOX_W32_1)
+        for (int l = 0; l < STRIDE; l++) {
+            uint64_t a = (uint64_t)PHILOX_M4x32_0 * c0[l], b = (uint64_t)PHILOX_M4x32_1 * c2[l];
+            c0[l] = (uint32_t)(b >> 32) ^ c1[l] ^ k0;
+            c1[l] = (uint32_t)b;
+            c2[l] = (uint32_t)(a >> 32) ^ c3[l] ^ k1;
+            c3[l] = (uint32_t)a;
+        }
+    for (int l = 0; l < STRIDE; l++) half[l] ^= c0[l] & keep;
+}
+
+/* Of the first n, and some after them. */
+DPT_MULTIVERSION static void permute(const dpt_order *order, uint64_t epoch, uint64_t *x, int n) {
+    uint32_t high_mask = low_mask(order->high_bits), mask = low_mask(order->low_bits);
+    uint32_t low[TOGETHER], high[TOGETHER];
+    for (int l = 0; l < TOGETHER; l++) {
+        low[l] = (uint32_t)x[l] & mask;
+        high[l] = (uint32_t)(x[l] >> order->low_bits);
+    }
+    for (uint32_t i = 0; i < ROUNDS; i += 2) {
+        for (int l = 0; l < n; l += STRIDE) mix(order->key, epoch, i, low + l, high_mask, high + l);
+        for (int l = 0; l < n; l += STRIDE) mix(order->key, epoch, i + 1, high + l, mask, low + l);
+    }
+    for (int l = 0; l < TOGETHER; l++) x[l] = (uint64_t)high[l] << order->low_bits | low[l];
+}
+
+/* Those that are back in [0, N) make room for the next positions. */
+void dpt_order_run(const dpt_order *order, uint64_t epoch, uint64_t position, uint64_t count, uint64_t *sample) {
+    uint64_t x[TOGETHER] = {0}, at[TOGETHER], next = 0;
+    for (int under_way = 0, left; next < count || under_way > 0; under_way = left) {
+        for (; under_way < TOGETHER && next < count; under_way++, next++) {
+            x[under_way] = position + next;
+            at[under_way] = next;
+        }
+        permute(order, epoch, x, under_way);
+        left = 0;
+        for (int l = 0; l < under_way; l++)
+            if (x[l] < order->rows) {
+                sample[at[l]] = x[l];
+            } else {
+                x[left] = x[l];
+                at[left++] = at[l];
+            }
+    }
 }
 
 uint64_t dpt_order_exact(const dpt_order *order, uint64_t epoch, uint64_t position) {
-    uint64_t x = position;
-    do x = permute(order, epoch, x);
-    while (x >= order->rows);
-    return x;
+    uint64_t sample;
+    dpt_order_run(order, epoch, position, 1, &sample);
+    return sample;
 }
 
 uint64_t dpt_epoch_steps(uint64_t rows, int64_t global_batch) {
