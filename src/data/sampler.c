@@ -112,10 +112,20 @@ void dpt_order_run(const dpt_order *order, uint64_t epoch, uint64_t position, ui
     }
 }
 
+/* Without vectors: one alone would wait for all of their places. */
 uint64_t dpt_order_exact(const dpt_order *order, uint64_t epoch, uint64_t position) {
-    uint64_t sample;
-    dpt_order_run(order, epoch, position, 1, &sample);
-    return sample;
+    const uint32_t mask[2] = {low_mask(order->high_bits), low_mask(order->low_bits)};
+    const uint32_t epoch_low = (uint32_t)epoch, epoch_high = (uint32_t)(epoch >> 32);
+    uint64_t x = position;
+    do {
+        uint32_t low = (uint32_t)x & mask[1], high = (uint32_t)(x >> order->low_bits);
+        for (uint32_t i = 0; i < ROUNDS; i += 2) {
+            high ^= dpt_philox(order->key, low, i, epoch_low, epoch_high).v[0] & mask[0];
+            low ^= dpt_philox(order->key, high, i + 1, epoch_low, epoch_high).v[0] & mask[1];
+        }
+        x = (uint64_t)high << order->low_bits | low;
+    } while (x >= order->rows);
+    return x;
 }
 
 uint64_t dpt_epoch_steps(uint64_t rows, int64_t global_batch) {
