@@ -113,6 +113,17 @@ static dpt_status open_rows(opening *o) {
     return status;
 }
 
+/* Parts are opened one after another: a file that was written to between two of them is found here. */
+static dpt_status check_same_files(const opening *o, const dpt_dataset *part) {
+    const dpt_dataset *first = o->rows ? o->rows : o->offsets;
+    for (int f = 0; first && f < part->index.files; f++) {
+        const dpt_index_file *a = &first->index.file[f], *b = &part->index.file[f];
+        DPT_CHECK(a->bytes == b->bytes && a->mtime_ns == b->mtime_ns, DPT_ERR_DATA,
+                  "%s: the file was changed while its index was made", b->path);
+    }
+    return DPT_OK;
+}
+
 static dpt_status open_steps(opening *o, int i) {
     dpt_field_spec spec = {.name = ""};
     if (o->control->rank == 0) {
@@ -120,8 +131,9 @@ static dpt_status open_steps(opening *o, int i) {
         spec.offsets = NULL;
         if (spec.ndim > 0) memmove(spec.dim, spec.dim + 1, (size_t)--spec.ndim * sizeof *spec.dim);
     }
-    return dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder,
-                                 &o->ds->sequence[i].steps);
+    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder,
+                                  &o->ds->sequence[i].steps));
+    return dpt_control_agree(o->control, check_same_files(o, o->ds->sequence[i].steps));
 }
 
 static dpt_status open_offsets(opening *o, int i, dpt_dataset **offsets) {
@@ -195,8 +207,9 @@ static dpt_status take_offsets(opening *o, int i) {
     uint64_t *begin = NULL, bytes;
     dpt_status status;
     DPT_TRY_GOTO(open_offsets(o, i, &offsets), fail);
-    bytes = (offsets->index.rows - (uint64_t)offsets->index.files + 1) * sizeof *begin;
-    begin = dpt_alloc(bytes);
+    DPT_TRY_GOTO(dpt_control_agree(o->control, check_same_files(o, offsets)), fail);
+    bytes = offsets->index.rows - (uint64_t)offsets->index.files + 1;
+    begin = __builtin_mul_overflow(bytes, sizeof *begin, &bytes) ? NULL : dpt_alloc(bytes);
     o->ds->sequence[i].begin = begin;
     o->ds->sequence[i].owns_begin = true;
     status = begin ? DPT_OK : DPT_ERR_MEMORY;
