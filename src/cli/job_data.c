@@ -82,7 +82,7 @@ static void choose_normalise(const dpt_job *job, const dpt_dataset *part, dpt_no
     const dpt_config_ints *ignore = &job->config->loss.ignore;
     for (int i = 0; i < job->fields; i++) {
         const dpt_config_field *f = &job->about.item[is_copy(job, i) ? 0 : i];
-        bool bytes = i < job->inputs && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
+        bool bytes = (i < job->inputs || is_copy(job, i)) && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
         dpt_normalise *n = &normalise[i];
         *n = (dpt_normalise){.scale = f->scale, .one_hot = f->one_hot, .classes = f->classes};
         if (f->dtype == DPT_F32 && f->scale == 0) n->scale = bytes && f->one_hot == 0 ? 1.0 / 255 : 1;

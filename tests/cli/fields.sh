@@ -92,6 +92,11 @@ accepted '^test loss' train "${short[@]}" 'data.inputs=[f train=/train/field tes
 found mean 5.75 7 # of what is clipped
 found std 2 4
 
+# a model that gives back its input compares with what it was given: bytes as 0 to 1
+"$make_data" images.h5
+accepted '^test loss' train data.files=images.h5 model=autoencoder loss=mse steps=2 eval_every=0 run.dir=run
+measured 'm["loss"] < 1'
+
 # what does not fit
 refused 64 'data.inputs "u scale=x": scale: "x" is not a number' train two.yaml 'data.inputs=[u scale=x]'
 refused 64 'data.inputs "u speed=1": unknown key speed' train two.yaml 'data.inputs=[u speed=1]'
