@@ -28,7 +28,12 @@ typedef enum dpt_config_type { DPT_CONFIG_TYPE_LIST(DPT_CONFIG_CHOICE_ENUM) } dp
 
 typedef struct dpt_config_field {
     char *name;
-    char *train, *test; /* datasets of the two parts */
+    char *train, *test;                 /* datasets of the two parts */
+    char *train_offsets, *test_offsets; /* of sequences; NULL: samples of one shape */
+    int64_t length;                     /* steps; 0: the longest */
+    bool cut;
+    double pad;
+    char *steps_of; /* instead of datasets: the number of steps of another input; NULL: none */
     dpt_config_type type;
     dpt_dtype dtype; /* by type, of a target by its loss */
     double scale;    /* 0: by the stored type */

@@ -284,7 +284,7 @@ void dpt_config_write_row(FILE *out, const dpt_config_key *key);
 
 /* config_fields.c: what an entry of data.inputs and data.targets may say; the condition is "inputs" or "targets" for a
  * word of one of them. */
-enum { DPT_CONFIG_FIELD_KEY_COUNT = 13 };
+enum { DPT_CONFIG_FIELD_KEY_COUNT = 19 };
 extern const dpt_config_key dpt_config_field_keys[DPT_CONFIG_FIELD_KEY_COUNT];
 
 /* config_yaml.c: applies the file's keys. */

@@ -61,18 +61,33 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_
 /* Targets that are the model's input follow it in all. */
 static bool is_copy(const dpt_job *job, int i) { return job->target == DPT_MODEL_OF_INPUT && i >= job->inputs; }
 
+/* The input whose steps field i counts; NULL: it is one of datasets. */
+static const dpt_config_field *steps_of(const dpt_job *job, int i) {
+    for (int k = 0; k < job->inputs && job->about.item[i].steps_of; k++)
+        if (strcmp(job->about.item[k].name, job->about.item[i].steps_of) == 0) return &job->about.item[k];
+    return NULL;
+}
+
 static dpt_status open_part(dpt_job *job, char *const *files, int count, bool training, dpt_dataset **part) {
     dpt_field_spec spec[DPT_CONFIG_MOST_FIELDS];
     for (int i = 0; i < job->fields; i++) {
-        const dpt_config_field *path = &job->about.item[is_copy(job, i) ? 0 : i];
+        const dpt_config_field *path = &job->about.item[is_copy(job, i) ? 0 : i], *steps = steps_of(job, i);
         spec[i] = (dpt_field_spec){.name = job->about.item[i].name,
-                                   .path = training ? path->train : path->test,
+                                   .path = steps      ? NULL
+                                           : training ? path->train
+                                                      : path->test,
                                    .dtype = job->about.item[i].dtype,
-                                   .ndim = DPT_ANY_NDIM};
+                                   .ndim = DPT_ANY_NDIM,
+                                   .length = path->length,
+                                   .cuts = path->cut,
+                                   .pad = path->pad};
+        if (steps) path = steps;
+        spec[i].offsets = training ? path->train_offsets : path->test_offsets;
         if (training) continue;
         const dpt_field *like = dpt_dataset_field(job->train, i);
         spec[i].ndim = like->ndim;
         memcpy(spec[i].dim, like->dim, sizeof like->dim);
+        if (like->sequence) spec[i].length = like->dim[0];
     }
     return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, spec, job->fields, part));
 }

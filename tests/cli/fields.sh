@@ -92,6 +92,33 @@ accepted '^test loss' train "${short[@]}" 'data.inputs=[f train=/train/field tes
 found mean 5.75 7 # of what is clipped
 found std 2 4
 
+# samples of different lengths: their sum is learned; what is found is of steps and not of what fills up
+cat >walk.yaml <<'END'
+data:
+  files: data.h5
+  inputs:
+    - {name: walk, train_offsets: /train/begin, test_offsets: /test/begin}
+    - {name: steps, steps_of: walk}
+  targets: [{name: total, loss: mse}]
+model:
+  layers:
+    - {type: concat, from: [walk, steps]}
+    - {type: linear, out: classes}
+batch: 32
+epochs: 12
+eval_every: 0
+optimizer: {name: adam, lr: 0.05}
+run: {dir: run}
+END
+accepted '^test loss' train walk.yaml
+measured 'm["r2"] > 0.99'
+run "$dptrain" explain lower walk.yaml
+grep -Eq '^input  *walk .*f32 \[4\]' out || failed "four steps" "$(head -n 3 out)"
+walk='walk train_offsets=/train/begin test_offsets=/test/begin'
+accepted '^test loss' train walk.yaml steps=2 "data.inputs=[$walk length=3 cut=true mean=auto_all pad=-1, steps steps_of=walk]"
+found mean 7.888888888888889 # of the three steps that are kept
+refused 65 'data.h5: /train/walk: .*4 steps' train walk.yaml "data.inputs=[$walk length=3, steps steps_of=walk]"
+
 # a model that gives back its input compares with what it was given: bytes as 0 to 1
 "$make_data" images.h5
 accepted '^test loss' train data.files=images.h5 model=autoencoder loss=mse steps=2 eval_every=0 run.dir=run
