@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "cli/config_fields.h"
 #include "cli/config_table.h"
 
 enum { LARGEST_FILE = 1 << 20, LONGEST_SECTION = 32 };
@@ -198,6 +199,11 @@ static dpt_status does_nothing(const dpt_config *config, const dpt_config_key *k
     const char *setting = strchr(key->condition, ':');
     if (config->model.file && strncmp(key->name, "model.", 6) == 0)
         return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside model.file: the layers say all", key->name);
+    size_t end = strlen(key->condition) - 1;
+    bool is_set = dpt_config_condition_bytes(key->condition) <= (int)end;
+    if (setting == NULL && !is_set && key->condition[end] == '=')
+        return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside %.*s, whose entries say it", key->name, (int)end,
+                         key->condition);
     if (setting == NULL)
         return dpt_error(DPT_ERR_CONFIG, "%s does nothing without %.*s", key->name,
                          dpt_config_condition_bytes(key->condition), key->condition);
@@ -257,22 +263,10 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 #undef OPEN
 }
 
-/* What is done to the inputs. */
-static dpt_status check_transforms(const dpt_config *config) {
-    long long mean = config->data.mean.count, std = config->data.std.count, logs = config->data.log.count;
-    const dpt_config_floats *clip = &config->data.clip;
-    DPT_CHECK(mean == 0 || std == 0 || mean == std, DPT_ERR_CONFIG,
-              "data.mean has %lld values and data.std %lld: as many of each", mean, std);
-    DPT_CHECK(clip->count == 0 || clip->count == 2, DPT_ERR_CONFIG,
-              "data.clip has %lld values: the least and the largest", (long long)clip->count);
-    DPT_CHECK(clip->count == 0 || clip->item[0] < clip->item[1], DPT_ERR_CONFIG,
-              "data.clip=[%g, %g]: the second must be above the first", clip->item[0], clip->item[1]);
-    DPT_CHECK(logs <= 1, DPT_ERR_CONFIG, "data.log has %lld values: one, the offset", logs);
-    bool changes = mean > 0 || std > 0 || logs > 0 || clip->count > 0 || config->data.scale != 0;
-    DPT_CHECK(config->data.one_hot == 0 || !changes, DPT_ERR_CONFIG,
-              "data.one_hot makes 0 and 1 of the inputs: without data.scale, clip, log, mean and std");
-    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||
-                  (mean == 0 && std == 0 && logs == 0) || !dpt_config_holds(config, "loss.name=bce,dice"),
+/* Targets that are the model's inputs. */
+static dpt_status check_of_input(const dpt_config *config, const dpt_config_field *input) {
+    DPT_CHECK((input->mean.count == 0 && input->std.count == 0 && input->log.count == 0) ||
+                  !dpt_config_holds(config, "loss.name=bce,dice"),
               DPT_ERR_CONFIG,
               "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.log, "
               "data.mean and data.std shift: without them (data.log= data.mean= data.std=)",
@@ -294,9 +288,19 @@ static dpt_status check_split(const dpt_config *config) {
     return DPT_OK;
 }
 
+static dpt_status check_fields(const dpt_config *config) {
+    dpt_config_fields fields;
+    dpt_status status = DPT_OK;
+    DPT_TRY(dpt_config_fields_read(config, &fields));
+    if (config->model.file == NULL && config->model.name->target == DPT_MODEL_OF_INPUT)
+        status = check_of_input(config, &fields.item[0]);
+    dpt_config_fields_free(&fields);
+    return status;
+}
+
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
-    DPT_TRY(check_transforms(config));
+    DPT_TRY(check_fields(config));
     DPT_TRY(check_split(config));
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
@@ -322,9 +326,6 @@ static dpt_status check_together(const dpt_config *config) {
               "optimizer.nesterov looks ahead along the momentum: without optimizer.momentum=0");
     DPT_CHECK(!config->optimizer.by_bucket || !dpt_config_holds(config, "optimizer.name=lars,lamb"), DPT_ERR_CONFIG,
               "optimizer.by_bucket goes without lars and lamb");
-    DPT_CHECK(config->loss.class_weights.count == 0 || config->loss.class_weights.count == config->data.classes,
-              DPT_ERR_CONFIG, "loss.class_weights has %lld values, data.classes is %lld",
-              (long long)config->loss.class_weights.count, (long long)config->data.classes);
     DPT_CHECK(config->loss.ignore.count <= 1, DPT_ERR_CONFIG, "loss.ignore: %lld labels, at most one",
               (long long)config->loss.ignore.count);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",

@@ -12,6 +12,7 @@
 #ifndef DPT_CLI_CONFIG_H
 #define DPT_CLI_CONFIG_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -155,6 +156,10 @@ typedef struct dpt_config_texts {
     int64_t count;
 } dpt_config_texts;
 
+/* Numbers that stand for words: a mean or std that is found from the data, of each channel or of all values. */
+#define DPT_CONFIG_AUTO ((double)NAN)
+#define DPT_CONFIG_AUTO_ALL ((double)INFINITY)
+
 /* What each member means stands in config_table.h and docs/config.md. A member that is not set is 0, NULL or empty. */
 typedef struct dpt_config {
     struct {
@@ -183,12 +188,13 @@ typedef struct dpt_config {
             double fraction;        /* of the samples; 0: count */
             int64_t count;          /* 0: none are split off */
         } test;
-        dpt_config_ints split_seed; /* none: seed; or one */
-        dpt_config_floats mean, std;
-        double scale;           /* 0: by the stored type */
-        dpt_config_floats clip; /* none, or the two bounds */
-        dpt_config_floats log;  /* none, or the offset */
-        int64_t one_hot;        /* 0: off */
+        dpt_config_ints split_seed;       /* none: seed; or one */
+        dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
+        dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
+        double scale;                     /* 0: by the stored type */
+        dpt_config_floats clip;           /* none, or the two bounds */
+        dpt_config_floats log;            /* none, or the offset */
+        int64_t one_hot;                  /* 0: off */
         int64_t classes;
         dpt_config_order order;
         int64_t window; /* blocks */

@@ -11,8 +11,11 @@
 #include "data/sample_list.h"
 #include "data/split.h"
 
-static bool same_paths(const dpt_config *c) {
-    return strcmp(c->data.train.x, c->data.test.x) == 0 && strcmp(c->data.train.y, c->data.test.y) == 0;
+/* Whether both parts read the same inputs of a file. */
+static bool same_paths(const dpt_job *job) {
+    bool same = true;
+    for (int i = 0; i < job->inputs; i++) same &= strcmp(job->about.item[i].train, job->about.item[i].test) == 0;
+    return same;
 }
 
 /* What stays the same where a file is reached by another name; a file that is not there is named when it is opened. */
@@ -35,9 +38,9 @@ static bool is_among(identity file, const identity *others, int64_t count) {
     return found;
 }
 
-dpt_status dpt_job_split_files(const dpt_config *config, dpt_config_texts *files, const dpt_config_texts *test_files) {
+dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files) {
     int64_t left = 0, all = files->count;
-    if (test_files->count == 0 || !same_paths(config)) return DPT_OK;
+    if (test_files->count == 0 || !same_paths(job)) return DPT_OK;
     identity *of_test = dpt_alloc_zero((size_t)test_files->count, sizeof *of_test);
     DPT_CHECK_ALLOC(of_test);
     for (int64_t i = 0; i < test_files->count; i++) of_test[i] = identify(test_files->item[i]);
@@ -114,7 +117,7 @@ static dpt_status choose(const dpt_config *c, const part parts[2]) {
 static void warn_overlap(const dpt_job *job) {
     const dpt_config *c = job->config;
     const dpt_selection *a = job->train_rows, *b = job->test_rows;
-    if (c->data.test.files.count > 0 || !same_paths(c) || (a == NULL && b == NULL)) return;
+    if (c->data.test.files.count > 0 || !same_paths(job) || (a == NULL && b == NULL)) return;
     uint64_t common = a && b ? dpt_selection_common(a, b) : dpt_selection_rows(a ? a : b);
     if (common > 0)
         dpt_log(DPT_LOG_WARNING, "%llu samples are in training and test both: data.train.exclude can name them",

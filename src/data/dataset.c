@@ -8,13 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "data/dataset_index.h"
-
-struct dpt_dataset {
-    dpt_index index;
-    uint64_t digest;
-    int *descriptor; /* [file] */
-};
+#include "data/dataset_private.h"
 
 /* Rank 0's bytes on all ranks. *bytes is the caller's on every rank, also after a failure. */
 static dpt_status share_bytes(const dpt_control *control, void **bytes, uint64_t *size) {
@@ -28,6 +22,9 @@ static dpt_status share_bytes(const dpt_control *control, void **bytes, uint64_t
  * a time of its own. */
 static dpt_status open_descriptor(bool is_first, dpt_index_file *file, int *descriptor) {
     *descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+    DPT_CHECK(*descriptor >= 0 || (errno != EMFILE && errno != ENFILE), DPT_ERR_IO,
+              "%s: %s: raise that limit (ulimit -n), or make few files of many (dptrain data pack)", file->path,
+              strerror(errno));
     DPT_CHECK(*descriptor >= 0, DPT_ERR_IO, "%s: %s", file->path, strerror(errno));
     struct stat about;
     DPT_CHECK(fstat(*descriptor, &about) == 0, DPT_ERR_IO, "%s: %s", file->path, strerror(errno));
@@ -58,8 +55,8 @@ static dpt_status make_bytes(const char *const *files, int file_count, const dpt
     return status;
 }
 
-dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
-                            const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
+dpt_status dpt_dataset_open_rows(const dpt_control *control, const char *const *files, int file_count,
+                                 const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
     void *bytes = NULL;
     uint64_t size = 0;
     *dataset = NULL;
@@ -82,6 +79,16 @@ fail:
     return status;
 }
 
+dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
+                            const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
+    int sequences = 0;
+    *dataset = NULL;
+    for (int i = 0; control->rank == 0 && i < field_count; i++) sequences += fields[i].offsets != NULL;
+    DPT_TRY(dpt_control_broadcast(control, &sequences, sizeof sequences, 0));
+    return (sequences > 0 ? dpt_dataset_open_sequences : dpt_dataset_open_rows)(control, files, file_count, fields,
+                                                                                field_count, dataset);
+}
+
 void dpt_dataset_close(dpt_dataset **dataset) {
     dpt_dataset *ds = *dataset;
     *dataset = NULL;
@@ -89,6 +96,7 @@ void dpt_dataset_close(dpt_dataset **dataset) {
     for (int f = 0; ds->descriptor && f < ds->index.files; f++)
         if (ds->descriptor[f] >= 0) close(ds->descriptor[f]);
     dpt_free(ds->descriptor);
+    dpt_sequences_close(ds);
     dpt_index_destroy(&ds->index);
     dpt_free(ds);
 }
@@ -105,6 +113,7 @@ uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file) { return da
 
 uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field) {
     const dpt_index_part *part = &dataset->index.part[file * dataset->index.fields + field];
+    if (part->storage == DPT_STORAGE_ELSEWHERE) return dpt_sequence_chunk_rows(dataset, file, field);
     return part->storage == DPT_STORAGE_CHUNKED ? part->chunk_dim[0] : 0;
 }
 

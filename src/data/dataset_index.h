@@ -13,7 +13,12 @@
 #include "data/dataset.h"
 #include "data/decode.h"
 
-typedef enum dpt_storage { DPT_STORAGE_CONTIGUOUS = 0, DPT_STORAGE_CHUNKED = 1, DPT_STORAGE_COMPACT = 2 } dpt_storage;
+typedef enum dpt_storage {
+    DPT_STORAGE_CONTIGUOUS = 0,
+    DPT_STORAGE_CHUNKED = 1,
+    DPT_STORAGE_COMPACT = 2,
+    DPT_STORAGE_ELSEWHERE = 3 /* rows are made (dataset_private.h), the index only counts them; never packed */
+} dpt_storage;
 
 /* A chunk as it lies in its file. */
 typedef struct dpt_index_chunk {

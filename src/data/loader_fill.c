@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/sequence_rows.h"
 
 enum { RUN_BYTES = 256 << 10, ALIGNMENT = 64 };
 
@@ -50,6 +51,10 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
         const dpt_field *field = dpt_dataset_field(dataset, i);
         const dpt_normalise *normalise = options->normalise ? &options->normalise[i] : NULL;
         DPT_TRY(dpt_convert_create(field, normalise, &plan->convert[i]));
+        DPT_CHECK(
+            !field->sequence || (plan->mixup == 0 && !(augment && augment->field == i && dpt_augment_any(augment))),
+            DPT_ERR_CONFIG, "input \"%s\" is of sequences of different lengths: neither mixed nor augmented",
+            field->name);
         if (!augment || augment->field != i || !dpt_augment_any(augment)) continue;
         DPT_TRY(dpt_augmenter_create(field, normalise, augment, options->seed, &plan->augmenter));
         plan->augmented = i;
@@ -170,7 +175,10 @@ static dpt_status read_rows(const dpt_fill_plan *plan, const dpt_fill_tools *too
     int64_t bad = 0;
     void *in = dpt_convert_in_place(plan->convert[i]) ? out : tools->scratch;
     DPT_TRY(dpt_reader_rows(tools->reader, i, sample, (uint64_t)n, in));
-    if (dpt_convert_rows(plan->convert[i], in, n, out, &bad) == DPT_OK) return DPT_OK;
+    dpt_status status = field->sequence
+                            ? dpt_sequence_convert(plan->dataset, i, plan->convert[i], sample, in, n, out, &bad)
+                            : dpt_convert_rows(plan->convert[i], in, n, out, &bad);
+    if (status == DPT_OK) return DPT_OK;
     return name_sample(plan, field, sample + (uint64_t)(bad / field->elements), bad % field->elements);
 }
 
