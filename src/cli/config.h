@@ -179,7 +179,16 @@ typedef struct dpt_config {
         dpt_config_texts files; /* empty: the built-in job's data */
         struct {
             char *x, *y;
-        } train, test;
+            char *include, *exclude; /* lists of samples */
+        } train;
+        struct {
+            char *x, *y;
+            char *include, *exclude;
+            dpt_config_texts files; /* empty: those of training */
+            double fraction;        /* of the samples; 0: count */
+            int64_t count;          /* 0: none are split off */
+        } test;
+        dpt_config_ints split_seed;       /* none: seed; or one */
         dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
         dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
         double scale;                     /* 0: by the stored type */
@@ -314,12 +323,17 @@ dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest);
 /* Every key with type, default, range and meaning: the text of docs/config.md. */
 void dpt_config_reference(FILE *out);
 
+/* Whether test samples are split off the others: by fraction, count or files. */
+bool dpt_config_splits(const dpt_config *config);
+
 /* "mlp"; of a layer list the name of its file without folder and ending, in `text`. */
 const char *dpt_config_model_text(const dpt_config *config, char *text, size_t bytes);
 
 /* data.files with its patterns (glob(3)) replaced by the files that match, those sorted bytewise; release with
  * dpt_config_files_free. DPT_ERR_CONFIG: nothing matches a pattern or name. DPT_ERR_IO: a folder cannot be read. */
 dpt_status dpt_config_files(const dpt_config *config, dpt_config_texts *files);
+/* The same of data.test.files. */
+dpt_status dpt_config_test_files(const dpt_config *config, dpt_config_texts *files);
 void dpt_config_files_free(dpt_config_texts *files);
 
 #endif

@@ -13,7 +13,7 @@
 // clang-format off
 #define FIELD_TABLE(X) \
     X(train, NULL, NULL, NULL, "dataset of the training part; not set: /train/ and the name") \
-    X(test, NULL, NULL, NULL, "dataset of the test part; not set: /test/ and the name") \
+    X(test, NULL, NULL, NULL, "dataset of the test part; not set: /test/ and the name, or as train beside data.test.fraction, count or files") \
     X(type, "f32", DPT_CONFIG_CHOICES(DPT_CONFIG_TYPE_LIST), "inputs", "as the model gets it; integers only from integers, for layers that take them (embedding)") \
     X(train_offsets, NULL, NULL, NULL, "of samples of different lengths: dataset of integers, one more than samples, that says where each begins in the training dataset, which holds the steps of all") \
     X(test_offsets, NULL, NULL, NULL, "the same of the test part") \
@@ -141,8 +141,9 @@ static dpt_status fill_in(const dpt_config *config, dpt_config_field *field, boo
     DPT_CHECK(field->steps_of == NULL || (!field->train && !field->test && !field->train_offsets), DPT_ERR_CONFIG,
               "steps_of stands in place of train, test and offsets");
     if (field->train == NULL) field->train = dpt_format("/train/%s", field->name);
-    if (field->test == NULL) field->test = dpt_format("/test/%s", field->name);
     DPT_CHECK_ALLOC(field->train);
+    if (field->test == NULL)
+        field->test = dpt_config_splits(config) ? dpt_strdup(field->train) : dpt_format("/test/%s", field->name);
     DPT_CHECK_ALLOC(field->test);
     field->dtype = types[field->type];
     if (!is_target) return DPT_OK;

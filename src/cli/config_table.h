@@ -51,8 +51,20 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
-    X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs") \
-    X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets") \
+    X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number (from 0, over all files) or " \
+      "range (100-199) a line; not set: all that are not for testing") \
+    X(data.train.exclude, NULL, NULL, NULL, "text file of samples that are not trained on") \
+    X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
+      "count or files: as data.train.x") \
+    X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
+    X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
+      "among data.files too are not trained on") \
+    X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \
+      "over the files and drawn at random") \
+    X(data.test.count, NULL, "[1, inf)", NULL, "so many samples are, instead of a fraction") \
+    X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
+    X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
+    X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
     X(data.inputs, NULL, NULL, NULL, "several inputs, or one of another name or type, each an entry (below); not set: x alone, as data.train.x says") \
     X(data.targets, NULL, NULL, NULL, "several targets, each with a loss of its own; not set: y alone, as data.train.y says") \
     X(data.mean, NULL, "(-inf, inf)|auto|auto_all", "data.inputs=", "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel; auto: the mean of each channel over the training part, auto_all: of all values") \

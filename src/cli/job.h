@@ -62,6 +62,12 @@ void dpt_job_close(dpt_job *job);
  * `plan`. Collective. */
 dpt_status dpt_job_data_open(dpt_job *job, bool plan);
 void dpt_job_data_close(dpt_job *job);
+/* job_split.c: takes the files that hold the test samples out of those of training, where both parts read the same
+ * datasets of them. Local, on rank 0. DPT_ERR_DATA: none is left. */
+dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files);
+/* Which samples of the two open datasets are in the parts: by split and lists. Collective. DPT_ERR_DATA: a list has an
+ * error, names what is not there or leaves nothing; a split cannot be made. DPT_ERR_IO: a list cannot be read. */
+dpt_status dpt_job_split(dpt_job *job);
 /* Samples of the training or test part. Local. */
 uint64_t dpt_job_rows(const dpt_job *job, bool training);
 /* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */

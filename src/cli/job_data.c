@@ -47,11 +47,14 @@ static dpt_status as_data(dpt_status status) {
     return other ? DPT_ERR_DATA : status;
 }
 
-/* The files, known to rank 0 alone (the others take the index from it). */
-static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_in, size_t bytes) {
+/* The files, known to rank 0 alone (the others take the index from it); test: those of data.test.files. */
+static dpt_status find_files(dpt_job *job, dpt_config_texts *files, dpt_config_texts *test, char *built_in,
+                             size_t bytes) {
     if (job->cli->control.rank != 0) return DPT_OK;
     if (job->config->data.files.count > 0) {
         DPT_TRY(as_data(dpt_config_files(job->config, files)));
+        DPT_TRY(as_data(dpt_config_test_files(job->config, test)));
+        DPT_TRY(dpt_job_split_files(job, files, test));
         snprintf(job->data_name, sizeof job->data_name, "%s%s", files->item[0], files->count > 1 ? ", ..." : "");
         return DPT_OK;
     }
@@ -157,31 +160,38 @@ static dpt_status describe_fields(dpt_job *job) {
 
 dpt_status dpt_job_data_open(dpt_job *job, bool plan) {
     char built_in[4096] = "", *one = built_in;
-    dpt_config_texts files = {0};
+    dpt_config_texts files = {0}, test = {0};
     dpt_status status = dpt_config_fields_read(job->config, &job->about);
     job->inputs = job->about.inputs;
     job->fields = job->about.count;
-    if (status == DPT_OK) status = find_files(job, &files, built_in, sizeof built_in);
+    if (status == DPT_OK) status = find_files(job, &files, &test, built_in, sizeof built_in);
     DPT_TRY_GOTO(dpt_control_agree(&job->cli->control, status), fail);
-    char *const *names = files.count ? files.item : &one;
-    int count = files.count ? (int)files.count : 1;
+    char *const *names = files.count ? files.item : &one, *const *test_names = test.count ? test.item : names;
+    int count = files.count ? (int)files.count : 1, test_count = test.count ? (int)test.count : count;
     DPT_TRY_GOTO(open_part(job, names, count, true, &job->train), fail);
-    DPT_TRY_GOTO(open_part(job, names, count, false, &job->test), fail);
+    DPT_TRY_GOTO(open_part(job, test_names, test_count, false, &job->test), fail);
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),
                  fail);
+    DPT_TRY_GOTO(dpt_job_split(job), fail);
     DPT_TRY_GOTO(describe_fields(job), fail);
     for (int i = 0; i < job->fields && !plan; i++) DPT_TRY_GOTO(find_moments(job, i), fail);
 fail:
     dpt_config_files_free(&files);
+    dpt_config_files_free(&test);
     return status;
 }
 
-uint64_t dpt_job_rows(const dpt_job *job, bool training) { return dpt_dataset_rows(training ? job->train : job->test); }
+uint64_t dpt_job_rows(const dpt_job *job, bool training) {
+    const dpt_selection *rows = training ? job->train_rows : job->test_rows;
+    return rows ? dpt_selection_rows(rows) : dpt_dataset_rows(training ? job->train : job->test);
+}
 
 void dpt_job_data_close(dpt_job *job) {
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
+    dpt_selection_destroy(&job->train_rows);
+    dpt_selection_destroy(&job->test_rows);
     dpt_config_fields_free(&job->about);
 }
 
