@@ -124,12 +124,11 @@ static dpt_status find_moments(dpt_job *job, int i) {
     if (!finds_mean && !finds_std) return DPT_OK;
     const dpt_config_floats *given = finds_mean ? &f->std : &f->mean;
     bool each = isnan(finds_mean ? f->mean.item[0] : f->std.item[0]);
-    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count
-                       : each && field->ndim > 0                      ? field->dim[0]
-                                                                      : 1;
-    DPT_CHECK(channels == 1 || (field->ndim > 0 && channels == field->dim[0]), DPT_ERR_CONFIG,
+    const int64_t axis = field->ndim > 0 && !field->sequence ? field->dim[0] : 1; /* steps are no channels */
+    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count : each ? axis : 1;
+    DPT_CHECK(channels == 1 || channels == axis, DPT_ERR_CONFIG,
               "%s: %lld values are given for its mean or std, but samples have %lld channels", field->path,
-              (long long)channels, (long long)(field->ndim > 0 ? field->dim[0] : 1));
+              (long long)channels, (long long)axis);
     DPT_CHECK(
         channels <= MOST_FOUND, DPT_ERR_CONFIG,
         "%s: a mean and std for each of %lld channels are too many to keep (%d at most): auto_all finds one for all",
