@@ -90,7 +90,6 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, bool tr
         const dpt_field *like = dpt_dataset_field(job->train, i);
         spec[i].ndim = like->ndim;
         memcpy(spec[i].dim, like->dim, sizeof like->dim);
-        if (like->sequence) spec[i].length = like->dim[0];
     }
     return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, spec, job->fields, part));
 }
