@@ -47,6 +47,7 @@ add_cli_test(cli_pack pack LABELS long) # coverage writes files of its own past 
 add_cli_test(cli_data_info data_info)
 add_cli_test(repeatable repeatable LABELS long)
 add_cli_test(cli_lanes lanes)
+add_cli_test(cli_draws draws)
 add_cli_test(sample_order order)
 add_cli_test(example_02_fashion_mnist fashion_example LABELS long)
 

@@ -41,10 +41,13 @@
     X(DPT_CONFIG_NORM_BATCH, "batch") \
     X(DPT_CONFIG_NORM_GROUP, "group") \
     X(DPT_CONFIG_NORM_LAYER, "layer")
-#define DPT_CONFIG_ORDER_LIST(X)       \
-    X(DPT_CONFIG_ORDER_AUTO, "auto")   \
-    X(DPT_CONFIG_ORDER_EXACT, "exact") \
-    X(DPT_CONFIG_ORDER_LANES, "lanes")
+#define DPT_CONFIG_ORDER_LIST(X)             \
+    X(DPT_CONFIG_ORDER_AUTO, "auto")         \
+    X(DPT_CONFIG_ORDER_EXACT, "exact")       \
+    X(DPT_CONFIG_ORDER_LANES, "lanes")       \
+    X(DPT_CONFIG_ORDER_WEIGHTED, "weighted") \
+    X(DPT_CONFIG_ORDER_BALANCED, "balanced") \
+    X(DPT_CONFIG_ORDER_BUCKETS, "buckets")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
     X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
@@ -183,6 +186,9 @@ typedef struct dpt_config {
         int64_t classes;
         dpt_config_order order;
         int64_t window; /* blocks */
+        char *weights;  /* of order `weighted` */
+        char *lengths;  /* of order `buckets`; NULL: of the sequences */
+        int64_t bucket_batches;
         int64_t threads;
     } data;
     int64_t batch;

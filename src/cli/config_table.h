@@ -64,10 +64,18 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, \
       "how an epoch is shuffled: exact, any sample from anywhere; lanes, each chunk read once and few mixed at a time; " \
-      "auto: lanes where the inputs are chunked, exact else") \
-    X(data.window, "16", "[1, 65536]", "data.order!=exact", \
+      "weighted and balanced, samples drawn with repetition; buckets, batches of like length; auto: lanes where the " \
+      "inputs are chunked, exact else") \
+    X(data.window, "16", "[1, 65536]", "data.order=auto,lanes", \
       "order lanes: blocks (chunks, together 64 KiB at least; 1 MiB of samples without chunks) that each of up to 64 lanes " \
       "mixes at a time") \
+    X(data.weights, NULL, NULL, "data.order=weighted", \
+      "order weighted: dataset of a number for each training sample, at least 0: how often it is drawn, beside the others") \
+    X(data.lengths, NULL, NULL, "data.order=buckets", \
+      "order buckets: dataset of an integer for each training sample; not set: how long its sequence is") \
+    X(data.bucket_batches, "50", "[1, 65536]", "data.order=buckets", \
+      "order buckets: batches of a shuffled epoch that are sorted by length together; more of them are more alike in " \
+      "length, and less mixed") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
     X(epochs, NULL, "[1, inf)", NULL, "passes over the training samples; not together with steps") \

@@ -97,6 +97,7 @@ dpt_status dpt_job_data_open(dpt_job *job) {
     char *const *names = files.count ? files.item : &one;
     int count = files.count ? (int)files.count : 1;
     DPT_TRY_GOTO(open_part(job, names, count, c->data.train.x, c->data.train.y, false, &job->train), fail);
+    DPT_TRY_GOTO(dpt_job_numbers_open(job, names, count), fail);
     DPT_TRY_GOTO(open_part(job, names, count, c->data.test.x, c->data.test.y, true, &job->test), fail);
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),

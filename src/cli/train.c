@@ -163,6 +163,7 @@ static dpt_status open_training(training *t) {
     if (parsed == DPT_OK) parsed = dpt_config_text(t->config, &t->config_text);
     DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
     DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
+    DPT_TRY(dpt_job_draw(&t->job));
     dpt_status status = open_schedule(t);
     if (status == DPT_OK) status = open_early_stop(t);
     if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
