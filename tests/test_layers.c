@@ -10,7 +10,7 @@
 #include "models/layer_list.h"
 
 static dpt_status parse(const char *text, dpt_layers **layers) {
-    return dpt_layers_parse("net.yaml", text, strlen(text), layers);
+    return dpt_layers_parse("net.yaml", text, strlen(text), NULL, layers);
 }
 
 static void refuse(const char *text, const char *message) {
@@ -71,7 +71,7 @@ static void bad_lists(void) {
     refuse("layers: [{repeat: 100, layers: [{repeat: 101, layers: [{type: relu}]}]}]\n", "more than 10000 layers");
     refuse("layers: &a [{layers: *a}]\n", "blocks more than 3 deep");
     dpt_layers *layers;
-    CHECK_FAILS(dpt_layers_read("absent.yaml", &layers), DPT_ERR_CONFIG, "layers absent.yaml: No such file");
+    CHECK_FAILS(dpt_layers_read("absent.yaml", NULL, &layers), DPT_ERR_CONFIG, "layers absent.yaml: No such file");
 }
 
 static void bad_joins(void) {

@@ -11,7 +11,7 @@
 
 enum { MOST_BLOCKS = 4096 };
 
-/* Labels of classes, one a sample; what loss.ignore says belongs to none. */
+/* The first target that is a label of a class, one a sample; what loss.ignore says belongs to none. */
 typedef struct labels {
     int field;
     int64_t classes; /* 0: there are none */
@@ -20,14 +20,17 @@ typedef struct labels {
 } labels;
 
 static labels find_labels(const dpt_job *job) {
-    const dpt_config *c = job->config;
-    const dpt_field *field = dpt_dataset_field(job->train, job->inputs);
-    labels l = {.field = job->inputs, .path = field->path};
-    if (c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY && field->elements == 1) l.classes = c->data.classes;
-    l.normalise = (dpt_normalise){.classes = l.classes,
-                                  .ignores = c->loss.ignore.count > 0,
-                                  .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0};
-    return l;
+    const dpt_config_ints *ignore = &job->config->loss.ignore;
+    for (int i = job->inputs; i < job->fields; i++) {
+        const dpt_field *field = dpt_dataset_field(job->train, i);
+        const int64_t classes = job->about.item[i].classes;
+        if (classes == 0 || field->elements != 1) continue;
+        labels l = {.field = i, .classes = classes, .path = field->path};
+        l.normalise = (dpt_normalise){
+            .classes = classes, .ignores = ignore->count > 0, .ignore = ignore->count > 0 ? ignore->item[0] : 0};
+        return l;
+    }
+    return (labels){0};
 }
 
 /* ---- classes without a sample ---- */

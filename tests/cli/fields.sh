@@ -1,0 +1,112 @@
+#!/bin/bash
+# Several inputs and targets: a problem whose answer is a formula is learned by layers that take inputs by name; means
+# and deviations that are found are those of the formula, stand in the run's config and serve evaluation; samples of no
+# dimension and of several; what does not fit is refused by name.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+make_fields=$BUILD/tests/make_fields
+"$make_fields" data.h5
+
+# the entries at the left, layers at the right
+cat >two.yaml <<'END'
+data:
+  files: data.h5
+  inputs:
+    - {name: u, mean: auto, std: auto}
+    - {train: /train/kind, test: /test/kind, name: k, type: i64}
+  targets:
+    - {name: flux, loss: mse, layer: head}
+    - {name: regime, loss: cross_entropy, classes: 3, weight: 0.5, layer: top}
+model:
+  layers:
+    - {type: embedding, name: table, from: k, count: 5, out: 4}
+    - {type: concat, name: all, from: [u, table]}
+    - {type: linear, name: head, from: all, out: classes}
+    - {type: linear, name: top, from: all, out: classes}
+batch: 32
+epochs: 12
+eval_every: 0
+optimizer: {name: adam, lr: 0.05}
+run: {dir: run}
+END
+
+# measured PYTHON: an assertion over `m`, the evaluation in run/metrics.jsonl
+measured() {
+    python3 - "$1" <<'END' >checked 2>&1 || failed "$1" "$(tail -n 1 checked)"
+import json, sys
+m = [json.loads(line) for line in open("run/metrics.jsonl") if '"evaluate"' in line][-1]
+assert eval(sys.argv[1]), m
+END
+}
+
+# found KEY NUMBER...: what run/config.yaml says of it, as "key=a:b" or "key: [a, b]"
+found() {
+    python3 - "$@" <<'END' >checked 2>&1 || failed "$*" "$(tail -n 1 checked)"
+import re, sys
+said = re.search(sys.argv[1] + r"(?:=([^ \"]*)|: \[([^]]*)\])", open("run/config.yaml").read())
+numbers = [float(x) for x in re.split("[:,]", said[1] or said[2])]
+assert len(numbers) == len(sys.argv) - 2, numbers
+assert all(abs(x - float(w)) < 1e-12 for x, w in zip(numbers, sys.argv[2:])), numbers
+END
+}
+
+for ranks in $rank_counts; do
+    rm -rf run
+    on "$ranks" train two.yaml
+    expect 0
+    measured 'm["flux_rmse"] < 0.02 and m["flux_r2"] > 0.999 and m["regime_accuracy"] == 1 and m["samples"] == 240'
+    # the sum of the losses, weighted; a mean and a deviation for each of the four values
+    measured 'm["flux_rmse"] ** 2 < m["loss"] < m["flux_rmse"] ** 2 + 0.1'
+    found mean 7.5 7.5 7.5 7.5
+    found std 4.6097722286464435 4.6097722286464435 4.6097722286464435 4.6097722286464435
+done
+grep '^test flux_rmse\|^test regime_accuracy\|test loss' out >trained || true
+
+# eval takes the numbers that params.h5 keeps: other training data change nothing
+"$make_fields" other.h5
+run "$dptrain" eval run/params.h5 data.files=other.h5
+expect 0
+grep -q '^test regime_accuracy 1' out || failed "the accuracy of training" "$(cat out)"
+loss=$(sed -n 's/^test loss //p' out)
+python3 -c "import sys; sys.exit(abs($loss - $(sed -n 's/^test loss //p' trained)) > 1e-3)" ||
+    failed "the loss of training: $(cat trained)" "$loss"
+
+# the program shows what it takes
+run "$dptrain" explain lower two.yaml
+expect 0
+grep -Eq '^input  *u .*/train/u, /test/u.*f32 \[4\]' out || failed "the input u" "$(head -n 5 out)"
+grep -Eq '^input  *k .*/train/kind, /test/kind.*i64 \[\]' out || failed "the input k" "$(head -n 5 out)"
+grep -Eq '^target  *regime .*cross_entropy' out || failed "the target regime" "$(head -n 5 out)"
+
+# the short form: a number a sample; a mean of all values, of a mean that is given; entries as words
+short=(data.files=data.h5 loss=mse data.train.y=/train/flux data.test.y=/test/flux model=mlp model.hidden=8
+    optimizer.lr=0.01 steps=2 eval_every=0 run.dir=run)
+accepted '^test loss' train "${short[@]}" data.train.x=/train/place data.test.x=/test/place data.mean=auto
+found mean 0.75
+rank_counts=${rank_counts%% *}
+accepted '^test loss' train "${short[@]}" data.train.x=/train/field data.test.x=/test/field data.mean=auto_all \
+    data.std=auto_all
+found mean 7.25
+accepted '^test loss' train "${short[@]}" 'data.inputs=[f train=/train/field test=/test/field mean=auto std=2:4 clip=-8:8]'
+found mean 5.75 7 # of what is clipped
+found std 2 4
+
+# what does not fit
+refused 64 'data.inputs "u scale=x": scale: "x" is not a number' train two.yaml 'data.inputs=[u scale=x]'
+refused 64 'data.inputs "u speed=1": unknown key speed' train two.yaml 'data.inputs=[u speed=1]'
+refused 64 'the name "u" is given twice' train two.yaml 'data.inputs=[u, u type=i64]'
+refused 64 'data.scale does nothing beside data.inputs' train two.yaml data.scale=2
+refused 64 'model.name=mlp takes one input, but data.inputs has 2 \(u, k\)' train data.files=data.h5 model=mlp \
+    'data.inputs=[u, k type=i64]'
+refused 64 'two.yaml:[0-9]+: from: no layer or input "k".*the inputs are u, kind' train two.yaml \
+    'data.inputs=[u, kind type=i64]'
+refused 64 'two.yaml: no layer takes the input "place"' train two.yaml \
+    'data.inputs=[u, k train=/train/kind test=/test/kind type=i64, place]'
+refused 64 'a target.s layer: no layer "hed"; did you mean head' train two.yaml \
+    'data.targets=[flux loss=mse layer=hed, regime loss=cross_entropy classes=3 layer=top]'
+refused 64 'with 2 targets each says which layer predicts it' train two.yaml \
+    'data.targets=[flux loss=mse, regime loss=cross_entropy classes=3 layer=top]'
+refused 64 'embedding: ids are f32' train two.yaml 'data.inputs=[u, k train=/train/kind test=/test/kind]'
+"$make_fields" fewer.h5 kinds=959
+refused 65 'fewer.h5: /train/kind has 959 rows, /train/u has 960' train two.yaml data.files=fewer.h5
