@@ -182,16 +182,21 @@ typedef struct dpt_config {
         dpt_config_texts files; /* empty: the built-in job's data */
         struct {
             char *x, *y;
+            char *offsets;           /* of x; NULL: all samples have one shape */
             char *include, *exclude; /* lists of samples */
         } train;
         struct {
             char *x, *y;
+            char *offsets;
             char *include, *exclude;
             dpt_config_texts files; /* empty: those of training */
             double fraction;        /* of the samples; 0: count */
             int64_t count;          /* 0: none are split off */
         } test;
-        dpt_config_ints split_seed;       /* none: seed; or one */
+        dpt_config_ints split_seed; /* none: seed; or one */
+        int64_t length;             /* steps; 0: of the longest sample */
+        bool cut;
+        double pad;
         dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
         dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
         double scale;                     /* 0: by the stored type */

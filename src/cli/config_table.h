@@ -65,6 +65,13 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
     X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
     X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
+    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
+    X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs") \
+    X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
+    X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \
+    X(data.cut, "false", NULL, "data.train.offsets!=", "longer samples lose their ends; otherwise they are an error") \
+    X(data.pad, NULL, "(-inf, inf)", "data.train.offsets!=", "what stands behind the end of a sample, after all transforms; not set: 0") \
     X(data.inputs, NULL, NULL, NULL, "several inputs, or one of another name or type, each an entry (below); not set: x alone, as data.train.x says") \
     X(data.targets, NULL, NULL, NULL, "several targets, each with a loss of its own; not set: y alone, as data.train.y says") \
     X(data.mean, NULL, "(-inf, inf)|auto|auto_all", "data.inputs=", "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel; auto: the mean of each channel over the training part, auto_all: of all values") \
@@ -304,7 +311,7 @@ void dpt_config_write_row(FILE *out, const dpt_config_key *key);
 
 /* config_fields.c: what an entry of data.inputs and data.targets may say; the condition is "inputs" or "targets" for a
  * word of one of them. */
-enum { DPT_CONFIG_FIELD_KEY_COUNT = 13 };
+enum { DPT_CONFIG_FIELD_KEY_COUNT = 19 };
 extern const dpt_config_key dpt_config_field_keys[DPT_CONFIG_FIELD_KEY_COUNT];
 
 /* config_yaml.c: applies the file's keys. */

@@ -71,7 +71,12 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, bool tr
         spec[i] = (dpt_field_spec){.name = job->about.item[i].name,
                                    .path = training ? path->train : path->test,
                                    .dtype = job->about.item[i].dtype,
-                                   .ndim = DPT_ANY_NDIM};
+                                   .ndim = DPT_ANY_NDIM,
+                                   .offsets = training ? path->train_offsets : path->test_offsets,
+                                   .length = path->length,
+                                   .cuts = path->cut,
+                                   .pad = path->pad};
+        if (path->lengths) spec[i].path = NULL;
         if (training) continue;
         const dpt_field *like = dpt_dataset_field(job->train, i);
         spec[i].ndim = like->ndim;
