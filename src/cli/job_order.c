@@ -43,7 +43,7 @@ static uint64_t kept_bytes(const dpt_job *job, uint64_t least, uint64_t *wanted)
 
 /* What cannot be kept is decoded again and again. */
 static void warn_of_decoding(const dpt_job *job, uint64_t wanted, uint64_t kept) {
-    const double mib = 1 << 20, decodes = dpt_read_cost_decodes(&job->cost, job->cli->control.world, kept);
+    const double mib = 1 << 20, decodes = dpt_read_cost_decodes(&job->cost, kept);
     if (wanted <= kept || job->cli->control.rank != 0) return;
     if (job->window > 0)
         dpt_log(
@@ -134,6 +134,8 @@ static void describe_scattered(dpt_job *job, double decodes) {
     if (decodes > 0)
         snprintf(job->order_name + used, room - (size_t)used, "; chunks are decoded about %.3g times an epoch",
                  decodes);
+    else if (job->cost.bytes > 0)
+        snprintf(job->order_name + used, room - (size_t)used, "; each rank decodes a chunk once and keeps it");
 }
 
 static dpt_status choose(dpt_job *job, dpt_digest *digest) {
@@ -152,7 +154,7 @@ static dpt_status choose(dpt_job *job, dpt_digest *digest) {
     dpt_digest_i64(digest, job->share);
     if (!in_lanes) {
         uint64_t wanted, kept = kept_bytes(job, o.cache_bytes, &wanted);
-        describe_scattered(job, dpt_read_cost_decodes(&job->cost, o.world, kept));
+        describe_scattered(job, dpt_read_cost_decodes(&job->cost, kept));
         return DPT_OK;
     }
     DPT_TRY(dpt_loader_lanes(job->train, &o, &file, &shape));

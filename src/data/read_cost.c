@@ -2,8 +2,6 @@
  * together, for each row of the band that is not in the cache. */
 #include "data/read_cost.h"
 
-#include <math.h>
-
 #include "data/dataset_index.h"
 
 static bool is_decoded_whole(const dpt_index_part *part, const dpt_field *field) {
@@ -47,9 +45,7 @@ dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection
                            .rows_per_chunk = all > 0 ? weighted / all : 0};
 }
 
-double dpt_read_cost_decodes(const dpt_read_cost *cost, int world, uint64_t cache_bytes) {
-    const double rows = cost->rows_per_chunk, first = world * (1 - exp(-rows / world));
-    if (cost->bytes == 0) return 0;
-    if (cost->bytes <= cache_bytes) return first;
-    return fmax(first, rows * (1 - (double)cache_bytes / (double)cost->bytes));
+double dpt_read_cost_decodes(const dpt_read_cost *cost, uint64_t cache_bytes) {
+    if (cost->bytes <= cache_bytes) return 0;
+    return cost->rows_per_chunk * (1 - (double)cache_bytes / (double)cost->bytes);
 }

@@ -15,9 +15,9 @@ typedef struct dpt_read_cost {
 /* Of all fields together; selection NULL: of all samples. */
 dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection *selection);
 
-/* How often a chunk is decoded, about, in an epoch in which `world` ranks each take their share of the rows from
- * anywhere and keep cache_bytes of decoded chunks: of c bytes kept of all T, the chunk of a row is not there with
- * probability 1 - c/T; but each rank decodes what it comes across once. 0: nothing is decoded. */
-double dpt_read_cost_decodes(const dpt_read_cost *cost, int world, uint64_t cache_bytes);
+/* How often a chunk is decoded, about, in an epoch in which ranks each take their share of the rows from anywhere and
+ * keep cache_bytes of decoded chunks: of c bytes kept of all T, the chunk of a row is not there with probability
+ * 1 - c/T. 0: all are kept (or there are none), and each rank decodes what it comes across once in all epochs. */
+double dpt_read_cost_decodes(const dpt_read_cost *cost, uint64_t cache_bytes);
 
 #endif
