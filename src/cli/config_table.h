@@ -51,12 +51,14 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
+    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
     X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number (from 0, over all files) or " \
       "range (100-199) a line; not set: all that are not for testing") \
     X(data.train.exclude, NULL, NULL, NULL, "text file of samples that are not trained on") \
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
       "count or files: as data.train.x") \
     X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
     X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
       "among data.files too are not trained on") \
     X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \
@@ -65,10 +67,6 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
     X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
     X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
-    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
-    X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs") \
-    X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets") \
-    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
     X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \
     X(data.cut, "false", NULL, "data.train.offsets!=", "longer samples lose their ends; otherwise they are an error") \
     X(data.pad, NULL, "(-inf, inf)", "data.train.offsets!=", "what stands behind the end of a sample, after all transforms; not set: 0") \
