@@ -156,11 +156,10 @@ static void bad_entries(void) {
     refuse(INPUTS("{name: u, mean: [1, 2], std: 1}"), "mean has 2 values and std 1: as many of each");
     refuse(INPUTS("{name: u, clip: 1}"), "clip has 1 values");
     refuse(INPUTS("{name: u, one_hot: 4, log: 1}"), "one_hot makes 0 and 1 of the inputs");
-    refuse(INPUTS("{name: u, train_offsets: /o}"), "train_offsets and test_offsets: both or neither");
-    refuse(INPUTS("{name: u, pad: 1}"), "length, cut and pad do nothing without train_offsets");
-    refuse(INPUTS("{name: u, type: i64, train_offsets: a, test_offsets: b, pad: 0.5}"), "pad: 0.5 is no integer");
-    refuse(INPUTS("u, {name: n, steps_of: u}"), "data.inputs \"n\": steps_of=u is no input with train_offsets");
-    refuse(INPUTS("{name: n, train: /a, steps_of: u}"), "steps_of stands in place of train");
+    refuse(INPUTS("{name: u, train_offsets: /o}"), "train_offsets and test_offsets go together");
+    refuse(INPUTS("{name: u, pad: 1}"), "length, cut, pad and lengths do nothing without train_offsets");
+    refuse(INPUTS("{name: u, type: i64, train_offsets: a, test_offsets: b, pad: 0.5}"), "pad=0.5 is no value of i64");
+    refuse(INPUTS("{name: n, lengths: true}"), "length, cut, pad and lengths do nothing without train_offsets");
     refuse(INPUTS("\"2u\""), "\"2u\" is no name");
     refuse(INPUTS("u train='/x"), "a quote (') that does not end");
     refuse(INPUTS("u, v, u"), "the name \"u\" is given twice");

@@ -28,17 +28,16 @@ typedef enum dpt_config_type { DPT_CONFIG_TYPE_LIST(DPT_CONFIG_CHOICE_ENUM) } dp
 
 typedef struct dpt_config_field {
     char *name;
-    char *train, *test;                 /* datasets of the two parts */
-    char *train_offsets, *test_offsets; /* of sequences; NULL: samples of one shape */
-    int64_t length;                     /* steps; 0: the longest */
-    bool cut;
-    double pad;
-    char *steps_of; /* instead of datasets: the number of steps of another input; NULL: none */
+    char *train, *test; /* datasets of the two parts */
     dpt_config_type type;
     dpt_dtype dtype; /* by type, of a target by its loss */
     double scale;    /* 0: by the stored type */
     dpt_config_floats clip, log, mean, std;
-    int64_t one_hot; /* 0: off */
+    int64_t one_hot;                    /* 0: off */
+    char *train_offsets, *test_offsets; /* NULL: all samples have one shape */
+    int64_t length;                     /* steps; 0: of the longest sample */
+    bool cut, lengths;
+    double pad;
     /* of a target: */
     dpt_config_loss loss;
     double weight;   /* of its loss in the sum */

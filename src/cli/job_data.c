@@ -64,28 +64,19 @@ static dpt_status find_files(dpt_job *job, dpt_config_texts *files, dpt_config_t
 /* Targets that are the model's input follow it in all. */
 static bool is_copy(const dpt_job *job, int i) { return job->target == DPT_MODEL_OF_INPUT && i >= job->inputs; }
 
-/* The input whose steps field i counts; NULL: it is one of datasets. */
-static const dpt_config_field *steps_of(const dpt_job *job, int i) {
-    for (int k = 0; k < job->inputs && job->about.item[i].steps_of; k++)
-        if (strcmp(job->about.item[k].name, job->about.item[i].steps_of) == 0) return &job->about.item[k];
-    return NULL;
-}
-
 static dpt_status open_part(dpt_job *job, char *const *files, int count, bool training, dpt_dataset **part) {
     dpt_field_spec spec[DPT_CONFIG_MOST_FIELDS];
     for (int i = 0; i < job->fields; i++) {
-        const dpt_config_field *path = &job->about.item[is_copy(job, i) ? 0 : i], *steps = steps_of(job, i);
+        const dpt_config_field *path = &job->about.item[is_copy(job, i) ? 0 : i];
         spec[i] = (dpt_field_spec){.name = job->about.item[i].name,
-                                   .path = steps      ? NULL
-                                           : training ? path->train
-                                                      : path->test,
+                                   .path = training ? path->train : path->test,
                                    .dtype = job->about.item[i].dtype,
                                    .ndim = DPT_ANY_NDIM,
+                                   .offsets = training ? path->train_offsets : path->test_offsets,
                                    .length = path->length,
                                    .cuts = path->cut,
                                    .pad = path->pad};
-        if (steps) path = steps;
-        spec[i].offsets = training ? path->train_offsets : path->test_offsets;
+        if (path->lengths) spec[i].path = NULL;
         if (training) continue;
         const dpt_field *like = dpt_dataset_field(job->train, i);
         spec[i].ndim = like->ndim;
@@ -167,6 +158,7 @@ dpt_status dpt_job_data_open(dpt_job *job, bool plan) {
     char *const *names = files.count ? files.item : &one, *const *test_names = test.count ? test.item : names;
     int count = files.count ? (int)files.count : 1, test_count = test.count ? (int)test.count : count;
     DPT_TRY_GOTO(open_part(job, names, count, true, &job->train), fail);
+    DPT_TRY_GOTO(dpt_job_numbers_open(job, names, count), fail);
     DPT_TRY_GOTO(open_part(job, test_names, test_count, false, &job->test), fail);
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),

@@ -87,7 +87,7 @@ data:
     - {name: place, mean: auto}
     - {name: field, mean: auto, std: [2, 4], clip: [-8, 8]}
     - {name: walk, train_offsets: /train/begin, test_offsets: /test/begin}
-    - {name: steps, steps_of: walk}
+    - {name: steps, train_offsets: /train/begin, test_offsets: /test/begin, lengths: true}
   targets: [{name: total, loss: mse}]
 model:
   layers:
