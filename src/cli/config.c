@@ -101,6 +101,22 @@ static dpt_status set_conditional_defaults(dpt_config *config, const dpt_config_
     return DPT_OK;
 }
 
+bool dpt_config_splits(const dpt_config *config) {
+    return config->data.test.fraction > 0 || config->data.test.count > 0 || config->data.test.files.count > 0;
+}
+
+/* Test samples that are split off lie where the others do. */
+static dpt_status set_test_paths(dpt_config *config, const dpt_config_origin *origin) {
+    const char *const name[] = {"data.test.x", "data.test.y"};
+    const char *const path[] = {config->data.train.x, config->data.train.y};
+    for (int i = 0; i < 2 && dpt_config_splits(config); i++) {
+        const dpt_config_key *key = dpt_config_find(name[i]);
+        if (origin->layer[key - dpt_config_keys] != DPT_CONFIG_FROM_DEFAULT) continue;
+        DPT_TRY(set_from_text(config, key, path[i]));
+    }
+    return DPT_OK;
+}
+
 static dpt_status apply_override(dpt_config *config, dpt_config_origin *origin, const char *word) {
     const char *equals = strchr(word, '=');
     DPT_CHECK(equals != NULL && equals > word, DPT_ERR_CONFIG, "is not of the form key=value");
@@ -258,6 +274,20 @@ static dpt_status check_of_input(const dpt_config *config, const dpt_config_fiel
     return DPT_OK;
 }
 
+/* How the test samples are said. */
+static dpt_status check_split(const dpt_config *config) {
+    bool fraction = config->data.test.fraction > 0, count = config->data.test.count > 0,
+         files = config->data.test.files.count > 0;
+    DPT_CHECK(fraction + count + files <= 1, DPT_ERR_CONFIG,
+              "%s and %s are both given: one of them says which samples are for testing",
+              files ? "data.test.files" : "data.test.fraction", count ? "data.test.count" : "data.test.fraction");
+    DPT_CHECK(config->data.split_seed.count <= 1, DPT_ERR_CONFIG, "data.split_seed: %lld numbers, at most one",
+              (long long)config->data.split_seed.count);
+    DPT_CHECK(config->data.split_seed.count == 0 || fraction || count, DPT_ERR_CONFIG,
+              "data.split_seed does nothing without data.test.fraction or data.test.count");
+    return DPT_OK;
+}
+
 static dpt_status check_fields(const dpt_config *config) {
     dpt_config_fields fields;
     dpt_status status = DPT_OK;
@@ -271,6 +301,9 @@ static dpt_status check_fields(const dpt_config *config) {
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
     DPT_TRY(check_fields(config));
+    DPT_TRY(check_split(config));
+    DPT_CHECK(config->data.order != DPT_CONFIG_ORDER_WEIGHTED || config->data.weights != NULL, DPT_ERR_CONFIG,
+              "data.order=weighted needs data.weights, the dataset that holds a weight for each training sample");
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
@@ -319,6 +352,7 @@ dpt_status dpt_config_parse(const char *file, const char *text, size_t bytes, co
     DPT_TRY_GOTO(choose_length(made, &origin, file), fail);
     DPT_TRY_GOTO(check_conditions(made, &origin, file), fail);
     DPT_TRY_GOTO(set_conditional_defaults(made, &origin), fail);
+    DPT_TRY_GOTO(set_test_paths(made, &origin), fail);
     DPT_TRY_GOTO(set_model_defaults(made, &origin), fail);
     DPT_TRY_GOTO(check_together(made), fail);
     *config = made;

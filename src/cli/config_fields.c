@@ -14,7 +14,7 @@
 // clang-format off
 #define FIELD_TABLE(X) \
     X(train, NULL, NULL, NULL, "dataset of the training part; not set: /train/ and the name") \
-    X(test, NULL, NULL, NULL, "dataset of the test part; not set: /test/ and the name") \
+    X(test, NULL, NULL, NULL, "dataset of the test part; not set: /test/ and the name, or as train beside data.test.fraction, count or files") \
     X(type, "f32", DPT_CONFIG_CHOICES(DPT_CONFIG_TYPE_LIST), "inputs", "as the model gets it; integers only from integers, for layers that take them (embedding)") \
     X(scale, NULL, "(0, inf)", NULL, "as data.scale; of targets not set: 1") \
     X(clip, NULL, "(-inf, inf)", NULL, "as data.clip") \
@@ -140,8 +140,9 @@ static dpt_status check_name(const char *name) {
 static dpt_status fill_in(const dpt_config *config, dpt_config_field *field, bool is_target, const bool *given) {
     static const dpt_dtype types[] = {DPT_F32, DPT_U8, DPT_I32, DPT_I64};
     if (field->train == NULL) field->train = dpt_format("/train/%s", field->name);
-    if (field->test == NULL) field->test = dpt_format("/test/%s", field->name);
     DPT_CHECK_ALLOC(field->train);
+    if (field->test == NULL)
+        field->test = dpt_config_splits(config) ? dpt_strdup(field->train) : dpt_format("/test/%s", field->name);
     DPT_CHECK_ALLOC(field->test);
     field->dtype = types[field->type];
     if (!is_target) return DPT_OK;

@@ -57,11 +57,14 @@ static dpt_status as_data(dpt_status status) {
     return other ? DPT_ERR_DATA : status;
 }
 
-/* The files, known to rank 0 alone (the others take the index from it). */
-static dpt_status find_files(dpt_job *job, dpt_config_texts *files, char *built_in, size_t bytes) {
+/* The files, known to rank 0 alone (the others take the index from it); test: those of data.test.files. */
+static dpt_status find_files(dpt_job *job, dpt_config_texts *files, dpt_config_texts *test, char *built_in,
+                             size_t bytes) {
     if (job->cli->control.rank != 0) return DPT_OK;
     if (job->config->data.files.count > 0) {
         DPT_TRY(as_data(dpt_config_files(job->config, files)));
+        DPT_TRY(as_data(dpt_config_test_files(job->config, test)));
+        DPT_TRY(dpt_job_split_files(job, files, test));
         snprintf(job->data_name, sizeof job->data_name, "%s%s", files->item[0], files->count > 1 ? ", ..." : "");
         return DPT_OK;
     }
@@ -100,7 +103,7 @@ static void choose_normalise(const dpt_job *job, const dpt_dataset *part, dpt_no
     const dpt_config_ints *ignore = &job->config->loss.ignore;
     for (int i = 0; i < job->fields; i++) {
         const dpt_config_field *f = &job->about.item[is_copy(job, i) ? 0 : i];
-        bool bytes = i < job->inputs && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
+        bool bytes = (i < job->inputs || is_copy(job, i)) && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
         dpt_normalise *n = &normalise[i];
         *n = (dpt_normalise){.scale = f->scale, .one_hot = f->one_hot, .classes = f->classes};
         if (f->dtype == DPT_F32 && f->scale == 0) n->scale = bytes && f->one_hot == 0 ? 1.0 / 255 : 1;
@@ -124,12 +127,11 @@ static dpt_status find_moments(dpt_job *job, int i) {
     if (!finds_mean && !finds_std) return DPT_OK;
     const dpt_config_floats *given = finds_mean ? &f->std : &f->mean;
     bool each = isnan(finds_mean ? f->mean.item[0] : f->std.item[0]);
-    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count
-                       : each && field->ndim > 0                      ? field->dim[0]
-                                                                      : 1;
-    DPT_CHECK(channels == 1 || (field->ndim > 0 && channels == field->dim[0]), DPT_ERR_CONFIG,
+    const int64_t axis = field->ndim > 0 && !field->sequence ? field->dim[0] : 1; /* steps are no channels */
+    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count : each ? axis : 1;
+    DPT_CHECK(channels == 1 || channels == axis, DPT_ERR_CONFIG,
               "%s: %lld values are given for its mean or std, but samples have %lld channels", field->path,
-              (long long)channels, (long long)(field->ndim > 0 ? field->dim[0] : 1));
+              (long long)channels, (long long)axis);
     DPT_CHECK(
         channels <= MOST_FOUND, DPT_ERR_CONFIG,
         "%s: a mean and std for each of %lld channels are too many to keep (%d at most): auto_all finds one for all",
@@ -160,31 +162,39 @@ static dpt_status describe_fields(dpt_job *job) {
 
 dpt_status dpt_job_data_open(dpt_job *job, bool plan) {
     char built_in[4096] = "", *one = built_in;
-    dpt_config_texts files = {0};
+    dpt_config_texts files = {0}, test = {0};
     dpt_status status = dpt_config_fields_read(job->config, &job->about);
     job->inputs = job->about.inputs;
     job->fields = job->about.count;
-    if (status == DPT_OK) status = find_files(job, &files, built_in, sizeof built_in);
+    if (status == DPT_OK) status = find_files(job, &files, &test, built_in, sizeof built_in);
     DPT_TRY_GOTO(dpt_control_agree(&job->cli->control, status), fail);
-    char *const *names = files.count ? files.item : &one;
-    int count = files.count ? (int)files.count : 1;
+    char *const *names = files.count ? files.item : &one, *const *test_names = test.count ? test.item : names;
+    int count = files.count ? (int)files.count : 1, test_count = test.count ? (int)test.count : count;
     DPT_TRY_GOTO(open_part(job, names, count, true, &job->train), fail);
-    DPT_TRY_GOTO(open_part(job, names, count, false, &job->test), fail);
+    DPT_TRY_GOTO(dpt_job_numbers_open(job, names, count), fail);
+    DPT_TRY_GOTO(open_part(job, test_names, test_count, false, &job->test), fail);
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),
                  fail);
+    DPT_TRY_GOTO(dpt_job_split(job), fail);
     DPT_TRY_GOTO(describe_fields(job), fail);
     for (int i = 0; i < job->fields && !plan; i++) DPT_TRY_GOTO(find_moments(job, i), fail);
 fail:
     dpt_config_files_free(&files);
+    dpt_config_files_free(&test);
     return status;
 }
 
-uint64_t dpt_job_rows(const dpt_job *job, bool training) { return dpt_dataset_rows(training ? job->train : job->test); }
+uint64_t dpt_job_rows(const dpt_job *job, bool training) {
+    const dpt_selection *rows = training ? job->train_rows : job->test_rows;
+    return rows ? dpt_selection_rows(rows) : dpt_dataset_rows(training ? job->train : job->test);
+}
 
 void dpt_job_data_close(dpt_job *job) {
     dpt_dataset_close(&job->train);
     dpt_dataset_close(&job->test);
+    dpt_selection_destroy(&job->train_rows);
+    dpt_selection_destroy(&job->test_rows);
     dpt_config_fields_free(&job->about);
 }
 
