@@ -213,11 +213,6 @@ static void file_order(const dpt_selection *selection, uint64_t position, uint64
     if (selection) dpt_selection_run(selection, position, n, sample);
 }
 
-/* Rows of the part to samples of the dataset, in place. */
-static void find_samples(const dpt_selection *selection, uint64_t n, uint64_t *row) {
-    for (uint64_t i = 0; selection && i < n; i++) row[i] = dpt_selection_sample(selection, row[i]);
-}
-
 dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int64_t count, uint64_t *sample) {
     const dpt_loader_order *o = b->order;
     uint64_t position = b->begin + (uint64_t)first, n = (uint64_t)count;
@@ -231,7 +226,7 @@ dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int6
         file_order(o->selection, position, n, sample);
         return DPT_OK;
     }
-    find_samples(o->selection, n, sample);
+    if (o->selection) dpt_selection_find(o->selection, n, sample);
     return DPT_OK;
 }
 
@@ -246,7 +241,7 @@ dpt_status dpt_loader_order_expected(const dpt_loader_order *o, uint64_t epoch, 
         n = count < PIECE ? count : PIECE;
         if (repeats) {
             DPT_TRY(dpt_draws_rows(o->draws, epoch, (uint64_t)first, (uint64_t)n, sample));
-            find_samples(o->selection, (uint64_t)n, sample);
+            if (o->selection) dpt_selection_find(o->selection, (uint64_t)n, sample);
         } else {
             file_order(o->selection, (uint64_t)first, (uint64_t)n, sample);
         }
