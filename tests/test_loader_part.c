@@ -161,7 +161,7 @@ static void check_order(const dpt_selection *part, order kind, int64_t global_ba
 static dpt_selection *make_part(int which) {
     dpt_selection *part = NULL, *taken = NULL;
     if (which == 0 || !CHECK_OK(dpt_selection_create(ROWS, which == 1, &part))) return NULL;
-    if (which == 1 && CHECK_OK(dpt_split_take(ROWS, 100, 3, &taken))) dpt_selection_remove_of(part, taken);
+    if (which == 1 && CHECK_OK(dpt_split_take(ROWS, 100, 3, 1, &taken))) dpt_selection_remove_of(part, taken);
     dpt_selection_destroy(&taken);
     for (uint64_t i = 30; which == 2 && i < 60; i += 2) dpt_selection_add(part, i, 1);
     if (which == 3) dpt_selection_add(part, FIRST_ROWS, ROWS - FIRST_ROWS);

@@ -41,6 +41,8 @@ static uint64_t block_rows(uint64_t row_bytes, uint64_t chunk_rows) {
     return unit * ((wanted + bytes - 1) / bytes);
 }
 
+_Static_assert(sizeof(dpt_lanes_file) % sizeof(uint64_t) == 0, "numbers follow a shape's files");
+
 /* The first row of each block that a selection leaves rows of, in the memory after the files'; the number of rows at
  * the end. */
 static void begin_blocks(const dpt_selection *selection, dpt_lanes_shape *shape, uint64_t *begin) {
@@ -73,15 +75,15 @@ dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options
     if (selection) {
         uint64_t blocks = dpt_lanes_blocks(shape), rows = dpt_selection_rows(selection);
         if (blocks > rows) blocks = rows;
-        size_t bytes = (size_t)files * sizeof **file; /* of two 64-bit numbers each */
-        void *both = dpt_realloc(*file, bytes / sizeof(uint64_t) + blocks + 1, sizeof(uint64_t));
+        size_t words = (size_t)files * (sizeof **file / sizeof(uint64_t));
+        void *both = dpt_realloc(*file, words + blocks + 1, sizeof(uint64_t));
         if (both == NULL) {
             dpt_free(*file);
             *file = NULL;
             return DPT_ERR_MEMORY;
         }
         shape->file = *file = both;
-        begin_blocks(selection, shape, (uint64_t *)both + bytes / sizeof(uint64_t));
+        begin_blocks(selection, shape, (uint64_t *)both + words);
     }
     shape->lanes = dpt_lanes_choose(options->global_batch, dpt_lanes_blocks(shape));
     return DPT_OK;
