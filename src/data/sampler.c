@@ -37,11 +37,12 @@ static inline __attribute__((always_inline)) void mix(uint64_t key, uint64_t epo
     for (int l = 0; l < STRIDE; l++) half[l] ^= c0[l] & keep;
 }
 
-/* Of the first n, and some after them. */
+/* Of the first n, and of some after them. */
 DPT_MULTIVERSION static void permute(const dpt_order *order, uint64_t epoch, uint64_t *x, int n) {
     uint32_t high_mask = low_mask(order->high_bits), mask = low_mask(order->low_bits);
     uint32_t low[TOGETHER], high[TOGETHER];
-    for (int l = 0; l < TOGETHER; l++) {
+    n = (n + STRIDE - 1) / STRIDE * STRIDE;
+    for (int l = 0; l < n; l++) {
         low[l] = (uint32_t)x[l] & mask;
         high[l] = (uint32_t)(x[l] >> order->low_bits);
     }
@@ -49,7 +50,7 @@ DPT_MULTIVERSION static void permute(const dpt_order *order, uint64_t epoch, uin
         for (int l = 0; l < n; l += STRIDE) mix(order->key, epoch, i, low + l, high_mask, high + l);
         for (int l = 0; l < n; l += STRIDE) mix(order->key, epoch, i + 1, high + l, mask, low + l);
     }
-    for (int l = 0; l < TOGETHER; l++) x[l] = (uint64_t)high[l] << order->low_bits | low[l];
+    for (int l = 0; l < n; l++) x[l] = (uint64_t)high[l] << order->low_bits | low[l];
 }
 
 /* Those that are back in [0, N) make room for the next positions. */
