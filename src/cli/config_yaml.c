@@ -81,11 +81,82 @@ static dpt_status take_scalar(const yaml_reader *r, const dpt_config_key *key, d
     return dpt_config_value_add(value, text, strlen(text));
 }
 
+/* Adds " key=" (or nothing, of the name) and the scalar at hand to an entry; quoted, where it has blanks. */
+static dpt_status add_word(yaml_reader *r, char **entry, const char *before) {
+    const yaml_event_t *e = &r->event;
+    if (e->type != YAML_SCALAR_EVENT) return at(r, e->start_mark, dpt_error(DPT_ERR_CONFIG, "one value is expected"));
+    const char *text = (const char *)e->data.scalar.value;
+    if (strchr(text, '\''))
+        return at(r, e->start_mark, dpt_error(DPT_ERR_CONFIG, "\"%s\": a quote (') is not taken here", text));
+    const char *quote = strpbrk(text, " \t") ? "'" : "";
+    char *longer = dpt_format("%s%s%s%s%s", *entry ? *entry : "", before, quote, text, quote);
+    DPT_CHECK_ALLOC(longer);
+    dpt_free(*entry);
+    *entry = longer;
+    return DPT_OK;
+}
+
+/* The value of an entry's key: one, or a list of numbers. */
+static dpt_status take_entry_value(yaml_reader *r, char **entry, const char *before) {
+    DPT_TRY(next(r));
+    if (r->event.type != YAML_SEQUENCE_START_EVENT) return add_word(r, entry, before);
+    for (const char *between = before;; between = ":") {
+        DPT_TRY(next(r));
+        if (r->event.type == YAML_SEQUENCE_END_EVENT) return DPT_OK;
+        DPT_TRY(add_word(r, entry, between));
+    }
+}
+
+static dpt_status take_entry_keys(yaml_reader *r, char **name, char **rest) {
+    for (;;) {
+        DPT_TRY(next(r));
+        if (r->event.type == YAML_MAPPING_END_EVENT) return DPT_OK;
+        yaml_mark_t mark = r->event.start_mark;
+        const char *key = r->event.type == YAML_SCALAR_EVENT ? (const char *)r->event.data.scalar.value : "";
+        char before[LONGEST_PATH];
+        int n = snprintf(before, sizeof before, " %s=", key);
+        bool is_key = key[0] != '\0' && strpbrk(key, " \t='") == NULL && n < (int)sizeof before;
+        if (!is_key) return at(r, mark, dpt_error(DPT_ERR_CONFIG, "a key must be a name"));
+        if (strcmp(key, "name") != 0) {
+            DPT_TRY(take_entry_value(r, rest, before));
+            continue;
+        }
+        if (*name) return at(r, mark, dpt_error(DPT_ERR_CONFIG, "name is given twice"));
+        DPT_TRY(take_entry_value(r, name, ""));
+    }
+}
+
+/* An entry of data.inputs or data.targets as a mapping: becomes its text (config_fields.h). */
+static dpt_status take_entry(yaml_reader *r, const dpt_config_key *key, dpt_config_value *value) {
+    yaml_mark_t mark = r->event.start_mark;
+    char *name = NULL, *rest = NULL, *text = NULL;
+    dpt_status status = take_entry_keys(r, &name, &rest);
+    if (status == DPT_OK && name == NULL)
+        status = at(r, mark, dpt_error(DPT_ERR_CONFIG, "%s: an entry without a name", key->name));
+    if (status == DPT_OK) {
+        text = dpt_format("%s%s", name, rest ? rest : "");
+        status = text ? dpt_config_value_add(value, text, strlen(text))
+                      : dpt_error(DPT_ERR_MEMORY, "out of memory: %s", key->name);
+    }
+    dpt_free(name);
+    dpt_free(rest);
+    dpt_free(text);
+    return status;
+}
+
+static bool has_entries(const dpt_config_key *key) {
+    return strcmp(key->name, "data.inputs") == 0 || strcmp(key->name, "data.targets") == 0;
+}
+
 static dpt_status take_list(yaml_reader *r, const dpt_config_key *key, dpt_config_value *value) {
     value->is_list = true;
     for (;;) {
         DPT_TRY(next(r));
         if (r->event.type == YAML_SEQUENCE_END_EVENT) return DPT_OK;
+        if (r->event.type == YAML_MAPPING_START_EVENT && has_entries(key)) {
+            DPT_TRY(take_entry(r, key, value));
+            continue;
+        }
         if (r->event.type != YAML_SCALAR_EVENT)
             return at(r, r->event.start_mark, dpt_error(DPT_ERR_CONFIG, "%s: an item must be one value", key->name));
         DPT_TRY(at(r, r->event.start_mark, take_scalar(r, key, value)));

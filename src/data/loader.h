@@ -21,6 +21,7 @@
 #include "data/dataset.h"
 #include "data/draws.h"
 #include "data/lanes.h"
+#include "data/ledger.h"
 #include "data/selection.h"
 
 typedef struct dpt_loader dpt_loader;
@@ -52,22 +53,16 @@ typedef struct dpt_loader_options {
 /* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots, 256 MiB of chunks. Local. */
 void dpt_loader_options_init(dpt_loader_options *options);
 
-/* This rank's part of a global batch. */
-typedef struct dpt_batch {
-    uint64_t epoch, step;   /* step within the epoch */
-    int64_t first_row;      /* of this rank in the global batch */
-    int64_t rows;           /* of this rank; maybe 0 */
-    int64_t global_rows;    /* of all ranks: fewer in the last batch of an epoch */
-    int arrays;             /* fields, and those that mixup adds */
-    const dpt_array *array; /* a field each, then mixup's; rows past `rows` up to the capacity hold finite values */
-    const uint64_t *sample; /* [rows]: indices over all files */
-} dpt_batch;
+/* A dpt_batch (dptrain/data.h) has the fields' arrays, then mixup's; rows past `rows` up to the capacity hold finite
+ * values; samples are numbers over all files. */
 
 /* Rows of a global batch that a rank can get: ceil(global_batch / world), with `lanes` more where lanes are of
- * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range. DPT_ERR_MEMORY. */
+ * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range, or the selection is of
+ * another number of samples. DPT_ERR_MEMORY. */
 dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_options *options, int64_t *rows);
 /* The shape of order `lanes` for these options. A block is a chunk of the field with the longest rows, or as many of
- * them as make 64 KiB; without chunks it is 1 MiB of its rows. *file is the caller's (dpt_free), of the shape. Local.
+ * them as make 64 KiB; without chunks it is 1 MiB of its rows; with a selection, what it leaves of those. *file is the
+ * caller's (dpt_free), and all of the shape's memory. Local.
  * DPT_ERR_MEMORY. */
 dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
                             dpt_lanes_shape *shape);
@@ -92,5 +87,8 @@ void dpt_loader_release(dpt_loader *loader);
 double dpt_loader_wait_s(const dpt_loader *loader);
 /* Steps of an epoch, the partial last batch included. Local. */
 uint64_t dpt_loader_steps(const dpt_loader *loader);
+/* This rank's share of what the ledger of a whole epoch is to hold over all ranks: each sample of the part once; where
+ * draws repeat rows, what they are in that epoch. Local. DPT_ERR_MEMORY. */
+dpt_status dpt_loader_expected(const dpt_loader *loader, uint64_t epoch, dpt_ledger *share);
 
 #endif
