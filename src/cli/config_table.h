@@ -47,8 +47,10 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
-    X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
-      "not set: Fashion-MNIST, imported at first use") \
+    X(data.files, NULL, NULL, NULL, "HDF5 files, manifests of them or glob patterns, the matches of one " \
+      "pattern sorted bytewise; not set: Fashion-MNIST, imported at first use") \
+    X(data.index, "auto", NULL, NULL, "folder that keeps what was found out about the files, used again while they are as " \
+      "they were; auto: dptrain in $XDG_CACHE_HOME or ~/.cache; none: nothing is kept") \
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
     X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
@@ -58,7 +60,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
       "count or files: as data.train.x") \
     X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
-    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs; not set beside data.test.fraction, count or files: as data.train.offsets") \
     X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
       "among data.files too are not trained on") \
     X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \

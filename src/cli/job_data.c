@@ -41,6 +41,16 @@ static dpt_status built_in_data(dpt_job *job, char *path, size_t bytes) {
     return dpt_digits_write(path);
 }
 
+/* Where rank 0 keeps indices. "": nowhere. */
+static dpt_status index_folder(const dpt_job *job, char *path, size_t bytes) {
+    const char *where = job->config->data.index;
+    path[0] = 0;
+    if (job->cli->control.rank != 0 || strcmp(where, "none") == 0) return DPT_OK;
+    if (strcmp(where, "auto") == 0) return cache_folder(path, bytes);
+    DPT_CHECK((size_t)snprintf(path, bytes, "%s", where) < bytes, DPT_ERR_CONFIG, "data.index: the name is too long");
+    return DPT_OK;
+}
+
 /* Whatever is wrong with the files that a config names is bad data: none there, another shape, another type. */
 static dpt_status as_data(dpt_status status) {
     bool other = status == DPT_ERR_CONFIG || status == DPT_ERR_SHAPE || status == DPT_ERR_UNSUPPORTED;
@@ -82,7 +92,10 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, bool tr
         spec[i].ndim = like->ndim;
         memcpy(spec[i].dim, like->dim, sizeof like->dim);
     }
-    return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, spec, job->fields, part));
+    char folder[4096] = "";
+    DPT_TRY(dpt_control_agree(&job->cli->control, index_folder(job, folder, sizeof folder)));
+    return as_data(dpt_dataset_open_indexed(&job->cli->control, (const char *const *)files, count, spec, job->fields,
+                                            folder, part));
 }
 
 /* What is done to the fields of a part; what is to be found still is not done. */
