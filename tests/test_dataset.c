@@ -200,7 +200,7 @@ static void bad_files(void) {
     write_bytes("text.h5", "these are not the bytes you are looking for\n");
     refuse("text.h5", any_x, DPT_ERR_DATA, "text.h5: not an HDF5 file");
     write_bytes("empty.h5", "");
-    refuse("empty.h5", any_x, DPT_ERR_DATA, "empty.h5: not an HDF5 file");
+    refuse("empty.h5", any_x, DPT_ERR_DATA, "empty.h5: an empty file, of 0 bytes");
     long size = 0;
     if (check_rank() == 0) {
         hid_t file = file_create("cut.h5");

@@ -41,6 +41,16 @@ static dpt_status built_in_data(dpt_job *job, char *path, size_t bytes) {
     return dpt_digits_write(path);
 }
 
+/* Where rank 0 keeps indices. "": nowhere. */
+static dpt_status index_folder(const dpt_job *job, char *path, size_t bytes) {
+    const char *where = job->config->data.index;
+    path[0] = 0;
+    if (job->cli->control.rank != 0 || strcmp(where, "none") == 0) return DPT_OK;
+    if (strcmp(where, "auto") == 0) return cache_folder(path, bytes);
+    DPT_CHECK((size_t)snprintf(path, bytes, "%s", where) < bytes, DPT_ERR_CONFIG, "data.index: the name is too long");
+    return DPT_OK;
+}
+
 /* Whatever is wrong with the files that a config names is bad data: none there, another shape, another type. */
 static dpt_status as_data(dpt_status status) {
     bool other = status == DPT_ERR_CONFIG || status == DPT_ERR_SHAPE || status == DPT_ERR_UNSUPPORTED;
@@ -82,7 +92,10 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, bool tr
         spec[i].ndim = like->ndim;
         memcpy(spec[i].dim, like->dim, sizeof like->dim);
     }
-    return as_data(dpt_dataset_open(&job->cli->control, (const char *const *)files, count, spec, job->fields, part));
+    char folder[4096] = "";
+    DPT_TRY(dpt_control_agree(&job->cli->control, index_folder(job, folder, sizeof folder)));
+    return as_data(dpt_dataset_open_indexed(&job->cli->control, (const char *const *)files, count, spec, job->fields,
+                                            folder, part));
 }
 
 /* What is done to the fields of a part; what is to be found still is not done. */
@@ -90,7 +103,7 @@ static void choose_normalise(const dpt_job *job, const dpt_dataset *part, dpt_no
     const dpt_config_ints *ignore = &job->config->loss.ignore;
     for (int i = 0; i < job->fields; i++) {
         const dpt_config_field *f = &job->about.item[is_copy(job, i) ? 0 : i];
-        bool bytes = i < job->inputs && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
+        bool bytes = (i < job->inputs || is_copy(job, i)) && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
         dpt_normalise *n = &normalise[i];
         *n = (dpt_normalise){.scale = f->scale, .one_hot = f->one_hot, .classes = f->classes};
         if (f->dtype == DPT_F32 && f->scale == 0) n->scale = bytes && f->one_hot == 0 ? 1.0 / 255 : 1;
@@ -114,12 +127,11 @@ static dpt_status find_moments(dpt_job *job, int i) {
     if (!finds_mean && !finds_std) return DPT_OK;
     const dpt_config_floats *given = finds_mean ? &f->std : &f->mean;
     bool each = isnan(finds_mean ? f->mean.item[0] : f->std.item[0]);
-    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count
-                       : each && field->ndim > 0                      ? field->dim[0]
-                                                                      : 1;
-    DPT_CHECK(channels == 1 || (field->ndim > 0 && channels == field->dim[0]), DPT_ERR_CONFIG,
+    const int64_t axis = field->ndim > 0 && !field->sequence ? field->dim[0] : 1; /* steps are no channels */
+    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count : each ? axis : 1;
+    DPT_CHECK(channels == 1 || channels == axis, DPT_ERR_CONFIG,
               "%s: %lld values are given for its mean or std, but samples have %lld channels", field->path,
-              (long long)channels, (long long)(field->ndim > 0 ? field->dim[0] : 1));
+              (long long)channels, (long long)axis);
     DPT_CHECK(
         channels <= MOST_FOUND, DPT_ERR_CONFIG,
         "%s: a mean and std for each of %lld channels are too many to keep (%d at most): auto_all finds one for all",

@@ -29,12 +29,15 @@ struct dpt_dataset {
     dpt_caller *caller; /* NULL: files */
 };
 
-/* Opens files whose samples all stand row by row. As dpt_dataset_open, else. Collective. */
+/* Opens files whose samples all stand row by row. As dpt_dataset_open_indexed else.
+ * Collective. */
 dpt_status dpt_dataset_open_rows(const dpt_control *control, const char *const *files, int file_count,
-                                 const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
+                                 const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                 dpt_dataset **dataset);
 /* The same where at least one field has offsets. Collective. */
 dpt_status dpt_dataset_open_sequences(const dpt_control *control, const char *const *files, int file_count,
-                                      const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
+                                      const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                      dpt_dataset **dataset);
 /* Frees what belongs to sequences. Local. */
 void dpt_sequences_close(dpt_dataset *dataset);
 /* dpt_dataset_chunk_rows of a field of sequences. Local. */

@@ -27,9 +27,10 @@ typedef struct plan {
 
 typedef struct opening {
     const dpt_control *control;
-    const char *const *files; /* these three of rank 0 alone */
+    const char *const *files; /* these of rank 0 alone, to index_folder */
     int file_count;
     const dpt_field_spec *fields;
+    const char *index_folder;
     int64_t count;
     plan *plan;
     dpt_dataset *rows;    /* the fields without offsets; NULL: none */
@@ -107,23 +108,37 @@ static dpt_status open_rows(opening *o) {
         count++;
     }
     if (status == DPT_OK && count > 0)
-        status = dpt_dataset_open_rows(o->control, o->files, o->file_count, specs, count, &o->rows);
+        status = dpt_dataset_open_rows(o->control, o->files, o->file_count, specs, count, o->index_folder, &o->rows);
     dpt_free(specs);
     return status;
+}
+
+/* Parts are opened one after another: a file that was written to between two of them is found here. */
+static dpt_status check_same_files(const opening *o, const dpt_dataset *part) {
+    const dpt_dataset *first = o->rows ? o->rows : o->offsets;
+    for (int f = 0; first && f < part->index.files; f++) {
+        const dpt_index_file *a = &first->index.file[f], *b = &part->index.file[f];
+        DPT_CHECK(a->bytes == b->bytes && a->mtime_ns == b->mtime_ns, DPT_ERR_DATA,
+                  "%s: the file was changed while its index was made", b->path);
+    }
+    return DPT_OK;
 }
 
 static dpt_status open_steps(opening *o, int i) {
     dpt_field_spec spec = {.name = ""};
     if (o->control->rank == 0) {
         spec = o->fields[i];
+        spec.offsets = NULL;
         if (spec.ndim > 0) memmove(spec.dim, spec.dim + 1, (size_t)--spec.ndim * sizeof *spec.dim);
     }
-    return dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, &o->ds->sequence[i].steps);
+    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder,
+                                  &o->ds->sequence[i].steps));
+    return dpt_control_agree(o->control, check_same_files(o, o->ds->sequence[i].steps));
 }
 
 static dpt_status open_offsets(opening *o, int i, dpt_dataset **offsets) {
     dpt_field_spec spec = {.name = o->plan[i].name, .path = o->plan[i].path, .dtype = DPT_F64, .ndim = 0};
-    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, offsets));
+    DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder, offsets));
     const dpt_index *index = &(*offsets)->index;
     for (int f = 0; f < index->files; f++) {
         const dpt_index_file *file = &index->file[f];
@@ -192,8 +207,9 @@ static dpt_status take_offsets(opening *o, int i) {
     uint64_t *begin = NULL, bytes;
     dpt_status status;
     DPT_TRY_GOTO(open_offsets(o, i, &offsets), fail);
-    bytes = (offsets->index.rows - (uint64_t)offsets->index.files + 1) * sizeof *begin;
-    begin = dpt_alloc(bytes);
+    DPT_TRY_GOTO(dpt_control_agree(o->control, check_same_files(o, offsets)), fail);
+    bytes = offsets->index.rows - (uint64_t)offsets->index.files + 1;
+    begin = __builtin_mul_overflow(bytes, sizeof *begin, &bytes) ? NULL : dpt_alloc(bytes);
     o->ds->sequence[i].begin = begin;
     o->ds->sequence[i].owns_begin = true;
     status = begin ? DPT_OK : DPT_ERR_MEMORY;
@@ -218,7 +234,7 @@ static dpt_status take_rows(opening *o) {
     DPT_TRY(dpt_index_allocate(to, in->files, (int)o->count));
     for (int f = 0; f < in->files; f++) {
         to->file[f] = in->file[f];
-        in->file[f].path = NULL;
+        in->file[f] = (dpt_index_file){.path = NULL};
         to->file[f].first_row = to->rows;
         if (o->rows == NULL) to->file[f].rows--;
         to->rows += to->file[f].rows;
@@ -342,8 +358,14 @@ static dpt_status open_parts(opening *o) {
 }
 
 dpt_status dpt_dataset_open_sequences(const dpt_control *control, const char *const *files, int file_count,
-                                      const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
-    opening o = {.control = control, .files = files, .file_count = file_count, .fields = fields, .count = field_count};
+                                      const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                      dpt_dataset **dataset) {
+    opening o = {.control = control,
+                 .files = files,
+                 .file_count = file_count,
+                 .fields = fields,
+                 .count = field_count,
+                 .index_folder = index_folder};
     dpt_status status = open_parts(&o);
     dpt_dataset_close(&o.rows);
     dpt_dataset_close(&o.offsets);
