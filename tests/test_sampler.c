@@ -55,6 +55,25 @@ static void runs(void) {
         }
 }
 
+/* Orders of many sizes and keys at once: each position has what its own order gives. */
+static void each(void) {
+    enum { COUNT = 300 };
+    static dpt_order orders[COUNT];
+    const dpt_order *order[COUNT];
+    uint64_t position[COUNT], sample[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++) {
+        orders[i] = dpt_order_keyed(i % 7 == 0 ? (1ull << 62) + i : 1 + i * i, i % 5 == 0 ? ~i : i << 32);
+        order[i] = &orders[i];
+        position[i] = i * 7919 % orders[i].rows;
+    }
+    for (uint64_t count = 0; count <= COUNT; count += count < 70 ? 1 : 46) {
+        int wrong = 0;
+        dpt_order_each(order, 1ull << 33, position, count, sample);
+        for (uint64_t i = 0; i < count; i++) wrong += sample[i] != dpt_order_exact(order[i], 1ull << 33, position[i]);
+        CHECK_EQ_I64(wrong, 0);
+    }
+}
+
 /* Past 2^33 rows: in range, and no two of the first positions meet. */
 static void large(void) {
     enum { TAKEN = 1000 };
@@ -141,6 +160,6 @@ static void shares(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "sampler", {"golden", golden}, {"bijection", bijection}, {"runs", runs},
-                      {"large", large}, {"uniform", uniform}, {"depends_on_seed_and_epoch", depends_on_seed_and_epoch},
-                      {"steps", steps}, {"shares", shares});
+                      {"each", each}, {"large", large}, {"uniform", uniform},
+                      {"depends_on_seed_and_epoch", depends_on_seed_and_epoch}, {"steps", steps}, {"shares", shares});
 }

@@ -14,6 +14,8 @@
 
 typedef unsigned __int128 wide;
 
+enum { TOGETHER = 64 };
+
 enum { PIECE = 1024 }; /* places that are permuted at a time */
 
 typedef struct block {
@@ -145,27 +147,69 @@ static uint64_t window_key(const dpt_lanes *l, int lane, uint64_t window) {
     return dpt_hash(b, sizeof b, l->key);
 }
 
-/* The same of rows that lie in one window, whose blocks begin at `first` of the lane's; returns how many do. */
-static uint64_t window_rows(const dpt_lanes *l, int lane, uint64_t first, uint64_t t, uint64_t count, uint64_t *row) {
+/* Rows that are found together, of whichever lanes: where each stands in its window, and the window. */
+typedef struct crowd {
+    const dpt_lanes *lanes;
+    uint64_t *row; /* where the next ones go */
+    uint64_t position[TOGETHER];
+    const dpt_order *order[TOGETHER];
+    int count, windows;
+    struct {
+        dpt_order order;
+        const block *block; /* its first one */
+        uint64_t blocks, rows;
+    } window[TOGETHER];
+} crowd;
+
+static void find(crowd *c) {
+    uint64_t row[TOGETHER];
+    dpt_order_each(c->order, c->lanes->epoch, c->position, (uint64_t)c->count, row);
+    for (int w = 0, i = 0; w < c->windows; w++) {
+        const block *first = c->window[w].block;
+        for (uint64_t k = 0; k < c->window[w].rows; k++, i++) {
+            uint64_t of_lane = first->before + row[i];
+            const block *in = first + search(first, c->window[w].blocks, 1, of_lane);
+            *c->row++ = in->first + (of_lane - in->before);
+        }
+    }
+    c->count = c->windows = 0;
+}
+
+/* Adds rows of a lane from t on that lie in one window, whose blocks begin at `first` of the lane's; returns how many.
+ */
+static uint64_t add_window(crowd *c, int lane, uint64_t first, uint64_t t, uint64_t count) {
+    const dpt_lanes *l = c->lanes;
     const block *b = l->block + l->place[lane] + first;
     uint64_t blocks = l->place[lane + 1] - l->place[lane] - first;
     bool last = blocks <= l->window;
-    uint64_t begin = b->before, end = last ? dpt_lanes_length(l, lane) : b[l->window].before;
-    dpt_order order = dpt_order_keyed(end - begin, window_key(l, lane, first / l->window));
+    uint64_t end = last ? dpt_lanes_length(l, lane) : b[l->window].before;
+    if (c->count == TOGETHER) find(c);
     if (count > end - t) count = end - t;
-    dpt_order_run(&order, l->epoch, t - begin, count, row);
-    for (uint64_t i = 0; i < count; i++) {
-        const block *in = b + search(b, last ? blocks : l->window, 1, begin + row[i]);
-        row[i] = in->first + (begin + row[i] - in->before);
+    if (count > (uint64_t)(TOGETHER - c->count)) count = (uint64_t)(TOGETHER - c->count);
+    int w = c->windows++;
+    c->window[w].order = dpt_order_keyed(end - b->before, window_key(l, lane, first / l->window));
+    c->window[w].block = b;
+    c->window[w].blocks = last ? blocks : l->window;
+    c->window[w].rows = count;
+    for (uint64_t i = 0; i < count; i++, c->count++) {
+        c->order[c->count] = &c->window[w].order;
+        c->position[c->count] = t - b->before + i;
     }
     return count;
 }
 
-void dpt_lanes_lane_rows(const dpt_lanes *l, int lane, uint64_t t, uint64_t count, uint64_t *row) {
-    const block *of_lane = l->block + l->place[lane];
+static void add_lane(crowd *c, int lane, uint64_t t, uint64_t count) {
+    const dpt_lanes *l = c->lanes;
     uint64_t blocks = l->place[lane + 1] - l->place[lane];
     for (uint64_t done = 0; done < count;)
-        done += window_rows(l, lane, search(of_lane, blocks, l->window, t + done), t + done, count - done, row + done);
+        done +=
+            add_window(c, lane, search(l->block + l->place[lane], blocks, l->window, t + done), t + done, count - done);
+}
+
+void dpt_lanes_lane_rows(const dpt_lanes *l, int lane, uint64_t t, uint64_t count, uint64_t *row) {
+    crowd c = {.lanes = l, .row = row};
+    add_lane(&c, lane, t, count);
+    find(&c);
 }
 
 /* Of the first c rows of lanes [a, b), how many each gives. */
@@ -204,11 +248,11 @@ void dpt_lanes_share(const dpt_lanes_batch *batch, int rank, int world, int64_t 
 }
 
 void dpt_lanes_rows(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t first, int64_t count, uint64_t *row) {
+    crowd c = {.lanes = lanes, .row = row};
     for (int i = 0; i < batch->lanes; i++) {
         int64_t from = batch->begin[i] > first ? batch->begin[i] : first,
                 to = batch->begin[i + 1] < first + count ? batch->begin[i + 1] : first + count;
-        if (from >= to) continue;
-        dpt_lanes_lane_rows(lanes, i, batch->first[i] + (uint64_t)(from - batch->begin[i]), (uint64_t)(to - from),
-                            row + (from - first));
+        if (from < to) add_lane(&c, i, batch->first[i] + (uint64_t)(from - batch->begin[i]), (uint64_t)(to - from));
     }
+    find(&c);
 }

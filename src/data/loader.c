@@ -29,7 +29,8 @@ struct dpt_loader {
     pthread_mutex_t lock;
     pthread_cond_t room, filled; /* for fillers; for the consumer */
     uint64_t taken, delivered, released;
-    bool stop; /* no more numbers are taken */
+    bool waits; /* the consumer does, for number `delivered` */
+    bool stop;  /* no more numbers are taken */
     double wait_s;
 };
 
@@ -67,8 +68,11 @@ static void *fill_slots(void *user) {
         uint64_t s = number % (uint64_t)loader->slots;
         loader->ready[s] = true;
         if (loader->slot[s].status != DPT_OK) loader->stop = true; /* numbers before it are taken: they still come */
-        pthread_cond_signal(&loader->filled);
         if (loader->stop) pthread_cond_broadcast(&loader->room);
+        if (!loader->waits || number != loader->delivered) continue;
+        pthread_mutex_unlock(&loader->lock); /* woken under the lock, the consumer would sleep again for it */
+        pthread_cond_signal(&loader->filled);
+        pthread_mutex_lock(&loader->lock);
     }
     pthread_mutex_unlock(&loader->lock);
     return NULL;
@@ -199,7 +203,9 @@ static void wait_filled(dpt_loader *loader, uint64_t s) {
         fill_number(loader, loader->delivered, &loader->tools[0]);
         loader->ready[s] = true;
     }
+    loader->waits = true;
     while (!loader->ready[s]) pthread_cond_wait(&loader->filled, &loader->lock);
+    loader->waits = false;
     loader->wait_s += dpt_clock_s() - start;
 }
 

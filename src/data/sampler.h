@@ -39,6 +39,9 @@ dpt_order dpt_order_keyed(uint64_t rows, uint64_t key);
 /* The samples at positions [position, position + count) of an epoch, inside it: order `exact`, version 1. Many at once
  * cost a fraction of as many single ones. Any thread. Local. */
 void dpt_order_run(const dpt_order *order, uint64_t epoch, uint64_t position, uint64_t count, uint64_t *sample);
+/* The same of positions that each have an order of their own. sample may be position. Any thread. Local. */
+void dpt_order_each(const dpt_order *const *order, uint64_t epoch, const uint64_t *position, uint64_t count,
+                    uint64_t *sample);
 /* A single one. Local. */
 uint64_t dpt_order_exact(const dpt_order *order, uint64_t epoch, uint64_t position);
 
