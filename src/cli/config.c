@@ -302,6 +302,8 @@ static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
     DPT_TRY(check_fields(config));
     DPT_TRY(check_split(config));
+    DPT_CHECK(config->data.order != DPT_CONFIG_ORDER_WEIGHTED || config->data.weights != NULL, DPT_ERR_CONFIG,
+              "data.order=weighted needs data.weights, the dataset that holds a weight for each training sample");
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,

@@ -42,10 +42,13 @@
     X(DPT_CONFIG_NORM_BATCH, "batch") \
     X(DPT_CONFIG_NORM_GROUP, "group") \
     X(DPT_CONFIG_NORM_LAYER, "layer")
-#define DPT_CONFIG_ORDER_LIST(X)       \
-    X(DPT_CONFIG_ORDER_AUTO, "auto")   \
-    X(DPT_CONFIG_ORDER_EXACT, "exact") \
-    X(DPT_CONFIG_ORDER_LANES, "lanes")
+#define DPT_CONFIG_ORDER_LIST(X)             \
+    X(DPT_CONFIG_ORDER_AUTO, "auto")         \
+    X(DPT_CONFIG_ORDER_EXACT, "exact")       \
+    X(DPT_CONFIG_ORDER_LANES, "lanes")       \
+    X(DPT_CONFIG_ORDER_WEIGHTED, "weighted") \
+    X(DPT_CONFIG_ORDER_BALANCED, "balanced") \
+    X(DPT_CONFIG_ORDER_BUCKETS, "buckets")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
     X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
@@ -179,16 +182,21 @@ typedef struct dpt_config {
         dpt_config_texts files; /* empty: the built-in job's data */
         struct {
             char *x, *y;
+            char *offsets;           /* of x; NULL: all samples have one shape */
             char *include, *exclude; /* lists of samples */
         } train;
         struct {
             char *x, *y;
+            char *offsets;
             char *include, *exclude;
             dpt_config_texts files; /* empty: those of training */
             double fraction;        /* of the samples; 0: count */
             int64_t count;          /* 0: none are split off */
         } test;
-        dpt_config_ints split_seed;       /* none: seed; or one */
+        dpt_config_ints split_seed; /* none: seed; or one */
+        int64_t length;             /* steps; 0: of the longest sample */
+        bool cut;
+        double pad;
         dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
         dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
         double scale;                     /* 0: by the stored type */
@@ -198,6 +206,9 @@ typedef struct dpt_config {
         int64_t classes;
         dpt_config_order order;
         int64_t window; /* blocks */
+        char *weights;  /* of order `weighted` */
+        char *lengths;  /* of order `buckets`; NULL: of the sequences */
+        int64_t bucket_batches;
         int64_t threads;
     } data;
     int64_t batch;

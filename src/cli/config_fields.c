@@ -3,6 +3,7 @@
 #include "cli/config_fields.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,12 @@
     X(mean, NULL, "(-inf, inf)|auto|auto_all", NULL, "as data.mean") \
     X(std, NULL, "(0, inf)|auto|auto_all", NULL, "as data.std") \
     X(one_hot, NULL, "[2, 1048576]", "inputs", "as data.one_hot") \
+    X(train_offsets, NULL, NULL, NULL, "as data.train.offsets") \
+    X(test_offsets, NULL, NULL, NULL, "as data.test.offsets") \
+    X(length, NULL, "[1, 2147483647]", NULL, "as data.length") \
+    X(cut, NULL, NULL, NULL, "as data.cut") \
+    X(pad, NULL, "(-inf, inf)", NULL, "as data.pad; of labels loss.ignore is a good one") \
+    X(lengths, NULL, NULL, "inputs", "true: the length of each sample by these offsets, in place of values, for layers that mask") \
     X(loss, NULL, DPT_CONFIG_CHOICES(DPT_CONFIG_LOSS_LIST), "targets", "as loss.name, which counts where it is not set; the other keys of loss hold for all") \
     X(weight, "1", "(0, inf)", "targets", "what is made small is the sum of the losses times their weights") \
     X(classes, NULL, "[2, 1048576]", "targets", "with cross_entropy: labels are 0 to classes-1; not set: data.classes") \
@@ -31,6 +38,7 @@
     _Generic(((dpt_config_field *)0)->member,    \
         int64_t: DPT_CONFIG_INT,                 \
         double: DPT_CONFIG_FLOAT,                \
+        bool: DPT_CONFIG_BOOL,                   \
         char *: DPT_CONFIG_TEXT,                 \
         dpt_config_floats: DPT_CONFIG_FLOATS,    \
         default: DPT_CONFIG_CHOICE)
@@ -203,6 +211,20 @@ static dpt_status check_transforms(const dpt_config_field *f, const char *before
     return DPT_OK;
 }
 
+static dpt_status check_sequences(const dpt_config_field *f, const char *before) {
+    bool train = f->train_offsets != NULL, test = f->test_offsets != NULL, is_short = before[0] != '\0';
+    bool whole = f->pad == trunc(f->pad), least = f->dtype == DPT_U8 ? f->pad >= 0 : f->pad >= INT32_MIN;
+    DPT_CHECK(train == test, DPT_ERR_CONFIG, "%s and %s go together", is_short ? "data.train.offsets" : "train_offsets",
+              is_short ? "data.test.offsets" : "test_offsets");
+    DPT_CHECK(train || (f->length == 0 && !f->cut && f->pad == 0 && !f->lengths), DPT_ERR_CONFIG,
+              "length, cut, pad and lengths do nothing without train_offsets");
+    DPT_CHECK(
+        f->dtype == DPT_F32 || (fabs(f->pad) <= INT32_MAX && whole && least && (f->dtype != DPT_U8 || f->pad < 256)),
+        DPT_ERR_CONFIG, "%spad=%g is no value of %s", before, f->pad, dpt_dtype_text(f->dtype));
+    DPT_CHECK(fabs(f->pad) <= (double)FLT_MAX, DPT_ERR_CONFIG, "%spad=%g is no value of f32", before, f->pad);
+    return DPT_OK;
+}
+
 static dpt_status check_unique(const dpt_config_fields *fields) {
     for (int i = 0; i < fields->count; i++)
         for (int k = 0; k < i; k++)
@@ -272,6 +294,13 @@ static dpt_status short_field(const dpt_config *config, bool is_target, dpt_conf
     if (is_target) return DPT_OK;
     field->scale = config->data.scale;
     field->one_hot = config->data.one_hot;
+    field->length = config->data.length;
+    field->cut = config->data.cut;
+    field->pad = config->data.pad;
+    field->train_offsets = dpt_strdup(config->data.train.offsets);
+    field->test_offsets = dpt_strdup(config->data.test.offsets);
+    if ((config->data.train.offsets && !field->train_offsets) || (config->data.test.offsets && !field->test_offsets))
+        return DPT_ERR_MEMORY;
     DPT_TRY(copy_floats(&config->data.clip, &field->clip));
     DPT_TRY(copy_floats(&config->data.log, &field->log));
     DPT_TRY(copy_floats(&config->data.mean, &field->mean));
@@ -283,6 +312,7 @@ static dpt_status read_list(const dpt_config *config, bool is_target, dpt_config
     const char *list = is_target ? "targets" : "inputs";
     if (entries->count == 0) {
         DPT_TRY(short_field(config, is_target, &fields->item[fields->count++]));
+        DPT_TRY(check_sequences(&fields->item[fields->count - 1], "data."));
         return check_transforms(&fields->item[fields->count - 1], "data.");
     }
     DPT_CHECK(entries->count < DPT_CONFIG_MOST_FIELDS / 2, DPT_ERR_CONFIG, "data.%s has %lld entries, at most %d", list,
@@ -291,6 +321,7 @@ static dpt_status read_list(const dpt_config *config, bool is_target, dpt_config
         dpt_config_field *field = &fields->item[fields->count++];
         dpt_status status = read_entry(config, list, entries->item[i], field);
         if (status == DPT_OK) status = check_transforms(field, "");
+        if (status == DPT_OK) status = check_sequences(field, "");
         if (status != DPT_OK) return dpt_error_prefix(status, "data.%s \"%s\": ", list, entries->item[i]);
     }
     return DPT_OK;
@@ -326,6 +357,7 @@ static void write_value(FILE *out, const dpt_config_field *field, const dpt_conf
     switch (key->kind) {
         case DPT_CONFIG_INT: fprintf(out, "%lld", *(const long long *)member); break;
         case DPT_CONFIG_FLOAT: dpt_config_write_float(out, *(const double *)member); break;
+        case DPT_CONFIG_BOOL: fputs("true", out); break; /* is_said */
         case DPT_CONFIG_TEXT: {
             const char *text = *(char *const *)member, *quote = strpbrk(text, " \t") ? "'" : "";
             fprintf(out, "%s%s%s", quote, text, quote);
@@ -351,6 +383,7 @@ static bool is_said(const dpt_config_field *field, const dpt_config_key *key) {
     if (strcmp(key->name, "loss") == 0) return true;
     if (strcmp(key->name, "type") == 0) return field->type != DPT_CONFIG_TYPE_F32;
     if (strcmp(key->name, "weight") == 0) return field->weight != 1;
+    if (key->kind == DPT_CONFIG_BOOL) return *(const bool *)dpt_config_member(field, key);
     snprintf(path, sizeof path, "/%s/%s", key->name, field->name);
     if (is_train || strcmp(key->name, "test") == 0) return strcmp(is_train ? field->train : field->test, path) != 0;
     return dpt_config_is_set(field, key);

@@ -33,7 +33,11 @@ typedef struct dpt_config_field {
     dpt_dtype dtype; /* by type, of a target by its loss */
     double scale;    /* 0: by the stored type */
     dpt_config_floats clip, log, mean, std;
-    int64_t one_hot; /* 0: off */
+    int64_t one_hot;                    /* 0: off */
+    char *train_offsets, *test_offsets; /* NULL: all samples have one shape */
+    int64_t length;                     /* steps; 0: of the longest sample */
+    bool cut, lengths;
+    double pad;
     /* of a target: */
     dpt_config_loss loss;
     double weight;   /* of its loss in the sum */

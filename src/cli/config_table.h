@@ -51,12 +51,14 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "not set: Fashion-MNIST, imported at first use") \
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
+    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
     X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number (from 0, over all files) or " \
       "range (100-199) a line; not set: all that are not for testing") \
     X(data.train.exclude, NULL, NULL, NULL, "text file of samples that are not trained on") \
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
       "count or files: as data.train.x") \
     X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
     X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
       "among data.files too are not trained on") \
     X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \
@@ -65,6 +67,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
     X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
     X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
+    X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \
+    X(data.cut, "false", NULL, "data.train.offsets!=", "longer samples lose their ends; otherwise they are an error") \
+    X(data.pad, NULL, "(-inf, inf)", "data.train.offsets!=", "what stands behind the end of a sample, after all transforms; not set: 0") \
     X(data.inputs, NULL, NULL, NULL, "several inputs, or one of another name or type, each an entry (below); not set: x alone, as data.train.x says") \
     X(data.targets, NULL, NULL, NULL, "several targets, each with a loss of its own; not set: y alone, as data.train.y says") \
     X(data.mean, NULL, "(-inf, inf)|auto|auto_all", "data.inputs=", "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel; auto: the mean of each channel over the training part, auto_all: of all values") \
@@ -78,10 +83,18 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, \
       "how an epoch is shuffled: exact, any sample from anywhere; lanes, each chunk read once and few mixed at a time; " \
-      "auto: lanes where the inputs are chunked, exact else") \
-    X(data.window, "16", "[1, 65536]", "data.order!=exact", \
+      "weighted and balanced, samples drawn with repetition; buckets, batches of like length; auto: lanes where the " \
+      "inputs are chunked, exact else") \
+    X(data.window, "16", "[1, 65536]", "data.order=auto,lanes", \
       "order lanes: blocks (chunks, together 64 KiB at least; 1 MiB of samples without chunks) that each of up to 64 lanes " \
       "mixes at a time") \
+    X(data.weights, NULL, NULL, "data.order=weighted", \
+      "order weighted: dataset of a number for each training sample, at least 0: how often it is drawn, beside the others") \
+    X(data.lengths, NULL, NULL, "data.order=buckets", \
+      "order buckets: dataset of an integer for each training sample; not set: how long its sequence is") \
+    X(data.bucket_batches, "50", "[1, 65536]", "data.order=buckets", \
+      "order buckets: batches of a shuffled epoch that are sorted by length together; more of them are more alike in " \
+      "length, and less mixed") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
     X(epochs, NULL, "[1, inf)", NULL, "passes over the training samples; not together with steps") \
@@ -296,7 +309,7 @@ void dpt_config_write_row(FILE *out, const dpt_config_key *key);
 
 /* config_fields.c: what an entry of data.inputs and data.targets may say; the condition is "inputs" or "targets" for a
  * word of one of them. */
-enum { DPT_CONFIG_FIELD_KEY_COUNT = 13 };
+enum { DPT_CONFIG_FIELD_KEY_COUNT = 19 };
 extern const dpt_config_key dpt_config_field_keys[DPT_CONFIG_FIELD_KEY_COUNT];
 
 /* config_yaml.c: applies the file's keys. */

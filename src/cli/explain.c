@@ -46,7 +46,9 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
 
 /* The fields that a job reads, as its model gets them. */
 static void show_fields(const dpt_job *job) {
-    static const char *const losses[] = {"cross_entropy", "mse", "l1", "huber", "bce", "dice"};
+#define TEXT(name, text) text,
+    static const char *const losses[] = {DPT_CONFIG_LOSS_LIST(TEXT)};
+#undef TEXT
     for (int i = 0; i < job->fields; i++) {
         const dpt_config_field *about = &job->about.item[i];
         const dpt_field *train = dpt_dataset_field(job->train, i), *test = dpt_dataset_field(job->test, i);

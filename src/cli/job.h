@@ -6,6 +6,7 @@
 #include "cli/config_fields.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "data/read_cost.h"
 #include "dptrain/dptrain.h"
 #include "models/layer_list.h"
 #include "models/zoo.h"
@@ -37,15 +38,18 @@ typedef struct dpt_job {
     int inputs, fields;
     dpt_graph *graph;
     dpt_trainer *trainer;
-    dpt_layers *layers;                              /* of a list; NULL: of the zoo */
-    dpt_model_target target;                         /* what the data's targets must be */
-    char model_name[64];                             /* for the header */
-    char data_name[256];                             /* for the header */
-    int64_t share;                                   /* rows of a rank in a global batch at most */
-    uint64_t window;                                 /* of order `lanes` in training; 0: `exact` */
-    uint64_t mixed_bytes;                            /* of the blocks that this rank mixes at a time, as stored */
-    char order_name[160];                            /* for the header */
-    int64_t steps;                                   /* of the whole training */
+    dpt_layers *layers;      /* of a list; NULL: of the zoo */
+    dpt_model_target target; /* what the data's targets must be */
+    char model_name[64];     /* for the header */
+    char data_name[256];     /* for the header */
+    int64_t share;           /* rows of a rank in a global batch at most */
+    uint64_t window;         /* of order `lanes` in training; 0: `exact` */
+    uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
+    dpt_read_cost cost;      /* of taking training samples from anywhere */
+    char order_name[200];    /* for the header */
+    dpt_dataset *numbers;    /* weights or lengths, until they are read; or NULL */
+    dpt_draws *draws;        /* of training, once dpt_job_draw has made them; NULL: another order */
+    int64_t steps;           /* of the whole training */
     dpt_job_measured measured[DPT_JOB_MOST_TARGETS]; /* with the trainer */
     dpt_job_measure measure[DPT_JOB_MOST_MEASURES];  /* of all targets */
     int measures;
@@ -88,8 +92,19 @@ dpt_status dpt_job_groups(dpt_job *job);
 /* job_order.c: which order training takes, and so how many rows a rank can get of a batch, once the data are open.
  * Collective. */
 dpt_status dpt_job_choose_order(dpt_job *job);
-/* The options that say which samples come, and for training how many bytes of chunks are kept. Local. */
+/* The options that say which samples come, and for training how many bytes of chunks are kept; warns where those are
+ * too few. Local. */
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
+
+/* job_draws.c: opens what an order wants to know of each sample, beside the training part. Collective. DPT_ERR_DATA:
+ * not a number for each sample. */
+dpt_status dpt_job_numbers_open(dpt_job *job, char *const *files, int count);
+/* Before training, with all open: warns of classes without a sample; reads weights, labels or lengths and makes the
+ * order of them. Collective. DPT_ERR_DATA: they are none, or balanced order lacks a class. DPT_ERR_CONFIG: the order
+ * has nothing to go by. */
+dpt_status dpt_job_draw(dpt_job *job);
+/* Local. */
+void dpt_job_draws_close(dpt_job *job);
 
 /* Steps of an epoch: epoch.steps, or those of a pass over the samples. Local. */
 int64_t dpt_job_epoch_steps(const dpt_job *job);

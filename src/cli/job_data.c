@@ -71,7 +71,12 @@ static dpt_status open_part(dpt_job *job, char *const *files, int count, bool tr
         spec[i] = (dpt_field_spec){.name = job->about.item[i].name,
                                    .path = training ? path->train : path->test,
                                    .dtype = job->about.item[i].dtype,
-                                   .ndim = DPT_ANY_NDIM};
+                                   .ndim = DPT_ANY_NDIM,
+                                   .offsets = training ? path->train_offsets : path->test_offsets,
+                                   .length = path->length,
+                                   .cuts = path->cut,
+                                   .pad = path->pad};
+        if (path->lengths) spec[i].path = NULL;
         if (training) continue;
         const dpt_field *like = dpt_dataset_field(job->train, i);
         spec[i].ndim = like->ndim;
@@ -85,7 +90,7 @@ static void choose_normalise(const dpt_job *job, const dpt_dataset *part, dpt_no
     const dpt_config_ints *ignore = &job->config->loss.ignore;
     for (int i = 0; i < job->fields; i++) {
         const dpt_config_field *f = &job->about.item[is_copy(job, i) ? 0 : i];
-        bool bytes = i < job->inputs && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
+        bool bytes = (i < job->inputs || is_copy(job, i)) && dpt_stored_is(dpt_dataset_field(part, i)->stored, DPT_U8);
         dpt_normalise *n = &normalise[i];
         *n = (dpt_normalise){.scale = f->scale, .one_hot = f->one_hot, .classes = f->classes};
         if (f->dtype == DPT_F32 && f->scale == 0) n->scale = bytes && f->one_hot == 0 ? 1.0 / 255 : 1;
@@ -109,12 +114,11 @@ static dpt_status find_moments(dpt_job *job, int i) {
     if (!finds_mean && !finds_std) return DPT_OK;
     const dpt_config_floats *given = finds_mean ? &f->std : &f->mean;
     bool each = isnan(finds_mean ? f->mean.item[0] : f->std.item[0]);
-    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count
-                       : each && field->ndim > 0                      ? field->dim[0]
-                                                                      : 1;
-    DPT_CHECK(channels == 1 || (field->ndim > 0 && channels == field->dim[0]), DPT_ERR_CONFIG,
+    const int64_t axis = field->ndim > 0 && !field->sequence ? field->dim[0] : 1; /* steps are no channels */
+    int64_t channels = given->count > 0 && !(finds_mean && finds_std) ? given->count : each ? axis : 1;
+    DPT_CHECK(channels == 1 || channels == axis, DPT_ERR_CONFIG,
               "%s: %lld values are given for its mean or std, but samples have %lld channels", field->path,
-              (long long)channels, (long long)(field->ndim > 0 ? field->dim[0] : 1));
+              (long long)channels, (long long)axis);
     DPT_CHECK(
         channels <= MOST_FOUND, DPT_ERR_CONFIG,
         "%s: a mean and std for each of %lld channels are too many to keep (%d at most): auto_all finds one for all",
@@ -154,6 +158,7 @@ dpt_status dpt_job_data_open(dpt_job *job, bool plan) {
     char *const *names = files.count ? files.item : &one, *const *test_names = test.count ? test.item : names;
     int count = files.count ? (int)files.count : 1, test_count = test.count ? (int)test.count : count;
     DPT_TRY_GOTO(open_part(job, names, count, true, &job->train), fail);
+    DPT_TRY_GOTO(dpt_job_numbers_open(job, names, count), fail);
     DPT_TRY_GOTO(open_part(job, test_names, test_count, false, &job->test), fail);
     DPT_TRY_GOTO(dpt_control_same(&job->cli->control, "the dataset",
                                   dpt_dataset_digest(job->train) ^ (dpt_dataset_digest(job->test) << 1)),

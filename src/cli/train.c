@@ -161,6 +161,7 @@ static dpt_status open_training(training *t) {
     dpt_words_free(&words);
     DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
     DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
+    DPT_TRY(dpt_job_draw(&t->job));
     dpt_status status = dpt_config_text(t->config, &t->config_text); /* with what was found in the data */
     if (status == DPT_OK) status = open_schedule(t);
     if (status == DPT_OK) status = open_early_stop(t);

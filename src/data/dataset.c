@@ -97,6 +97,7 @@ void dpt_dataset_close(dpt_dataset **dataset) {
         if (ds->descriptor[f] >= 0) close(ds->descriptor[f]);
     dpt_free(ds->descriptor);
     dpt_sequences_close(ds);
+    dpt_caller_close(&ds->caller);
     dpt_index_destroy(&ds->index);
     dpt_free(ds);
 }

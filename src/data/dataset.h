@@ -16,9 +16,7 @@
 
 #include "backend/control.h"
 #include "data/stored.h"
-#include "dptrain/types.h"
-
-typedef struct dpt_dataset dpt_dataset;
+#include "dptrain/data.h"
 
 enum { DPT_ANY_NDIM = -1, DPT_ANY_DIM = -1 };
 
@@ -60,11 +58,8 @@ typedef struct dpt_field {
  * is not the expected one. DPT_ERR_UNSUPPORTED: an element type, storage, filter or link outside those above. */
 dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
                             const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
-/* Local. */
-void dpt_dataset_close(dpt_dataset **dataset);
 
-/* Samples of all files together. Local. */
-uint64_t dpt_dataset_rows(const dpt_dataset *dataset);
+/* dpt_dataset_close and dpt_dataset_rows are in dptrain/data.h. Local. */
 int dpt_dataset_field_count(const dpt_dataset *dataset);
 /* Borrowed until the dataset is closed. Local. */
 const dpt_field *dpt_dataset_field(const dpt_dataset *dataset, int field);

@@ -17,12 +17,16 @@ typedef struct dpt_sequence {
     double pad;
 } dpt_sequence;
 
+/* What the caller of dptrain/data.h has given. */
+typedef struct dpt_caller dpt_caller;
+
 struct dpt_dataset {
     dpt_index index;
     uint64_t digest;
     int *descriptor;        /* [file], -1: not open */
     dpt_sequence *sequence; /* [sequences]: [field]; NULL: none has one */
     int sequences;
+    dpt_caller *caller; /* NULL: files */
 };
 
 /* Opens files whose samples all stand row by row. As dpt_dataset_open, else. Collective. */
@@ -35,6 +39,10 @@ dpt_status dpt_dataset_open_sequences(const dpt_control *control, const char *co
 void dpt_sequences_close(dpt_dataset *dataset);
 /* dpt_dataset_chunk_rows of a field of sequences. Local. */
 uint64_t dpt_sequence_chunk_rows(const dpt_dataset *dataset, int file, int field);
+
+void dpt_caller_close(dpt_caller **caller);
+/* dpt_rows_make of what the caller has given. Any thread. Local. */
+dpt_status dpt_caller_rows(const dpt_dataset *dataset, int field, uint64_t row, uint64_t count, void *out);
 
 /* What one reader needs for rows that are made: readers of the steps of sequences. NULL where there are none. */
 typedef struct dpt_rows_maker dpt_rows_maker;

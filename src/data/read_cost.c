@@ -2,68 +2,50 @@
  * together, for each row of the band that is not in the cache. */
 #include "data/read_cost.h"
 
-#include <math.h>
-
 #include "data/dataset_index.h"
-
-/* Of one field. */
-typedef struct field_cost {
-    double rows, bands, chunks, bytes;
-} field_cost;
 
 static bool is_decoded_whole(const dpt_index_part *part, const dpt_field *field) {
     bool cut = false;
-    if (part->storage != DPT_STORAGE_CHUNKED) return false;
+    if (part->storage != DPT_STORAGE_CHUNKED || part->grid[0] == 0) return false;
     for (int k = 0; k < field->ndim; k++) cut |= part->chunk_dim[k + 1] < (uint64_t)field->dim[k];
     return cut || part->pipeline.count > 0;
 }
 
-static uint64_t rows_before(const dpt_selection *selection, uint64_t sample) {
-    return selection ? dpt_selection_rank(selection, sample) : sample;
-}
-
-static void add_file(const dpt_index_part *part, const dpt_index_file *file, const dpt_selection *selection,
-                     field_cost *cost) {
-    const double in_band = (double)(part->chunks / part->grid[0]);
-    uint64_t before = rows_before(selection, file->first_row);
+/* Bands that a selection leaves rows of. */
+static uint64_t count_bands(const dpt_index_part *part, const dpt_index_file *file, const dpt_selection *selection) {
+    uint64_t bands = 0, before = dpt_selection_rank(selection, file->first_row);
     for (uint64_t at = 0, rows; at < file->rows; at += rows) {
         rows = part->chunk_dim[0] < file->rows - at ? part->chunk_dim[0] : file->rows - at;
-        uint64_t after = rows_before(selection, file->first_row + at + rows);
-        if (after > before) {
-            cost->rows += (double)(after - before);
-            cost->bands++;
-            cost->chunks += in_band;
-            cost->bytes += in_band * (double)part->chunk_bytes;
-        }
+        uint64_t after = dpt_selection_rank(selection, file->first_row + at + rows);
+        bands += after > before;
         before = after;
     }
+    return bands;
 }
 
-static field_cost cost_of(const dpt_index *index, int field, const dpt_selection *selection) {
-    field_cost cost = {0};
-    for (int f = 0; f < index->files; f++) {
-        const dpt_index_part *part = &index->part[(size_t)f * (size_t)index->fields + (size_t)field];
-        if (is_decoded_whole(part, &index->field[field].about)) add_file(part, &index->file[f], selection, &cost);
-    }
-    return cost;
-}
-
-dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection *selection, int world,
-                                 uint64_t cache_bytes) {
+dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection *selection) {
     const dpt_index *index = dpt_dataset_index(dataset);
-    dpt_read_cost all = {0};
-    double bytes = 0, decoded = 0;
-    for (int i = 0; i < index->fields; i++) bytes += cost_of(index, i, selection).bytes;
-    const double missed = bytes > (double)cache_bytes ? 1 - (double)cache_bytes / bytes : 0;
-    for (int i = 0; i < index->fields; i++) {
-        field_cost c = cost_of(index, i, selection);
-        if (c.bands == 0) continue;
-        double first = world * (1 - exp(-c.rows / world / c.bands)), again = missed * c.rows / c.bands;
-        decoded += c.bytes * (first > again ? first : again);
-        all.rows += (uint64_t)c.rows;
-        all.chunks += (uint64_t)c.chunks;
+    double all = 0, weighted = 0;
+    for (int p = 0; p < index->files * index->fields; p++) {
+        const dpt_index_part *part = &index->part[p];
+        const dpt_index_file *file = &index->file[p / index->fields];
+        if (!is_decoded_whole(part, &index->field[p % index->fields].about)) continue;
+        uint64_t bands = part->grid[0], rows = file->rows;
+        if (selection) {
+            bands = count_bands(part, file, selection);
+            rows = dpt_selection_rank(selection, file->first_row + file->rows) -
+                   dpt_selection_rank(selection, file->first_row);
+        }
+        if (bands == 0) continue;
+        double bytes = (double)bands * (double)(part->chunks / part->grid[0]) * (double)part->chunk_bytes;
+        all += bytes;
+        weighted += bytes * ((double)rows / (double)bands);
     }
-    all.bytes = bytes < 0x1p62 ? (uint64_t)bytes : (uint64_t)1 << 62;
-    all.decodes = bytes > 0 ? decoded / bytes : 0;
-    return all;
+    return (dpt_read_cost){.bytes = all < 0x1p62 ? (uint64_t)all : (uint64_t)1 << 62,
+                           .rows_per_chunk = all > 0 ? weighted / all : 0};
+}
+
+double dpt_read_cost_decodes(const dpt_read_cost *cost, uint64_t cache_bytes) {
+    if (cost->bytes <= cache_bytes) return 0;
+    return cost->rows_per_chunk * (1 - (double)cache_bytes / (double)cost->bytes);
 }

@@ -127,6 +127,7 @@ static dpt_status read_steps(const dpt_sequence *s, dpt_reader *steps, uint64_t 
 
 dpt_status dpt_rows_make(const dpt_dataset *dataset, dpt_rows_maker *maker, int field, uint64_t row, uint64_t count,
                          void *out) {
+    if (dataset->caller) return dpt_caller_rows(dataset, field, row, count, out);
     if (dataset->sequence[field].steps == NULL) return dpt_dataset_lengths(dataset, field, row, count, out);
     uint64_t row_bytes = dataset->index.field[field].row_bytes;
     dpt_status status = read_steps(&dataset->sequence[field], maker->steps[field], row, count, row_bytes, out);

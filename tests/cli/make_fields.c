@@ -5,8 +5,9 @@
  * Of sample n, of 960 in /train and 240 in /test: u [4] f32 = n (2j + 3) mod 16, so each value of 0 to 15 comes as
  * often as another; kind i32 = n mod 5; place f64 = u[0] / 10; field [2,3] f32 = n mod 16 in the first row, 7 in the
  * second; flux f32 = (u[0] - u[2]) / 10 + {0, 1, -1, 0.5, 2}[kind]; regime u8 = 0 where u[0] < 8, else 1, or 2 for
- * kinds 3 and 4. kind and place have no dimension besides samples. kinds: rows of /train/kind where they are not those
- * of the others. */
+ * kinds 3 and 4; walk f32, the steps of all samples one after another, 1 + n mod 4 (in /test 3) steps of n mod 16,
+ * begin i64 [rows + 1], where they begin, and total f32, a tenth of their sum. kind and place have no dimension besides
+ * samples. kinds: rows of /train/kind where they are not those of the others. */
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,20 @@ static int put(hid_t file, const char *part, const char *name, hid_t type, int n
     return set < 0 || written < 0;
 }
 
+static int steps_of(int rows, int n) { return 1 + n % (rows == TRAIN ? 4 : 3); }
+
+static int put_walk(hid_t file, const char *part, int rows) {
+    static double v[TRAIN * 4], begin[TRAIN + 1];
+    int steps = 0;
+    for (int n = 0; n < rows; n++) {
+        begin[n] = steps;
+        for (int k = 0; k < steps_of(rows, n); k++) v[steps++] = n % 16;
+    }
+    begin[rows] = steps;
+    const hsize_t all[] = {(hsize_t)steps}, more[] = {(hsize_t)rows + 1};
+    return put(file, part, "walk", H5T_IEEE_F32LE, 1, all, v) | put(file, part, "begin", H5T_STD_I64LE, 1, more, begin);
+}
+
 static int put_part(hid_t file, const char *part, int rows, int kinds) {
     static double v[TRAIN * 6];
     const hsize_t one[] = {(hsize_t)rows}, four[] = {(hsize_t)rows, 4}, six[] = {(hsize_t)rows, 2, 3};
@@ -51,8 +66,10 @@ static int put_part(hid_t file, const char *part, int rows, int kinds) {
     failed |= put(file, part, "place", H5T_IEEE_F64LE, 1, one, v);
     for (int n = 0; n < rows; n++) v[n] = flux(n);
     failed |= put(file, part, "flux", H5T_IEEE_F32LE, 1, one, v);
+    for (int n = 0; n < rows; n++) v[n] = steps_of(rows, n) * (n % 16) / 10.0;
+    failed |= put(file, part, "total", H5T_IEEE_F32LE, 1, one, v);
     for (int n = 0; n < rows; n++) v[n] = regime(n);
-    return failed | put(file, part, "regime", H5T_STD_U8LE, 1, one, v);
+    return failed | put(file, part, "regime", H5T_STD_U8LE, 1, one, v) | put_walk(file, part, rows);
 }
 
 int main(int argc, char **argv) {
