@@ -86,7 +86,7 @@ static dpt_status apply_list(const part *p, const char *path, bool include) {
 }
 
 /* Takes the samples of a split off training. */
-static dpt_status draw_split(const dpt_config *c, const part parts[2]) {
+static dpt_status draw_split(const dpt_config *c, int threads, const part parts[2]) {
     uint64_t samples = dpt_dataset_rows(parts[0].dataset), count = (uint64_t)c->data.test.count;
     const int64_t *seed = c->data.split_seed.count > 0 ? c->data.split_seed.item : &c->seed;
     dpt_selection *taken = NULL;
@@ -95,7 +95,7 @@ static dpt_status draw_split(const dpt_config *c, const part parts[2]) {
               count ? "count" : "fraction", dpt_dataset_field(parts[0].dataset, 0)->path, (unsigned long long)samples,
               dpt_dataset_field(parts[1].dataset, 0)->path, (unsigned long long)dpt_dataset_rows(parts[1].dataset));
     dpt_status status = count ? DPT_OK : dpt_split_count(samples, c->data.test.fraction, &count);
-    if (status == DPT_OK) status = dpt_split_take(samples, count, (uint64_t)*seed, &taken);
+    if (status == DPT_OK) status = dpt_split_take(samples, count, (uint64_t)*seed, threads, &taken);
     if (status != DPT_OK) return dpt_error_prefix(status, "data.test.%s: ", c->data.test.count ? "count" : "fraction");
     dpt_selection_remove_of(*parts[0].rows, taken);
     dpt_selection_keep_of(*parts[1].rows, taken);
@@ -104,8 +104,8 @@ static dpt_status draw_split(const dpt_config *c, const part parts[2]) {
 }
 
 /* Rank 0's: everything but what the others need to take it over. */
-static dpt_status choose(const dpt_config *c, const part parts[2]) {
-    if (draws_split(c)) DPT_TRY(draw_split(c, parts));
+static dpt_status choose(const dpt_config *c, int threads, const part parts[2]) {
+    if (draws_split(c)) DPT_TRY(draw_split(c, threads, parts));
     for (int i = 0; i < 2; i++) {
         DPT_TRY(apply_list(&parts[i], parts[i].include, true));
         DPT_TRY(apply_list(&parts[i], parts[i].exclude, false));
@@ -136,7 +136,7 @@ dpt_status dpt_job_split(dpt_job *job) {
     for (int i = 0; i < 2 && status == DPT_OK; i++)
         if (draws_split(c) || parts[i].include || parts[i].exclude)
             status = as_data(dpt_selection_create(dpt_dataset_rows(parts[i].dataset), true, parts[i].rows));
-    if (status == DPT_OK && control->rank == 0) status = as_data(choose(c, parts));
+    if (status == DPT_OK && control->rank == 0) status = as_data(choose(c, job->ctx->device.threads, parts));
     DPT_TRY(dpt_control_agree(control, status));
     for (int i = 0; i < 2; i++) {
         if (*parts[i].rows == NULL) continue;

@@ -43,6 +43,8 @@ static uint64_t block_rows(uint64_t row_bytes, uint64_t chunk_rows) {
     return unit * ((wanted + bytes - 1) / bytes);
 }
 
+_Static_assert(sizeof(dpt_lanes_file) % sizeof(uint64_t) == 0, "numbers follow a shape's files");
+
 /* The first row of each block that a selection leaves rows of, in the memory after the files'; the number of rows at
  * the end. */
 static void begin_blocks(const dpt_selection *selection, dpt_lanes_shape *shape, uint64_t *begin) {
@@ -75,15 +77,15 @@ dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options
     if (selection) {
         uint64_t blocks = dpt_lanes_blocks(shape), rows = dpt_selection_rows(selection);
         if (blocks > rows) blocks = rows;
-        size_t bytes = (size_t)files * sizeof **file; /* of two 64-bit numbers each */
-        void *both = dpt_realloc(*file, bytes / sizeof(uint64_t) + blocks + 1, sizeof(uint64_t));
+        size_t words = (size_t)files * (sizeof **file / sizeof(uint64_t));
+        void *both = dpt_realloc(*file, words + blocks + 1, sizeof(uint64_t));
         if (both == NULL) {
             dpt_free(*file);
             *file = NULL;
             return DPT_ERR_MEMORY;
         }
         shape->file = *file = both;
-        begin_blocks(selection, shape, (uint64_t *)both + bytes / sizeof(uint64_t));
+        begin_blocks(selection, shape, (uint64_t *)both + words);
     }
     shape->lanes = dpt_lanes_choose(options->global_batch, dpt_lanes_blocks(shape));
     return DPT_OK;
@@ -229,11 +231,6 @@ static void file_order(const dpt_selection *selection, uint64_t position, uint64
     if (selection) dpt_selection_run(selection, position, n, sample);
 }
 
-/* Rows of the part to samples of the dataset, in place. */
-static void find_samples(const dpt_selection *selection, uint64_t n, uint64_t *row) {
-    for (uint64_t i = 0; selection && i < n; i++) row[i] = dpt_selection_sample(selection, row[i]);
-}
-
 dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int64_t count, uint64_t *sample) {
     const dpt_loader_order *o = b->order;
     uint64_t position = b->begin + (uint64_t)first, n = (uint64_t)count;
@@ -252,7 +249,7 @@ dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int6
         file_order(o->selection, position, n, sample);
         return DPT_OK;
     }
-    find_samples(o->selection, n, sample);
+    if (o->selection) dpt_selection_find(o->selection, n, sample);
     return DPT_OK;
 }
 
@@ -267,7 +264,7 @@ dpt_status dpt_loader_order_expected(const dpt_loader_order *o, uint64_t epoch, 
         n = count < PIECE ? count : PIECE;
         if (repeats) {
             DPT_TRY(dpt_draws_rows(o->draws, epoch, (uint64_t)first, (uint64_t)n, sample));
-            find_samples(o->selection, (uint64_t)n, sample);
+            if (o->selection) dpt_selection_find(o->selection, (uint64_t)n, sample);
         } else {
             file_order(o->selection, (uint64_t)first, (uint64_t)n, sample);
         }
