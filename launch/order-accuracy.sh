@@ -3,7 +3,7 @@
 # for an order that mixes few chunks at a time: a model is trained with both orders from several seeds, and the means of
 # the final test accuracies are compared.
 #
-#   launch/order-accuracy.sh [--within 0.003] [--seeds 5] [--epochs 12] [--ranks 1] [--rows-per-chunk 21] [WORD...]
+#   launch/order-accuracy.sh [--within 0.003] [--seeds 5] [--epochs 10] [--ranks 1] [--rows-per-chunk 21] [WORD...]
 #
 # WORDs go to each training, as model=cnn batch=32. Pixels are stored as floats, so that 21 rows are a chunk of 64 KiB and
 # the training part has 2858 of them; with batch=128 there are 64 lanes, which mix 16 chunks each (data.window). The last
@@ -12,7 +12,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 . "$root/launch/env.sh"
 
-within=0.003 seeds=5 epochs=12 ranks=1 rows=21
+within=0.003 seeds=5 epochs=10 ranks=1 rows=21
 while [ $# -gt 1 ]; do
     case $1 in
     --within) within=$2 ;;

@@ -197,6 +197,9 @@ static void sequences(void) {
         CHECK(memcmp(found, of_one, sizeof found) == 0);
     }
     double mean[4], std[4];
+    const dpt_normalise logs = {.logs = true}; /* all steps are above 0; what an empty sample is padded with is not */
+    CHECK_OK(dpt_moments_find(&control, data, STEPS, &logs, NULL, 1, mean, std));
+    CHECK(mean[0] > 0 && mean[0] < log(ROWS));
     CHECK_FAILS(dpt_moments_find(&control, data, STEPS, NULL, NULL, 4, mean, std), DPT_ERR_ARG,
                 "steps: samples of different lengths have no channels");
 }

@@ -29,6 +29,9 @@ static void start(void) {
     file_add(file, "deflated", H5T_STD_U8LE, DPT_U8, x, 2, dim, STORE_DEFLATE);
     file_add(file, "chunks", H5T_STD_U8LE, DPT_U8, x, 2, dim, STORE_CHUNKS);
     file_add(file, "plain", H5T_STD_U8LE, DPT_U8, x, 2, dim, STORE_PLAIN);
+    int64_t offset[ROWS / 4 + 1];
+    for (int i = 0; i <= ROWS / 4; i++) offset[i] = 4 * i;
+    file_add(file, "offsets", H5T_STD_I64LE, DPT_I64, offset, 1, (hsize_t[]){ROWS / 4 + 1}, STORE_PLAIN);
     hid_t p = file_properties(STORE_CHUNKS, 2, chunk), space = H5Screate_simple(2, dim, NULL);
     hid_t set = H5Dcreate2(file, "cut", H5T_STD_U8LE, space, H5P_DEFAULT, p, H5P_DEFAULT);
     CHECK(H5Dwrite(set, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, x) >= 0);
@@ -68,6 +71,15 @@ static void counts(void) {
     CHECK_EQ_I64(cost.bytes, ROWS * WIDE);
     CHECK_NEAR(cost.rows_per_chunk, CHUNK, 0);
     dpt_dataset_close(&cut);
+    dpt_dataset *sequences; /* of four steps: 350 samples */
+    const char *files[] = {file_path("a.h5")};
+    const dpt_field_spec of_steps = {
+        .name = "s", .path = "deflated", .offsets = "offsets", .dtype = DPT_F32, .ndim = 2, .dim = {DPT_ANY_DIM, WIDE}};
+    CHECK_OK(dpt_dataset_open(&control, files, 1, &of_steps, 1, &sequences));
+    cost = dpt_read_cost_find(sequences, NULL);
+    CHECK_EQ_I64(cost.bytes, ROWS * WIDE);
+    CHECK_NEAR(cost.rows_per_chunk, CHUNK / 4.0, 1e-12);
+    dpt_dataset_close(&sequences);
 }
 
 /* Chunks that ranks decode in an epoch, each in its share, over all chunks; the mean of some epochs after the first. */

@@ -2,7 +2,8 @@
  * together, for each row of the band that is not in the cache. */
 #include "data/read_cost.h"
 
-#include "data/dataset_index.h"
+#include "data/dataset_private.h"
+#include "data/part_scan.h"
 
 static bool is_decoded_whole(const dpt_index_part *part, const dpt_field *field) {
     bool cut = false;
@@ -23,6 +24,13 @@ static uint64_t count_bands(const dpt_index_part *part, const dpt_index_file *fi
     return bands;
 }
 
+/* Sequences: the chunks that hold their steps, with as many samples each as steps and samples are. */
+static dpt_read_cost cost_of_steps(const dpt_dataset *dataset, const dpt_dataset *steps, const dpt_selection *part) {
+    dpt_read_cost cost = dpt_read_cost_find(steps, NULL);
+    cost.rows_per_chunk *= (double)dpt_part_rows(dataset, part) / (double)dpt_dataset_rows(steps);
+    return cost;
+}
+
 dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection *selection) {
     const dpt_index *index = dpt_dataset_index(dataset);
     double all = 0, weighted = 0;
@@ -40,6 +48,12 @@ dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection
         double bytes = (double)bands * (double)(part->chunks / part->grid[0]) * (double)part->chunk_bytes;
         all += bytes;
         weighted += bytes * ((double)rows / (double)bands);
+    }
+    for (int i = 0; dataset->sequence && i < dataset->sequences; i++) {
+        if (dataset->sequence[i].steps == NULL) continue;
+        dpt_read_cost cost = cost_of_steps(dataset, dataset->sequence[i].steps, selection);
+        all += (double)cost.bytes;
+        weighted += (double)cost.bytes * cost.rows_per_chunk;
     }
     return (dpt_read_cost){.bytes = all < 0x1p62 ? (uint64_t)all : (uint64_t)1 << 62,
                            .rows_per_chunk = all > 0 ? weighted / all : 0};

@@ -54,10 +54,10 @@ for name in balanced buckets; do
     if cmp -s losses.exact losses.$name; then failed "other batches in order $name" "the same losses"; fi
 done
 
-# sample 25 is no number, but has weight 0
+# sample 25 is no number, but has weight 0; it is one of those that the split leaves to training
 "$make_data" nan.h5 type=f32 value=25:nan numbers=600
 rm -rf run
-on 1 train "${job[@]}" data.files=nan.h5 epochs=1 data.order=weighted data.weights=/train/weight
+on 2 train "${job[@]}" data.files=nan.h5 data.test.fraction=0.2 epochs=2 data.order=weighted data.weights=/train/weight
 expect 0
 rank_counts=1
 refused 65 'sample 25 ' train "${job[@]}" data.files=nan.h5 epochs=1 data.order=exact
