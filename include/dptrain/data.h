@@ -1,5 +1,5 @@
 /* data.h: batches for a trainer, of samples that the program itself holds in memory or makes on demand: shuffled over
- * all ranks, every sample exactly once an epoch, the same for every number of ranks and threads.
+ * all ranks, every sample exactly once an epoch, whatever the number of threads.
  *
  *   dpt_source_field fields[2] = {{"x", DPT_F32, 1, {8}, xs, 0}, {"t", DPT_F32, 1, {3}, ts, 0}};
  *   dpt_source source;
@@ -17,9 +17,9 @@
  *       DPT_TRY(dpt_trainer_step(trainer, batch->array, batch->arrays, &metrics));
  *
  * Two ways to hold the samples. Without own_rows every rank can give every sample, and the order is one permutation of
- * all of them. With own_rows each rank holds samples of its own, as many as it likes, and is asked for no others:
- * samples are numbered rank by rank, a batch has of each rank as many as its share of all samples, and each rank
- * shuffles its own. */
+ * all of them, the same for every number of ranks. With own_rows each rank holds samples of its own, as many as it
+ * likes, and is asked for no others: samples are numbered rank by rank, a batch has of each rank as many as its share
+ * of all samples, and each rank shuffles its own. */
 #ifndef DPTRAIN_DATA_H
 #define DPTRAIN_DATA_H
 

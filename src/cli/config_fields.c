@@ -211,6 +211,14 @@ static dpt_status check_transforms(const dpt_config_field *f, const char *before
     return DPT_OK;
 }
 
+/* Where test samples are split off, they stand in the datasets of training. */
+static dpt_status fill_in_offsets(const dpt_config *config, dpt_config_field *field) {
+    if (field->train_offsets == NULL || field->test_offsets != NULL || !dpt_config_splits(config)) return DPT_OK;
+    field->test_offsets = dpt_strdup(field->train_offsets);
+    DPT_CHECK_ALLOC(field->test_offsets);
+    return DPT_OK;
+}
+
 static dpt_status check_sequences(const dpt_config_field *f, const char *before) {
     bool train = f->train_offsets != NULL, test = f->test_offsets != NULL, is_short = before[0] != '\0';
     bool whole = f->pad == trunc(f->pad), least = f->dtype == DPT_U8 ? f->pad >= 0 : f->pad >= INT32_MIN;
@@ -312,6 +320,7 @@ static dpt_status read_list(const dpt_config *config, bool is_target, dpt_config
     const char *list = is_target ? "targets" : "inputs";
     if (entries->count == 0) {
         DPT_TRY(short_field(config, is_target, &fields->item[fields->count++]));
+        DPT_TRY(fill_in_offsets(config, &fields->item[fields->count - 1]));
         DPT_TRY(check_sequences(&fields->item[fields->count - 1], "data."));
         return check_transforms(&fields->item[fields->count - 1], "data.");
     }
@@ -321,6 +330,7 @@ static dpt_status read_list(const dpt_config *config, bool is_target, dpt_config
         dpt_config_field *field = &fields->item[fields->count++];
         dpt_status status = read_entry(config, list, entries->item[i], field);
         if (status == DPT_OK) status = check_transforms(field, "");
+        if (status == DPT_OK) status = fill_in_offsets(config, field);
         if (status == DPT_OK) status = check_sequences(field, "");
         if (status != DPT_OK) return dpt_error_prefix(status, "data.%s \"%s\": ", list, entries->item[i]);
     }
@@ -450,12 +460,11 @@ void dpt_config_fields_reference(FILE *out) {
         "    - {name: regime, loss: cross_entropy, classes: 3, weight: 0.2, layer: top}\n"
         "```\n"
         "\n"
-        "or, as on a command line, a text: `'data.inputs=[u train=/train/velocity clip=-1:1, kind type=i64]'`, with "
-        "`:`\n"
-        "between the numbers of a list and single quotes around what has blanks. Layers take inputs by their names\n"
-        "(`from: [u, kind]`). With several targets, metrics are named `<target>_<metric>`. What `auto` finds stands "
-        "as\n"
-        "numbers in the run's `config.yaml` and in `params.h5`, so evaluation takes the same.\n"
+        "or, as on a command line, a text: `'data.inputs=[u train=/train/velocity clip=-1:1, kind type=i64]'`,\n"
+        "with `:` between the numbers of a list and single quotes around what has blanks. Layers take inputs by\n"
+        "their names (`from: [u, kind]`). With several targets, metrics are named `<target>_<metric>`, as\n"
+        "`early_stop.metric` takes them, and the confusion matrix is that of the first target of classes. What\n"
+        "`auto` finds stands as numbers in the run's `config.yaml` and in `params.h5`, so evaluation takes the same.\n"
         "\n"
         "| key | type | default | meaning |\n"
         "|---|---|---|---|\n",

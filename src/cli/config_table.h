@@ -60,7 +60,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
       "count or files: as data.train.x") \
     X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
-    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs; not set beside data.test.fraction, count or files: as data.train.offsets") \
     X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
       "among data.files too are not trained on") \
     X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \

@@ -19,7 +19,20 @@ static int choose_names(const dpt_config_texts *all, bool classes, bool several,
     return count;
 }
 
-static dpt_status open_target(dpt_job *job, int t, bool *measured) {
+/* Of several targets; one is asked by its measures. */
+static dpt_status check_fitting(const dpt_job *job) {
+    const dpt_config_texts *all = &job->config->metrics;
+    for (int64_t i = 0; i < all->count && targets_of(job) > 1; i++) {
+        int of_classes = dpt_measure_of_classes(all->item[i]);
+        bool fits = of_classes < 0;
+        for (int t = job->inputs; t < job->fields; t++) fits |= (job->about.item[t].classes > 0) == of_classes;
+        DPT_CHECK(fits, DPT_ERR_CONFIG, "metric \"%s\" is for %s: no target has %s", all->item[i],
+                  of_classes ? "classes" : "numbers", of_classes ? "classes" : "numbers");
+    }
+    return DPT_OK;
+}
+
+static dpt_status open_target(dpt_job *job, int t) {
     const dpt_config *c = job->config;
     const dpt_config_field *about = &job->about.item[job->inputs + t];
     dpt_job_measured *m = &job->measured[t];
@@ -39,7 +52,6 @@ static dpt_status open_target(dpt_job *job, int t, bool *measured) {
     snprintf(m->output, sizeof m->output, "%s%s%s", several ? about->name : "", several ? "." : "",
              about->classes ? "logits" : "y");
     if (c->metrics.count > 0 && wanted.count == 0) return DPT_OK; /* none fits it */
-    *measured = true;
     m->prediction = dpt_alloc((size_t)bytes);
     DPT_CHECK_ALLOC(m->prediction);
     return dpt_measures_create(&wanted, &m->measures);
@@ -64,12 +76,8 @@ static dpt_status name_measures(dpt_job *job) {
 
 dpt_status dpt_job_measures_open(dpt_job *job) {
     const dpt_config *c = job->config;
-    bool measured = false;
-    for (int t = 0; t < targets_of(job); t++) DPT_TRY(open_target(job, t, &measured));
-    DPT_CHECK(measured, DPT_ERR_CONFIG,
-              "metric \"%s\" fits no target: accuracy, top5 and confusion are for classes, mae, "
-              "rmse and r2 for numbers",
-              c->metrics.item[0]);
+    DPT_TRY(check_fitting(job));
+    for (int t = 0; t < targets_of(job); t++) DPT_TRY(open_target(job, t));
     DPT_TRY(name_measures(job));
     snprintf(job->partner, sizeof job->partner, "%s" DPT_PARTNER_SUFFIX, job->about.item[job->inputs].name);
     if (c->mixup.alpha == 0) return DPT_OK;

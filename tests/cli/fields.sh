@@ -127,6 +127,8 @@ measured 'm["loss"] < 1'
 
 # what does not fit
 refused 64 'the name "u" is given twice' train two.yaml 'data.inputs=[u, u type=i64]'
+refused 64 'metric "top5" is for classes: no target has classes' train two.yaml 'metrics=[mae,top5]' \
+    'data.targets=[flux loss=mse layer=head, place loss=mse layer=top]'
 refused 64 'model.name=mlp takes one input, but data.inputs has 2 \(u, k\)' train data.files=data.h5 model=mlp \
     'data.inputs=[u, k type=i64]'
 refused 64 'two.yaml:[0-9]+: from: no layer or input "k".*the inputs are u, kind' train two.yaml \

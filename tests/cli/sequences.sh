@@ -30,8 +30,8 @@ run "$dptrain" data import data.h5 /train/x=train.x.csv /train/begin=train.begin
 expect 0
 
 job=(data.files=data.h5 loss=mse model=mlp model.hidden=16 batch=40 optimizer.name=adam optimizer.lr=0.02 eval_every=0
-    run.dir=run data.train.y=/train/sum data.test.y=/test/sum)
-by=(data.train.offsets=/train/begin data.test.offsets=/test/begin)
+    run.dir=run data.train.y=/train/sum)
+by=(data.train.offsets=/train/begin data.test.offsets=/test/begin data.test.y=/test/sum)
 
 # test_loss BELOW: the last line of the evaluation
 test_loss() {
@@ -58,6 +58,12 @@ on 1 train "${job[@]}" "${by[@]}" data.length=2 data.cut=true epochs=10
 expect 0
 awk -v a="$(sed -n 's/^test loss \([0-9.e+-]*\).*/\1/p' out)" 'BEGIN { exit !(a > 0.05) }' ||
     failed "a test loss above 0.05" "$(grep '^test loss' out)"
+
+# test samples split off from those of training
+rm -rf run
+on 2 train "${job[@]}" data.train.offsets=/train/begin data.test.fraction=0.2 epochs=1
+expect 0
+grep -q '480 training samples, 120 test samples' out || failed "480 and 120 samples" "$(grep samples out)"
 
 # how long they are, as an input by itself
 rm -rf run
@@ -95,6 +101,6 @@ refused 65 'data.h5: /train/x: sample [0-9]+ \(row [0-9]+ of the file\) has 6 st
     "${job[@]}" "${by[@]}" data.length=5
 rank_counts=${rank_counts%% *}
 refused 65 '/test/begin holds 121 offsets, so 120 samples; /train/sum has 600' "${job[@]}" \
-    data.train.offsets=/test/begin data.test.offsets=/test/begin
+    data.train.offsets=/test/begin data.test.offsets=/test/begin data.test.y=/test/sum
 refused 64 'data.train.offsets and data.test.offsets go together' data.files=data.h5 data.train.offsets=/train/begin
 refused 64 'data.length' data.files=data.h5 data.length=5
