@@ -14,8 +14,8 @@
  *   choice    for i = 0 to n-1: where k of the group's samples are taken by then, sample 4096 g + i is taken if
  *                 floor(u(g, i) (n - i) / 2^32) < t - k
  *
- * So exactly T are taken, spread over the dataset (a file that is sorted by class gives of each class its share), and
- * every group by itself is known from (T, N, seed). A sample more or less in the files is another split. */
+ * So exactly T are taken, spread over the dataset (a file that is sorted by class gives of each class about its share),
+ * and every group by itself is known from (T, N, seed). A sample more or less in the files is another split. */
 #ifndef DPT_DATA_SPLIT_H
 #define DPT_DATA_SPLIT_H
 

@@ -94,7 +94,8 @@ printf '1\n2\nthree\n' >wrong.txt
 bad 'data.test.exclude: wrong.txt, line 3: "three" is no number' data.test.exclude=wrong.txt
 echo '0-5299' >all.txt
 bad 'data.train.include, exclude: .*no sample is left of 5300' data.train.exclude=all.txt
-refused 74 'data.train.include: absent.txt: No such file' train "${job[@]}" "${limited[@]}" data.train.include=absent.txt
+refused 74 'data.train.include: absent.txt: No such file' train "${job[@]}" "${limited[@]}" \
+    data.train.include=absent.txt
 refused 64 'data.test.fraction' train "${job[@]}" "${limited[@]}" data.test.fraction=1
 refused 64 'data.test.fraction and data.test.count are both given' train "${job[@]}" "${limited[@]}" \
     data.test.fraction=0.1 data.test.count=5
