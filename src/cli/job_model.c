@@ -93,9 +93,9 @@ static dpt_status check_target(const dpt_job *job, const dpt_field *y) {
 static dpt_status read_layers(dpt_job *job) {
     const char *inputs[DPT_CONFIG_MOST_FIELDS], *outputs[DPT_CONFIG_MOST_FIELDS];
     const bool named = job->about.item[job->inputs].layer != NULL;
-    for (int i = 0; i < job->fields; i++)
-        *(i < job->inputs ? &inputs[i] : &outputs[i - job->inputs]) =
-            i < job->inputs ? job->about.item[i].name : job->about.item[i].layer;
+    for (int i = 0; i < job->inputs; i++) inputs[i] = job->about.item[i].name;
+    for (int i = job->inputs; i < job->fields; i++) outputs[i - job->inputs] = job->about.item[i].layer;
+    if (job->config->data.inputs.count == 0) inputs[0] = "input"; /* a layer may be called x */
     dpt_layers_ends ends = {
         .input = inputs, .inputs = job->inputs, .output = named ? outputs : NULL, .outputs = job->fields - job->inputs};
     return dpt_layers_read(job->config->model.file, &ends, &job->layers);

@@ -114,9 +114,10 @@ accepted '^test loss' train data.files=data.h5 model.file=one.yaml "${one[@]}" "
 found mean 7.888888888888889 # of the three steps that are kept
 refused 65 'data.h5: /train/walk: .*4 steps' train data.files=data.h5 model.file=one.yaml "${one[@]}" "data.inputs=[$walk]"
 
-# the short form
-accepted '^test loss' train data.files=data.h5 loss=mse data.train.y=/train/flux data.test.y=/test/flux model=mlp \
-    model.hidden=8 steps=2 eval_every=0 run.dir=run data.train.x=/train/field data.test.x=/test/field \
+# the short form; a layer may be called x then
+printf 'layers: [{type: flatten, name: x}, {type: linear, from: x, out: classes}]\n' >short.yaml
+accepted '^test loss' train data.files=data.h5 loss=mse data.train.y=/train/flux data.test.y=/test/flux model.file=short.yaml \
+    steps=2 eval_every=0 run.dir=run data.train.x=/train/field data.test.x=/test/field \
     data.mean=auto_all data.std=auto_all
 found '  mean' 7.25
 
