@@ -172,10 +172,24 @@ static void one_process(void) {
     files_ready();
 }
 
+/* That this process wrote, by whatever call. */
+static int64_t bytes_written(void) {
+    long long bytes = -1;
+    char line[100];
+    FILE *f = fopen("/proc/self/io", "r");
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "wchar: %lld", &bytes);
+    if (f) fclose(f);
+    return bytes;
+}
+
+/* Each rank writes its share, within a piece and what cannot be divided. */
 static void all_ranks(void) {
     dpt_import_source source[SOURCES];
     find_sources(source);
+    const int64_t before = bytes_written();
     CHECK_OK(dpt_import_files_with(&(dpt_import_options){.control = &control}, source, SOURCES, file_path("all.h5")));
+    const int64_t all = (8 + 8LL) * CSV_ROWS + 2LL * IDX_ROWS * COLUMNS + 4LL * NPY_ROWS * COLUMNS;
+    if (before >= 0) CHECK(bytes_written() - before > all / check_world() - (8 << 20));
     files_ready();
     if (check_rank() == 0) CHECK(same_bytes("one.h5", "all.h5") && partial_files() == 0);
     files_ready();
@@ -184,8 +198,8 @@ static void all_ranks(void) {
 /* ---- killed ---- */
 
 typedef struct until {
-    int64_t bytes; /* the end comes once so many are written */
-    int64_t kept_rows, first_rows;
+    int64_t bytes;                                      /* the end comes once so many are written */
+    int64_t kept_rows, first_rows, last_rows, all_rows; /* what was told of */
 } until;
 
 static void kill_at(void *user, const dpt_import_progress *now) {
@@ -196,6 +210,8 @@ static void look_back(void *user, const dpt_import_progress *now) {
     until *seen = user;
     if (seen->first_rows == 0) seen->first_rows = now->rows;
     seen->kept_rows = now->kept_rows;
+    seen->last_rows = now->rows;
+    seen->all_rows = now->all_rows;
 }
 
 /* A child, which does not use MPI, imports alone and is killed once so many bytes are written. */
@@ -227,6 +243,7 @@ static void import_again(until *seen) {
     files_ready();
     if (check_rank() != 0) return;
     CHECK(same_bytes("one.h5", "again.h5") && partial_files() == 0);
+    CHECK_EQ_I64(seen->last_rows, seen->all_rows); /* no row twice */
     unlink(file_path("again.h5"));
 }
 
@@ -300,7 +317,7 @@ static void damaged(void) {
         const int file = open(journal, O_RDWR);
         char byte;
         CHECK(file >= 0 && fstat(file, &about) == 0);
-        const off_t at = kind == 0 ? 3 : about.st_size / 2;
+        const off_t at = kind == 0 ? 3 : about.st_size - 40; /* in the version; in the plan, before the marks */
         CHECK(pread(file, &byte, 1, at) == 1);
         byte ^= 1;
         if (kind < 2) CHECK(pwrite(file, &byte, 1, at) == 1);
