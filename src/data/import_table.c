@@ -94,9 +94,8 @@ static dpt_status read_slowly(const table *t, int64_t column, const char *p, cha
     if (special && !c->allows_nan) return refuse_value(t, column, field, "is not finite (the suffix :nan allows it)");
     if (field->bytes == 0 && !c->allows_nan) return refuse_field(t, column, "empty (the suffix :nan makes it a NaN)");
     if (field->bytes > 0 && !special) return refuse_value(t, column, field, "is not a number");
-    bool infinite =
-        special && (memchr(field->text, 'f', (size_t)field->bytes) || memchr(field->text, 'F', (size_t)field->bytes));
-    double value = infinite ? INFINITY : NAN;
+    char first = special ? field->text[*field->text == '+' || *field->text == '-'] : 'n';
+    double value = first == 'i' || first == 'I' ? INFINITY : NAN;
     store_float(c->dtype, field->bytes > 0 && *field->text == '-' ? -value : value, out, c->place[column]);
     return DPT_OK;
 }
