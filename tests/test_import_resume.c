@@ -311,7 +311,7 @@ static void damaged(void) {
     char journal[400], partial[400];
     snprintf(journal, sizeof journal, "%s", file_path("again.h5.partial.journal"));
     snprintf(partial, sizeof partial, "%s", file_path("again.h5.partial"));
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         until seen;
         import_and_die(20 << 20);
         const int file = open(journal, O_RDWR);
@@ -324,9 +324,10 @@ static void damaged(void) {
         if (kind == 2) CHECK(ftruncate(file, about.st_size - 1) == 0);
         close(file);
         if (kind == 3) CHECK(truncate(partial, 1000) == 0);
+        if (kind == 4) CHECK(unlink(journal) == 0);
         import_again(&seen);
         CHECK_EQ_I64(seen.kept_rows, 0);
-        heard("again.h5: a half-made import is thrown away");
+        heard("again.h5: a half-made import is thrown away: it");
     }
 }
 
@@ -366,6 +367,28 @@ static void disk_fills(void) {
     signal(SIGXFSZ, before);
     files_ready();
     CHECK(access(file_path("full.h5"), F_OK) != 0 && partial_files() == 0);
+    files_ready();
+}
+
+static void touch(void *user, const dpt_import_progress *now) {
+    (void)now;
+    FILE *f = fopen(user, "r+b");
+    fseek(f, -1, SEEK_END);
+    fputc(byte_at((int64_t)IDX_ROWS * COLUMNS - 1), f); /* as it was */
+    fclose(f);
+}
+
+/* A source that is written to, with whatever bytes, before the last row is read. */
+static void written_meanwhile(void) {
+    dpt_import_source source[SOURCES];
+    find_sources(source);
+    char path[400];
+    snprintf(path, sizeof path, "%s", file_path("i.idx"));
+    const dpt_import_options options = {.control = &control, .watch = touch, .user = path};
+    CHECK_FAILS(dpt_import_files_with(&options, source, SOURCES, file_path("bad.h5")), DPT_ERR_DATA,
+                "i.idx: was written to while it was imported");
+    files_ready();
+    CHECK(access(file_path("bad.h5"), F_OK) != 0 && partial_files() == 0);
     files_ready();
 }
 
@@ -534,6 +557,6 @@ int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "import_resume", {"start", start}, {"one_process", one_process},
                       {"all_ranks", all_ranks}, {"killed", killed}, {"killed_twice", killed_twice},
                       {"changed_since", changed_since}, {"damaged", damaged}, {"disk_fills", disk_fills},
-                      {"wrong_row", wrong_row}, {"ten_thousand", ten_thousand}, {"bounded_memory", bounded_memory},
-                      {"stop", stop});
+                      {"written_meanwhile", written_meanwhile}, {"wrong_row", wrong_row},
+                      {"ten_thousand", ten_thousand}, {"bounded_memory", bounded_memory}, {"stop", stop});
 }

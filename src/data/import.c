@@ -119,36 +119,53 @@ typedef struct import_job {
     uint8_t *marks;
     int file; /* partial, -1: not open */
     /* rank 0: */
-    int lock; /* -1: none */
-    uint64_t request;
+    int lock;         /* -1: none */
+    uint64_t *digest; /* [count] of each source, as it was at the beginning */
+    uint64_t request; /* of all, and of the program */
     dpt_import_journal journal;
 } import_job;
 
-/* What a source is now: of another digest once it has changed. */
-static dpt_status digest_source(const dpt_import_source *source, dpt_digest *digest) {
+/* What is wanted of a source, and what it is now: another number once it has changed. */
+static dpt_status digest_source(const dpt_import_source *source, uint64_t *value) {
     struct stat about;
+    dpt_digest digest = {0};
     DPT_CHECK(stat(source->file, &about) == 0, DPT_ERR_IO, "%s: %s", source->file, strerror(errno));
-    dpt_digest_text(digest, source->dataset);
-    dpt_digest_text(digest, source->file);
-    dpt_digest_text(digest, source->part ? source->part : "");
+    dpt_digest_text(&digest, source->dataset);
+    dpt_digest_text(&digest, source->file);
+    dpt_digest_text(&digest, source->part ? source->part : "");
     if (S_ISDIR(about.st_mode)) {
         dpt_image_folder folder;
         DPT_TRY(dpt_image_folder_list(source->file, &folder));
-        dpt_digest_i64(digest, (int64_t)folder.digest);
+        dpt_digest_i64(&digest, (int64_t)folder.digest);
         dpt_image_folder_close(&folder);
-        return DPT_OK;
+    } else {
+        dpt_digest_i64(&digest, about.st_size);
+        dpt_digest_i64(&digest, about.st_mtim.tv_sec);
+        dpt_digest_i64(&digest, about.st_mtim.tv_nsec);
     }
-    dpt_digest_i64(digest, about.st_size);
-    dpt_digest_i64(digest, about.st_mtim.tv_sec);
-    dpt_digest_i64(digest, about.st_mtim.tv_nsec);
+    *value = digest.value;
     return DPT_OK;
 }
 
-static dpt_status digest_request(const import_job *job, uint64_t *request) {
+static dpt_status digest_request(import_job *job) {
     dpt_digest digest = {0};
+    job->digest = dpt_alloc_zero((size_t)job->count, sizeof *job->digest);
+    DPT_CHECK_ALLOC(job->digest);
     dpt_digest_text(&digest, dpt_version());
-    for (int i = 0; i < job->count; i++) DPT_TRY(digest_source(&job->source[i], &digest));
-    *request = digest.value;
+    for (int i = 0; i < job->count; i++) {
+        DPT_TRY(digest_source(&job->source[i], &job->digest[i]));
+        dpt_digest_i64(&digest, (int64_t)job->digest[i]);
+    }
+    job->request = digest.value;
+    return DPT_OK;
+}
+
+static dpt_status check_unchanged(const import_job *job) {
+    for (int i = 0; i < job->count; i++) {
+        uint64_t now;
+        DPT_TRY(digest_source(&job->source[i], &now));
+        DPT_CHECK(now == job->digest[i], DPT_ERR_DATA, "%s: was written to while it was imported", job->source[i].file);
+    }
     return DPT_OK;
 }
 
@@ -268,14 +285,25 @@ static dpt_status name_files(import_job *job) {
     return job->partial && job->journal_path ? DPT_OK : DPT_ERR_MEMORY;
 }
 
+/* What is beside a target that is there is of an import that was ended in its last step. */
+static dpt_status find_target(const import_job *job, bool *there) {
+    *there = access(job->target, F_OK) == 0;
+    if (!*there) return DPT_OK;
+    char *journal = dpt_format("%s.partial.journal", job->target);
+    DPT_CHECK_ALLOC(journal);
+    unlink(journal);
+    dpt_free(journal);
+    return DPT_OK;
+}
+
 static dpt_status begin_as_first(import_job *job, bool *there) {
     bool found;
-    *there = access(job->target, F_OK) == 0;
+    DPT_TRY(find_target(job, there));
     if (*there) return DPT_OK;
     DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
-    *there = access(job->target, F_OK) == 0;
+    DPT_TRY(find_target(job, there));
     if (*there) return DPT_OK;
-    DPT_TRY(digest_request(job, &job->request)); /* first: a failure of it leaves what is half-made */
+    DPT_TRY(digest_request(job)); /* first: a failure of it leaves what is half-made */
     DPT_TRY(name_files(job));
     DPT_TRY(go_on(job, &found));
     if (!found) return begin_anew(job);
@@ -310,9 +338,7 @@ static dpt_status take_plan(import_job *job, const dpt_control *control) {
 }
 
 static dpt_status finish_as_first(import_job *job) {
-    uint64_t request;
-    DPT_TRY(digest_request(job, &request));
-    DPT_CHECK(request == job->request, DPT_ERR_DATA, "%s: a source was changed while it was imported", job->target);
+    DPT_TRY(check_unchanged(job));
     DPT_TRY(dpt_file_commit(job->partial, job->target));
     unlink(job->journal_path);
     return DPT_OK;
@@ -351,6 +377,7 @@ static void close_job(import_job *job, int rank, dpt_status status) {
     dpt_free(job->partial);
     dpt_free(job->journal_path);
     dpt_free(job->marks);
+    dpt_free(job->digest);
     dpt_import_plan_close(&job->plan);
 }
 
