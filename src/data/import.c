@@ -120,22 +120,19 @@ typedef struct import_job {
     int file; /* partial, -1: not open */
     /* rank 0: */
     int lock;         /* -1: none */
-    uint64_t *digest; /* [count] of each source, as it was at the beginning */
+    uint64_t *digest; /* [count] of each file, as it was at the beginning; at its first source */
     uint64_t request; /* of all, and of the program */
     dpt_import_journal journal;
 } import_job;
 
-/* What is wanted of a source, and what it is now: another number once it has changed. */
-static dpt_status digest_source(const dpt_import_source *source, uint64_t *value) {
+/* What a source is now: another number once it has changed. */
+static dpt_status digest_file(const char *path, uint64_t *value) {
     struct stat about;
     dpt_digest digest = {0};
-    DPT_CHECK(stat(source->file, &about) == 0, DPT_ERR_IO, "%s: %s", source->file, strerror(errno));
-    dpt_digest_text(&digest, source->dataset);
-    dpt_digest_text(&digest, source->file);
-    dpt_digest_text(&digest, source->part ? source->part : "");
+    DPT_CHECK(stat(path, &about) == 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
     if (S_ISDIR(about.st_mode)) {
         dpt_image_folder folder;
-        DPT_TRY(dpt_image_folder_list(source->file, &folder));
+        DPT_TRY(dpt_image_folder_list(path, &folder));
         dpt_digest_i64(&digest, (int64_t)folder.digest);
         dpt_image_folder_close(&folder);
     } else {
@@ -147,14 +144,26 @@ static dpt_status digest_source(const dpt_import_source *source, uint64_t *value
     return DPT_OK;
 }
 
+/* The first source of the same file: a folder of a million images is listed once for images and labels. */
+static int first_of_file(const import_job *job, int source) {
+    int first = 0;
+    while (strcmp(job->source[first].file, job->source[source].file) != 0) first++;
+    return first;
+}
+
 static dpt_status digest_request(import_job *job) {
     dpt_digest digest = {0};
     job->digest = dpt_alloc_zero((size_t)job->count, sizeof *job->digest);
     DPT_CHECK_ALLOC(job->digest);
     dpt_digest_text(&digest, dpt_version());
     for (int i = 0; i < job->count; i++) {
-        DPT_TRY(digest_source(&job->source[i], &job->digest[i]));
-        dpt_digest_i64(&digest, (int64_t)job->digest[i]);
+        const dpt_import_source *source = &job->source[i];
+        const int first = first_of_file(job, i);
+        if (first == i) DPT_TRY(digest_file(source->file, &job->digest[i]));
+        dpt_digest_text(&digest, source->dataset);
+        dpt_digest_text(&digest, source->file);
+        dpt_digest_text(&digest, source->part);
+        dpt_digest_i64(&digest, (int64_t)job->digest[first]);
     }
     job->request = digest.value;
     return DPT_OK;
@@ -163,7 +172,8 @@ static dpt_status digest_request(import_job *job) {
 static dpt_status check_unchanged(const import_job *job) {
     for (int i = 0; i < job->count; i++) {
         uint64_t now;
-        DPT_TRY(digest_source(&job->source[i], &now));
+        if (first_of_file(job, i) != i) continue;
+        DPT_TRY(digest_file(job->source[i].file, &now));
         DPT_CHECK(now == job->digest[i], DPT_ERR_DATA, "%s: was written to while it was imported", job->source[i].file);
     }
     return DPT_OK;
