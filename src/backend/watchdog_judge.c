@@ -60,8 +60,7 @@ void dpt_watched_hear(dpt_watched *w, const dpt_position_view *view, double now)
     if (view->tick != w->view.tick || view->phase != w->view.phase || !w->present) w->moved_s = now;
     for (int lane = 0; lane < DPT_LANE_COUNT; lane++) {
         uint64_t before, after;
-        bool waited = dpt_watch_waits(&w->view, (dpt_lane)lane, &before);
-        bool waits = dpt_watch_waits(view, (dpt_lane)lane, &after);
+        bool waited = dpt_watch_waits(&w->view, lane, &before), waits = dpt_watch_waits(view, lane, &after);
         if (before != after || waited != waits || !w->present) w->stands_s[lane] = now;
     }
     w->present = true;
@@ -130,7 +129,7 @@ static bool find_order(table *t) {
     while (first < t->world && !t->rank[first].present) first++;
     for (int r = first + 1; r < t->world; r++)
         for (int lane = 0; t->rank[r].present && lane < DPT_LANE_COUNT; lane++)
-            if (out_of_step(t, first, r, (dpt_lane)lane)) return true;
+            if (out_of_step(t, first, r, lane)) return true;
     return false;
 }
 

@@ -351,7 +351,7 @@ static void write_option(FILE *out, const dpt_layer_option *o) {
                     n == (int)o->initial ? ", the default" : "");
         fputs(")", out);
     } else if (o->kind == DPT_OPTION_FLAG) {
-        fprintf(out, " = %s", o->initial != 0 ? "true" : "false");
+        fprintf(out, " = %s", o->initial ? "true" : "false");
     } else if (!o->needed) {
         fprintf(out, " = %g", o->initial);
     }

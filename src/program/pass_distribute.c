@@ -222,10 +222,10 @@ static void settle_outputs(distribute *d) {
 static void make_exchange(distribute *d, dpt_op_id start, dpt_op_id wait, int64_t k, int64_t bytes, int n,
                           dpt_tensor *const *in) {
     dpt_attr attr = {.slot = {.index = (int)k, .offset = d->o->arenas->bucket[k].offset, .bytes = bytes}};
-    dpt_node *started = dpt_node_add(d->rw.to, __FILE__, __LINE__, (int)start, NULL, &attr, n, in);
+    dpt_node *started = dpt_node_add(d->rw.to, __FILE__, __LINE__, start, NULL, &attr, n, in);
     if (started == NULL) return;
     dpt_tensor *token = &started->out[0];
-    dpt_node_add(d->rw.to, __FILE__, __LINE__, (int)wait, NULL, &attr, 1, &token);
+    dpt_node_add(d->rw.to, __FILE__, __LINE__, wait, NULL, &attr, 1, &token);
 }
 
 /* Of the bucket's gradients, after every store in it: slices where it is cut and an update follows. */
