@@ -1,7 +1,7 @@
 /* import.c: which formats there are, and an import from its beginning to its end: rank 0 takes the lock, looks at the
  * sources, plans (import_plan.h) and makes a target without values, or finds those of an import that was ended by
- * force; all ranks fill it (import_work.h); rank 0 gives it its name. Nothing here knows a format but the table; a
- * format gets its line there. */
+ * force; all ranks fill it (import_work.h); rank 0 gives it its name. Nothing here knows a format but the table, where
+ * each has its line, and the one place where labels share the list of their images. */
 #include "data/import.h"
 
 #include <errno.h>
@@ -244,10 +244,19 @@ static dpt_status make_target(import_job *job, const dpt_import_stream *stream) 
 
 /* ---- the plan ---- */
 
+/* Labels of a folder whose images are open already share what was found there. */
+static dpt_status open_stream(const import_job *job, const int *format, dpt_import_stream *stream, int source) {
+    bool done = false;
+    for (int i = 0; i < source && format[source] == FOLDER_FORMAT && !done; i++)
+        if (format[i] == FOLDER_FORMAT)
+            DPT_TRY(
+                dpt_import_open_labels_of(&job->source[source], &job->source[i], &stream[i], &stream[source], &done));
+    return done ? DPT_OK : formats[format[source]].open(&job->source[source], &stream[source]);
+}
+
 static dpt_status open_streams(const import_job *job, int *format, dpt_import_stream *stream, int *opened) {
     for (int i = 0; i < job->count; i++) DPT_TRY(find_format(job->source[i].file, &format[i])); /* quick, so first */
-    for (; *opened < job->count; ++*opened)
-        DPT_TRY(formats[format[*opened]].open(&job->source[*opened], &stream[*opened]));
+    for (; *opened < job->count; ++*opened) DPT_TRY(open_stream(job, format, stream, *opened));
     return DPT_OK;
 }
 

@@ -41,7 +41,7 @@ static dpt_status dpt_fuzz_plan(const uint8_t *bytes, size_t size) {
 static void seed(fuzz_seeds *seeds) {
     static const dpt_import_source source[SOURCES] = {{.file = "a"}, {.file = "b"}, {.file = "c"}};
     static const dpt_import_place place[] = {{0, 5, 2}, {100, 700, 102}, {300, 2000, 303}};
-    static char list[] = "\0\0\0\0a/1.png\0\1\0\0\0b/2.png";
+    static char list[] = "\2\0\0\0\0\0\0\0a\0b\0\0\0\0\0a/1.png\0\1\0\0\0b/2.png";
     const dpt_import_stream stream[SOURCES] = {
         {.dtype = DPT_F32,
          .ndim = 2,
