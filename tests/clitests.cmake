@@ -45,6 +45,7 @@ add_cli_test(cli_zero zero BESIDE)
 add_cli_test(cli_import import)
 add_cli_test(cli_pack pack LABELS long) # coverage writes files of its own past the limit on size
 add_cli_test(cli_data_info data_info)
+add_cli_test(cli_data_files data_files BESIDE)
 add_cli_test(repeatable repeatable LABELS long)
 add_cli_test(cli_lanes lanes)
 add_cli_test(sample_order order)

@@ -313,7 +313,7 @@ static void round_trip(void) {
     CHECK(b->data.log.count == 1 && b->data.log.item[0] == 0);
     CHECK_EQ_I64(b->seed, INT64_MAX);
     CHECK_EQ_I64(b->optimizer.no_decay.count, 0);
-    CHECK(strstr(first, "data:\n  files: [\"a*.h5\"]\n  train:\n    x: \"/train/x\"\n") != NULL);
+    CHECK(strstr(first, "data:\n  files: [\"a*.h5\"]\n  index: \"auto\"\n  train:\n    x: \"/train/x\"\n") != NULL);
     CHECK(strstr(first, "epochs") == NULL && strstr(first, "beta1") == NULL);
     dpt_digest da = {0}, db = {0}, dc = {0};
     CHECK_OK(dpt_config_digest(a, &da));

@@ -8,8 +8,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "data/dataset.h"
+#include "data/describe.h"
 #include "data/digits.h"
 #include "data/hdf5_output.h"
 #include "data_files.h"
@@ -116,6 +118,12 @@ static void imports(void) {
     CHECK_EQ_I64(wrong, 0);
     dpt_dataset_close(&ds);
     CHECK_EQ_I64(partial_files(), 0);
+    dpt_description *all; /* each dataset tells the checksum of its values */
+    int64_t count;
+    if (!CHECK_OK(dpt_describe(file_path("gzip.h5"), &all, &count)) || !CHECK_EQ_I64(count, 2)) return;
+    CHECK(all[0].has_checksum && all[0].checksum == dpt_hash(images, sizeof images, 0));
+    CHECK(all[1].has_checksum && all[1].checksum == dpt_hash(labels, sizeof labels, 0));
+    dpt_describe_free(all, count);
 }
 
 static void same_bytes_another_day(void) {

@@ -172,6 +172,7 @@ typedef struct dpt_config {
     } model;
     struct {
         dpt_config_texts files; /* empty: the built-in job's data */
+        char *index;            /* "auto", "none" or a folder */
         struct {
             char *x, *y;
         } train, test;

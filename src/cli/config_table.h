@@ -47,8 +47,10 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
-    X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
-      "not set: Fashion-MNIST, imported at first use") \
+    X(data.files, NULL, NULL, NULL, "HDF5 files, manifests of them or glob patterns, the matches of one " \
+      "pattern sorted bytewise; not set: Fashion-MNIST, imported at first use") \
+    X(data.index, "auto", NULL, NULL, "folder that keeps what was found out about the files, used again while they are as " \
+      "they were; auto: dptrain in $XDG_CACHE_HOME or ~/.cache; none: nothing is kept") \
     X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, NULL, "dataset of the training targets") \
     X(data.test.x, "/test/x", NULL, NULL, "dataset of the test inputs") \

@@ -17,6 +17,7 @@ static const data_command commands[] = {
     {"info", dpt_cli_data_info, dpt_cli_data_info_usage, false},
     {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage, false},
     {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage, false},
+    {"manifest", dpt_cli_data_manifest, dpt_cli_data_manifest_usage, false},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -11,12 +11,16 @@
 #include "train/measures.h"
 #include "train/trainer.h"
 
+enum { DPT_JOB_MOST_FIELDS = 32 };
+
 typedef struct dpt_job {
     dpt_cli *cli;
     const dpt_config *config; /* borrowed */
     dpt_context *ctx;
     dpt_dataset *train, *test;
-    dpt_field x, y; /* of both, as a loader delivers them */
+    dpt_selection *train_rows, *test_rows; /* the samples of each that count; NULL: all */
+    dpt_field field[DPT_JOB_MOST_FIELDS];  /* of both, as a loader delivers them: the inputs, then the targets */
+    int inputs, fields;
     dpt_graph *graph;
     dpt_trainer *trainer;
     dpt_layers *layers;      /* of a list; NULL: of the zoo */
@@ -37,6 +41,11 @@ typedef struct dpt_job {
 dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job);
 void dpt_job_close(dpt_job *job);
 
+/* job_data.c: opens both parts and says what their fields are, once the model is chosen. Collective. */
+dpt_status dpt_job_data_open(dpt_job *job);
+void dpt_job_data_close(dpt_job *job);
+/* Samples of the training or test part. Local. */
+uint64_t dpt_job_rows(const dpt_job *job, bool training);
 /* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader);
 /* The trainer's options as the config says. */

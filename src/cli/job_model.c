@@ -25,7 +25,7 @@ static bool is_plane(const dpt_job *job, const dpt_field *x, const dpt_field *y)
 /* What the data say. Targets with positions have their channels first, or one channel that has no dimension. */
 static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
     const dpt_config *c = job->config;
-    const dpt_field *x = &job->x, *y = &job->y;
+    const dpt_field *x = &job->field[0], *y = &job->field[job->inputs];
     bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
     DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
               DPT_MAX_NDIM - 1);
@@ -64,11 +64,11 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
 
 /* The targets in the files against those that the built model wants. */
 static dpt_status check_target(const dpt_job *job) {
-    const dpt_field *y = &job->y;
+    const dpt_field *y = &job->field[job->inputs];
     for (int64_t i = 0; i < job->graph->n_input; i++) {
         const dpt_tensor *t = job->graph->input[i];
         if (strcmp(t->node->name, "y") != 0) continue;
-        int skip = is_plane(job, &job->x, y) && t->ndim - 2 == y->ndim && t->dim[1] == 1;
+        int skip = is_plane(job, &job->field[0], y) && t->ndim - 2 == y->ndim && t->dim[1] == 1;
         const int64_t *dim = t->dim + 1 + skip;
         bool fits = dpt_row_count(t) == y->elements &&
                     (y->ndim <= 1 ||

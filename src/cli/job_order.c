@@ -37,6 +37,7 @@ static void keep_chunks(const dpt_job *job, dpt_loader_options *o) {
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
     const dpt_config *c = job->config;
     o->seed = (uint64_t)c->seed;
+    o->selection = training ? job->train_rows : job->test_rows;
     o->shuffle = training;
     o->window = training ? job->window : 0;
     o->global_batch = training || c->eval_batch == 0 ? c->batch : c->eval_batch;
@@ -47,7 +48,7 @@ void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options
 
 int64_t dpt_job_epoch_steps(const dpt_job *job) {
     if (job->config->epoch.steps > 0) return job->config->epoch.steps;
-    return (int64_t)dpt_epoch_steps(dpt_dataset_rows(job->train), job->config->batch);
+    return (int64_t)dpt_epoch_steps(dpt_job_rows(job, true), job->config->batch);
 }
 
 /* Bytes of a sample, of all fields. */

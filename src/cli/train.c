@@ -90,8 +90,8 @@ static dpt_status show_header(training *t) {
                                 .threads = job->ctx->device.threads,
                                 .parameters = dpt_trainer_parameters(job->trainer),
                                 .memory_bytes = (int64_t)memory.total,
-                                .train_samples = (int64_t)dpt_dataset_rows(job->train),
-                                .test_samples = (int64_t)dpt_dataset_rows(job->test),
+                                .train_samples = (int64_t)dpt_job_rows(job, true),
+                                .test_samples = (int64_t)dpt_job_rows(job, false),
                                 .batch = t->config->batch,
                                 .precision = dpt_precision_text((dpt_precision)t->config->precision),
                                 .steps = job->steps};
@@ -273,7 +273,7 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
 /* After a pass, from 1: that it has delivered each sample once. */
 static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
     dpt_ledger all;
-    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_dataset_rows(t->job.train), &all));
+    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_job_rows(&t->job, true), &all));
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
     if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all);
     dpt_position_phase(t->job.ctx->position, before);

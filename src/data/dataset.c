@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "data/dataset_index.h"
+#include "data/index_cache.h"
 
 struct dpt_dataset {
     dpt_index index;
@@ -50,9 +51,9 @@ static dpt_status open_files(bool is_first, dpt_dataset *ds) {
 }
 
 static dpt_status make_bytes(const char *const *files, int file_count, const dpt_field_spec *fields, int field_count,
-                             void **bytes, uint64_t *size) {
+                             const char *index_folder, void **bytes, uint64_t *size) {
     dpt_index index;
-    dpt_status status = dpt_index_create(files, file_count, fields, field_count, &index);
+    dpt_status status = dpt_index_obtain(files, file_count, fields, field_count, index_folder, &index);
     if (status == DPT_OK) status = dpt_index_pack(&index, bytes, size);
     dpt_index_destroy(&index);
     return status;
@@ -60,12 +61,19 @@ static dpt_status make_bytes(const char *const *files, int file_count, const dpt
 
 dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
                             const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
+    return dpt_dataset_open_indexed(control, files, file_count, fields, field_count, NULL, dataset);
+}
+
+dpt_status dpt_dataset_open_indexed(const dpt_control *control, const char *const *files, int file_count,
+                                    const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                    dpt_dataset **dataset) {
     void *bytes = NULL;
     uint64_t size = 0;
     *dataset = NULL;
     dpt_dataset *ds = dpt_alloc_zero(1, sizeof *ds);
     dpt_status status = ds ? DPT_OK : DPT_ERR_MEMORY;
-    if (ds && control->rank == 0) status = make_bytes(files, file_count, fields, field_count, &bytes, &size);
+    if (ds && control->rank == 0)
+        status = make_bytes(files, file_count, fields, field_count, index_folder, &bytes, &size);
     DPT_TRY_GOTO(dpt_control_agree(control, status), fail);
     DPT_TRY_GOTO(share_bytes(control, &bytes, &size), fail);
     status = dpt_index_unpack(bytes, size, &ds->index);

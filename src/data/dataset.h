@@ -39,15 +39,21 @@ typedef struct dpt_field {
     int64_t elements; /* of a sample: the product of dim */
 } dpt_field;
 
-/* Opens the files. Rank 0's arguments count; the others' are not looked at. Collective over control; every rank ends
- * with the same status and message, which names file, dataset and numbers.
- * DPT_ERR_ARG: no file or no field. DPT_ERR_IO: a file cannot be opened or read (the system's reason).
- * DPT_ERR_DATA: not HDF5, truncated, a dataset is missing (names those there), a field's rows differ from another's,
- * 0 samples, a chunk that is not where or as long as it says, files that differ between ranks. DPT_ERR_SHAPE: a
- * sample's shape is not the expected one. DPT_ERR_UNSUPPORTED: an element type, storage, filter or link outside those
- * above. */
+/* Opens the files; a manifest (manifest.h) among them stands for those that it lists. Rank 0's arguments count; the
+ * others' are not looked at. Collective over control; every rank ends with the same status and message, which names
+ * file, dataset and numbers. A file without samples among others is a warning. DPT_ERR_ARG: no file or no field.
+ * DPT_ERR_IO: a file cannot be opened or read (the system's reason). DPT_ERR_DATA: not HDF5, truncated, of 0 bytes,
+ * listed twice (under whatever names), not as its manifest says, a dataset is missing (names those there), a field's
+ * rows differ from another's, 0 samples, a chunk that is not where or as long as it says, files that differ between
+ * ranks. DPT_ERR_SHAPE: a sample's shape is not the expected one. DPT_ERR_UNSUPPORTED: an element type, storage, filter
+ * or link outside those above. */
 dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
                             const dpt_field_spec *fields, int field_count, dpt_dataset **dataset);
+/* The same with an index that is kept in a folder (index_cache.h) of rank 0 and used again while it fits the files:
+ * they are then not opened by HDF5. NULL: none is kept. */
+dpt_status dpt_dataset_open_indexed(const dpt_control *control, const char *const *files, int file_count,
+                                    const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                    dpt_dataset **dataset);
 /* Local. */
 void dpt_dataset_close(dpt_dataset **dataset);
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/stored.h"
 #include "dptrain/types.h"
 
@@ -26,6 +27,10 @@ typedef struct dpt_hdf5_output {
     char *dataset_path;     /* of the dataset last started */
     int ndim;
     int64_t dim[DPT_MAX_NDIM + 1];
+    int64_t row_bytes;
+    bool sums; /* the values, in the order of their rows: */
+    int64_t summed_rows;
+    dpt_checksum sum;
 } dpt_hdf5_output;
 
 /* How a dataset lies in its file; all 0: contiguous. Filters need chunks. */
@@ -46,6 +51,16 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
 /* The same for any type that elements may have in a file, and any layout; rows are then given as they are stored. */
 dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
                                   const dpt_hdf5_layout *layout, int ndim, const int64_t *dim);
+/* The dataset last started gets the XXH64 of its values, as they are stored, as an attribute of 16 digits when it is
+ * finished, if all of its rows were written in their order. Call it before the first row. */
+#define DPT_CHECKSUM_ATTRIBUTE "dptrain_xxh64"
+void dpt_hdf5_output_checksum(dpt_hdf5_output *output);
+/* Gives the dataset last started the attributes of a dataset of another file, but for references, those above 64 KiB
+ * and checksums. DPT_ERR_DATA, DPT_ERR_IO: that cannot be read. */
+dpt_status dpt_hdf5_output_attributes(dpt_hdf5_output *output, const char *path, const char *dataset);
+/* For rows that are written past HDF5: gives a dataset of a file that is left under a temporary name its checksum, in
+ * the place of the one that dpt_hdf5_output_text (16 digits) put there. */
+dpt_status dpt_hdf5_output_seal(const char *path, const char *dataset, uint64_t checksum);
 /* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
 /* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length

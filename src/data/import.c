@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "data/content.h"
 #include "data/hdf5_output.h"
 #include "data/image_folder.h"
 #include "data/import_input.h"
@@ -184,6 +185,7 @@ static dpt_status check_unchanged(const import_job *job) {
 static dpt_status add_dataset(dpt_hdf5_output *out, const char *dataset, const dpt_import_stream *stream,
                               int64_t *offset) {
     DPT_TRY(dpt_hdf5_output_reserve(out, dataset, stream->dtype, stream->ndim, stream->dim, offset));
+    DPT_TRY(dpt_hdf5_output_text(out, DPT_CHECKSUM_ATTRIBUTE, "0000000000000000")); /* until it is sealed */
     return stream->class_name ? dpt_hdf5_output_texts(out, "classes", stream->class_name, stream->classes) : DPT_OK;
 }
 
@@ -304,23 +306,12 @@ static dpt_status name_files(import_job *job) {
     return job->partial && job->journal_path ? DPT_OK : DPT_ERR_MEMORY;
 }
 
-/* What is beside a target that is there is of an import that was ended in its last step. */
-static dpt_status find_target(const import_job *job, bool *there) {
-    *there = access(job->target, F_OK) == 0;
-    if (!*there) return DPT_OK;
-    char *journal = dpt_format("%s.partial.journal", job->target);
-    DPT_CHECK_ALLOC(journal);
-    unlink(journal);
-    dpt_free(journal);
-    return DPT_OK;
-}
-
 static dpt_status begin_as_first(import_job *job, bool *there) {
     bool found;
-    DPT_TRY(find_target(job, there));
+    *there = access(job->target, F_OK) == 0;
     if (*there) return DPT_OK;
     DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
-    DPT_TRY(find_target(job, there));
+    *there = access(job->target, F_OK) == 0;
     if (*there) return DPT_OK;
     DPT_TRY(digest_request(job)); /* first: a failure of it leaves what is half-made */
     DPT_TRY(name_files(job));
@@ -356,11 +347,31 @@ static dpt_status take_plan(import_job *job, const dpt_control *control) {
     return dpt_control_agree(control, status);
 }
 
-static dpt_status finish_as_first(import_job *job) {
-    DPT_TRY(check_unchanged(job));
-    DPT_TRY(dpt_file_commit(job->partial, job->target));
-    unlink(job->journal_path);
+/* Rows came in any order and from all ranks: the checksums of values are those of what stands in the file now. */
+static dpt_status sum_values(const import_job *job, uint64_t *sum) {
+    for (int i = 0; i < job->count; i++) {
+        const dpt_import_item *item = &job->plan.item[i];
+        const dpt_extent values = {(uint64_t)item->offset, (uint64_t)(item->dim[0] * item->row_bytes)};
+        DPT_TRY(dpt_file_checksum(job->partial, &values, &sum[i]));
+    }
     return DPT_OK;
+}
+
+/* A target that is left half-sealed has no journal, and is made anew. */
+static dpt_status seal(const import_job *job, const uint64_t *sum) {
+    unlink(job->journal_path);
+    for (int i = 0; i < job->count; i++) DPT_TRY(dpt_hdf5_output_seal(job->partial, job->source[i].dataset, sum[i]));
+    return DPT_OK;
+}
+
+static dpt_status finish_as_first(import_job *job) {
+    uint64_t *sum = dpt_alloc_zero((size_t)job->count, sizeof *sum);
+    DPT_CHECK_ALLOC(sum);
+    dpt_status status = check_unchanged(job);
+    if (status == DPT_OK) status = sum_values(job, sum);
+    if (status == DPT_OK) status = seal(job, sum);
+    dpt_free(sum);
+    return status == DPT_OK ? dpt_file_commit(job->partial, job->target) : status;
 }
 
 static dpt_status import_together(import_job *job, const dpt_control *control) {
