@@ -20,6 +20,7 @@ dpt_add_test(pack)
 dpt_add_test(import_table)
 dpt_add_test(import_ranks RANKS 2 4)
 dpt_add_test(import_resume RANKS 1 3)
+dpt_add_test(import_many RANKS 1 3)
 dpt_add_test(image)
 dpt_add_test(import_images)
 
