@@ -285,6 +285,28 @@ static void add_type(hid_t file, const char *name, hid_t type) {
     H5Sclose(space);
 }
 
+/* A type of each class of HDF5 that is no number, by the name that the message gives it. */
+static void add_classes(hid_t file) {
+    hid_t list = H5Tvlen_create(H5T_NATIVE_FLOAT), array = H5Tarray_create2(H5T_NATIVE_FLOAT, 1, (hsize_t[]){3});
+    hid_t words = H5Tenum_create(H5T_NATIVE_INT), opaque = H5Tcreate(H5T_OPAQUE, 16), wide = H5Tcopy(H5T_STD_I64LE);
+    hid_t shifted = H5Tcopy(H5T_STD_U16LE);
+    H5Tenum_insert(words, "one", &(int){1});
+    H5Tset_size(wide, 16);
+    H5Tset_precision(wide, 128);
+    H5Tset_precision(shifted, 12);
+    add_type(file, "variable-length", list);
+    add_type(file, "array", array);
+    add_type(file, "enum", words);
+    add_type(file, "opaque", opaque);
+    add_type(file, "time", H5T_UNIX_D32LE);
+    add_type(file, "bitfield", H5T_STD_B8LE);
+    add_type(file, "reference", H5T_STD_REF_OBJ);
+    add_type(file, "wide", wide);
+    add_type(file, "shifted", shifted);
+    const hid_t made[] = {list, array, words, opaque, wide, shifted};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) H5Tclose(made[i]);
+}
+
 static void refused_types(void) {
     if (check_rank() == 0) {
         hid_t file = file_create("type.h5"), text = H5Tcopy(H5T_C_S1), pair = H5Tcreate(H5T_COMPOUND, 8);
@@ -304,6 +326,7 @@ static void refused_types(void) {
         add_type(file, "pair", pair);
         H5Tclose(text);
         H5Tclose(pair);
+        add_classes(file);
         H5Fclose(file);
     }
     const struct {
@@ -313,7 +336,16 @@ static void refused_types(void) {
                {"brain", "in the form of IEEE 754 alone (here 8 bits of exponent, 7 of mantissa)"},
                {"vax", "type float in neither little- nor big-endian"},
                {"text", "type string"},
-               {"pair", "type compound"}};
+               {"pair", "type compound"},
+               {"variable-length", "type variable-length"},
+               {"array", "type array"},
+               {"enum", "type enum"},
+               {"opaque", "type opaque"},
+               {"time", "type time"},
+               {"bitfield", "type bitfield"},
+               {"reference", "type reference"},
+               {"wide", "type 128-bit signed integer are not supported"},
+               {"shifted", "type unsigned integer with 12 bits used of 16"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse("type.h5", (dpt_field_spec){.path = bad[i].path, .ndim = DPT_ANY_NDIM}, DPT_ERR_UNSUPPORTED,
                bad[i].text);
@@ -355,9 +387,39 @@ static void add_hostile(hid_t file) {
     H5Sclose(space);
 }
 
+/* Filters of others, too many, and shapes that no sample has. */
+static void add_refused(hid_t file) {
+    const hsize_t dim[10] = {4, 1, 1, 1, 1, 1, 1, 1, 1, 1}, none[2] = {4, 0};
+    const unsigned about[1] = {7};
+    hid_t space = H5Screate_simple(1, dim, NULL), many = H5Screate_simple(10, dim, NULL);
+    hid_t empty = H5Screate_simple(2, none, NULL), null = H5Screate(H5S_NULL), p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(p, 1, dim);
+    H5Pset_scaleoffset(p, H5Z_SO_INT, 4);
+    H5Dclose(H5Dcreate2(file, "scaled", H5T_STD_I32LE, space, H5P_DEFAULT, p, H5P_DEFAULT));
+    H5Pclose(p);
+    p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(p, 1, dim);
+    H5Pset_filter(p, 32015, H5Z_FLAG_OPTIONAL, 1, about);
+    H5Dclose(H5Dcreate2(file, "foreign", H5T_STD_I32LE, space, H5P_DEFAULT, p, H5P_DEFAULT));
+    H5Pclose(p);
+    p = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(p, 1, dim);
+    for (int i = 0; i < 9; i++) H5Pset_shuffle(p);
+    H5Dclose(H5Dcreate2(file, "nine", H5T_STD_I32LE, space, H5P_DEFAULT, p, H5P_DEFAULT));
+    H5Pclose(p);
+    H5Dclose(H5Dcreate2(file, "axes", H5T_STD_I32LE, many, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Dclose(H5Dcreate2(file, "thin", H5T_STD_I32LE, empty, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Dclose(H5Dcreate2(file, "null", H5T_STD_I32LE, null, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Sclose(many);
+    H5Sclose(empty);
+    H5Sclose(null);
+}
+
 static void hostile(void) {
     if (check_rank() == 0) {
         hid_t file = file_create("hostile.h5");
+        add_refused(file);
         add_values(file, "real", H5T_IEEE_F32LE, DPT_F32, 0, ROWS, STORE_PLAIN);
         add_hostile(file);
         H5Fclose(file);
@@ -373,6 +435,12 @@ static void hostile(void) {
                {"/virtual", DPT_ERR_UNSUPPORTED, "virtual storage"},
                {"/holes", DPT_ERR_DATA, "1 of its 10 chunks are stored"},
                {"/nbit", DPT_ERR_UNSUPPORTED, "filter 5 nbit is not supported"},
+               {"/scaled", DPT_ERR_UNSUPPORTED, "filter 6 scaleoffset is not supported"},
+               {"/foreign", DPT_ERR_UNSUPPORTED, "filter 32015 is not supported (only shuffle, fletcher32, deflate)"},
+               {"/nine", DPT_ERR_UNSUPPORTED, "9 filters; at most 8 are supported"},
+               {"/axes", DPT_ERR_UNSUPPORTED, "has 10 axes; at most 9 are supported"},
+               {"/thin", DPT_ERR_SHAPE, "axis 0 of its samples has size 0"},
+               {"/null", DPT_ERR_SHAPE, "has no axis of samples"},
                {"/large", DPT_ERR_UNSUPPORTED, "chunks of 83886080 bytes; at most 67108864"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse("hostile.h5", (dpt_field_spec){.path = bad[i].path, .ndim = DPT_ANY_NDIM}, bad[i].code, bad[i].text);

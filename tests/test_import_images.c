@@ -262,6 +262,50 @@ static void long_head(void) {
     x.close(&x);
 }
 
+static dpt_status labels_of(const char *images_part, const char *part, int32_t *label, bool *done) {
+    char path[500];
+    snprintf(path, sizeof path, "%s", path_of("p"));
+    const dpt_import_source x = {"/x", path, images_part}, y = {"/y", path, part};
+    dpt_import_stream images, labels;
+    int64_t got = 0;
+    said[0] = 0;
+    DPT_TRY(dpt_import_open_images(&x, &images));
+    said[0] = 0;
+    dpt_status status = dpt_import_open_labels_of(&y, &x, &images, &labels, done);
+    images.close(&images);
+    if (status != DPT_OK || !*done) return status;
+    status = labels.read(&labels, 20, label, &got);
+    CHECK(got == 9 && labels.dtype == DPT_I32 && labels.classes == 4 && strcmp(labels.class_name[1], "dog") == 0);
+    CHECK(labels.notes_bytes > 100);
+    labels.close(&labels);
+    return status;
+}
+
+/* Labels from the list of the images: the same as without it. */
+static void labels_of_images(void) {
+    static const int32_t expected[] = {0, 0, 0, 1, 1, 1, 1, 1, 3};
+    int32_t label[20];
+    bool done = false;
+    CHECK_OK(labels_of("images:size=4x4", "labels", label, &done));
+    CHECK(done && memcmp(label, expected, sizeof expected) == 0);
+    heard("p: 4 classes: 0 Cat, 1 dog, 2 none, 3 \xc3\xa9t\xc3\xa9\n");
+    CHECK_OK(labels_of("images:skip=yes", "labels:skip=yes", label, &done));
+    CHECK(done && memcmp(label, expected, sizeof expected) == 0);
+    CHECK_OK(labels_of("images", "labels:skip=yes", label, &done));
+    CHECK(!done);
+    CHECK_OK(labels_of("labels", "labels", label, &done));
+    CHECK(!done);
+    int failures = 0;
+    for (int64_t n = 1; n < 2000; n++, failures++) {
+        dpt_alloc_fail_at(n);
+        dpt_status status = labels_of("images", "labels", label, &done);
+        dpt_alloc_fail_at(0);
+        if (status == DPT_OK) break;
+        CHECK(status == DPT_ERR_MEMORY);
+    }
+    CHECK(failures > 40 && failures < 1900);
+}
+
 static dpt_status open_and_read(const char *part) {
     static uint8_t out[9 * 3 * 16 * 16];
     dpt_import_stream x;
@@ -292,5 +336,5 @@ int main(int argc, char **argv) {
     dpt_log_set(listen, NULL);
     return CHECK_MAIN(argc, argv, "import_images", {"classes", classes}, {"flat", flat}, {"parts", parts},
                       {"one_size", one_size}, {"broken", broken}, {"long_head", long_head},
-                      {"out_of_memory", out_of_memory});
+                      {"labels_of_images", labels_of_images}, {"out_of_memory", out_of_memory});
 }

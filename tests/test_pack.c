@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "data/describe.h"
+#include "data/hdf5_output.h"
 #include "data/manifest.h"
 #include "data_files.h"
 
@@ -186,6 +187,64 @@ static void layouts(void) {
     CHECK(system(command) == 0);
 }
 
+static void put_attribute(hid_t set, const char *name, hid_t type, hsize_t count, const void *value) {
+    hid_t space = H5Screate_simple(1, &count, NULL);
+    hid_t attribute = H5Acreate2(set, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    CHECK(attribute >= 0 && H5Awrite(attribute, type, value) >= 0);
+    H5Aclose(attribute);
+    H5Sclose(space);
+}
+
+/* Texts of fixed and of any length, numbers, a type with a name; a reference would point nowhere. */
+static void attributes(void) {
+    const char *units[] = {"m/s", "a longer text than the first"}, *const names = "cat\0dog";
+    const int32_t number[] = {3, -4, 5};
+    hid_t file = file_create("told.h5"), text = H5Tcopy(H5T_C_S1), any = H5Tcopy(H5T_C_S1);
+    file_add(file, "/g/x", H5T_STD_U8LE, DPT_U8, "abcd", 1, (hsize_t[]){4}, STORE_PLAIN);
+    hid_t set = H5Dopen2(file, "/g/x", H5P_DEFAULT), named = H5Tcopy(H5T_STD_I32BE);
+    hobj_ref_t reference;
+    H5Tset_size(text, 4);
+    H5Tset_size(any, H5T_VARIABLE);
+    H5Tcommit2(file, "/kind", named, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    put_attribute(set, "classes", text, 2, names);
+    put_attribute(set, "units", any, 2, units);
+    put_attribute(set, "numbers", H5T_STD_I32LE, 3, number);
+    put_attribute(set, "kinds", named, 3, number);
+    put_attribute(set, DPT_CHECKSUM_ATTRIBUTE, H5T_STD_I32LE, 3, number); /* not one of ours: not taken over */
+    H5Rcreate(&reference, file, "/g/x", H5R_OBJECT, -1);
+    put_attribute(set, "to", H5T_STD_REF_OBJ, 1, &reference);
+    H5Tclose(named);
+    H5Dclose(set);
+    H5Fclose(file);
+    const char *source = file_path("told.h5");
+    if (!CHECK_OK(dpt_pack(&alone, &source, 1, &(dpt_pack_options){0}, file_path("retold.h5")))) return;
+    file = H5Fopen(file_path("retold.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
+    set = H5Dopen2(file, "/g/x", H5P_DEFAULT);
+    CHECK_EQ_I64(H5Aget_num_attrs(set), 5);
+    CHECK(H5Aexists(set, "to") == 0);
+    char fixed[8];
+    char *back[2] = {NULL};
+    int32_t numbers[3];
+    hid_t a = H5Aopen(set, "classes", H5P_DEFAULT);
+    CHECK(H5Aread(a, text, fixed) >= 0 && memcmp(fixed, names, sizeof fixed) == 0);
+    H5Aclose(a);
+    a = H5Aopen(set, "units", H5P_DEFAULT);
+    if (CHECK(H5Aread(a, any, back) >= 0))
+        for (int i = 0; i < 2; i++) CHECK_EQ_TEXT(back[i], units[i]);
+    for (int i = 0; i < 2; i++) H5free_memory(back[i]);
+    H5Aclose(a);
+    for (int i = 0; i < 2; i++) {
+        a = H5Aopen(set, i ? "kinds" : "numbers", H5P_DEFAULT);
+        CHECK(H5Aread(a, i ? H5T_STD_I32BE : H5T_STD_I32LE, numbers) >= 0 &&
+              memcmp(numbers, number, sizeof number) == 0);
+        H5Aclose(a);
+    }
+    H5Tclose(text);
+    H5Tclose(any);
+    H5Dclose(set);
+    H5Fclose(file);
+}
+
 /* Datasets belong together where they share a group and a number of rows: neither alone makes them. */
 static void groups(void) {
     static const char *const paths[] = {"/p/x", "/p/z", "/q/x"};
@@ -264,6 +323,11 @@ static void shared_out(void) {
     const char *manifest = file_path("part.manifest");
     CHECK(dpt_manifest_is(manifest));
     check_values((const char *[]){"part.manifest"}, 1);
+    CHECK_OK(dpt_pack(&alone, &manifest, 1, &(dpt_pack_options){0}, file_path("joined.h5")));
+    check_values((const char *[]){"joined.h5"}, 1);
+    const char *twice[] = {manifest, file_path(names[2])};
+    CHECK_FAILS(dpt_pack(&alone, twice, 2, &(dpt_pack_options){0}, file_path("bad.h5")), DPT_ERR_DATA,
+                "part-2.h5: listed twice");
     for (int i = 0; i < 4; i++) unlink(file_path(names[i]));
     CHECK_FAILS(pack(&(dpt_pack_options){.files = 4}, "part.h5"), DPT_ERR_CONFIG, "part.manifest: exists already");
     unlink(manifest);
@@ -408,7 +472,7 @@ static void out_of_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "pack", {"start", start}, {"layouts", layouts}, {"other_checksums", other_checksums},
-                      {"groups", groups}, {"types", types}, {"shared_out", shared_out},
+                      {"attributes", attributes}, {"groups", groups}, {"types", types}, {"shared_out", shared_out},
                       {"larger_than_buffers", larger_than_buffers}, {"bad_sources", bad_sources},
                       {"bad_options", bad_options}, {"no_half_sets", no_half_sets}, {"out_of_memory", out_of_memory},
                       {"stop", stop});

@@ -100,7 +100,8 @@ static dpt_status add_file(dpt_index *index, int f, const dpt_listed_file *liste
     for (int i = 0; i < index->fields; i++) DPT_TRY_GOTO(add_field(index, handle, f, specs, i), fail);
     DPT_CHECK_GOTO(index->rows + file->rows <= INT64_MAX, fail, DPT_ERR_DATA, "%s: more than 2^63 rows", file->path);
     index->rows += file->rows;
-    DPT_TRY_GOTO(dpt_chunk_lookup_content(handle, file->bytes, &file->content), fail);
+    status = dpt_chunk_lookup_content(handle, file->bytes, &file->content);
+    if (status == DPT_ERR_IO) dpt_error_prefix(status, "%s: ", file->path);
 fail:
     dpt_h5_close_file(handle);
     dpt_h5_leave(&scope);

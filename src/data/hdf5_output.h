@@ -55,6 +55,9 @@ dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt
  * finished, if all of its rows were written in their order. Call it before the first row. */
 #define DPT_CHECKSUM_ATTRIBUTE "dptrain_xxh64"
 void dpt_hdf5_output_checksum(dpt_hdf5_output *output);
+/* Gives the dataset last started the attributes of a dataset of another file, but for references, those above 64 KiB
+ * and checksums. DPT_ERR_DATA, DPT_ERR_IO: that cannot be read. */
+dpt_status dpt_hdf5_output_attributes(dpt_hdf5_output *output, const char *path, const char *dataset);
 /* For rows that are written past HDF5: gives a dataset of a file that is left under a temporary name its checksum, in
  * the place of the one that dpt_hdf5_output_text (16 digits) put there. */
 dpt_status dpt_hdf5_output_seal(const char *path, const char *dataset, uint64_t checksum);

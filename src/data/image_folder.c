@@ -142,13 +142,18 @@ static dpt_status fill_class(dpt_image_folder *folder, const char *below, int32_
     return status;
 }
 
-static dpt_status add_class(dpt_image_folder *folder, const char *name) {
-    DPT_CHECK(folder->classes < INT32_MAX, DPT_ERR_UNSUPPORTED, "%s: more than %d classes", folder->path, INT32_MAX);
+static dpt_status add_class_name(dpt_image_folder *folder, const char *name) {
     DPT_GROW(folder->class_name, folder->classes, folder->class_room);
     char *copy = dpt_strdup(name);
     DPT_CHECK_ALLOC(copy);
     folder->class_name[folder->classes++] = copy;
-    return fill_class(folder, copy, (int32_t)folder->classes - 1, 1);
+    return DPT_OK;
+}
+
+static dpt_status add_class(dpt_image_folder *folder, const char *name) {
+    DPT_CHECK(folder->classes < INT32_MAX, DPT_ERR_UNSUPPORTED, "%s: more than %d classes", folder->path, INT32_MAX);
+    DPT_TRY(add_class_name(folder, name));
+    return fill_class(folder, name, (int32_t)folder->classes - 1, 1);
 }
 
 static dpt_status fill(dpt_image_folder *folder) {
@@ -170,12 +175,17 @@ dpt_status dpt_image_folder_list(const char *path, dpt_image_folder *folder) {
     return status;
 }
 
+/* The number of classes, their names, then class and name of each file. */
 dpt_status dpt_image_folder_write(const dpt_image_folder *folder, char **bytes, int64_t *size) {
-    *size = 0;
+    *size = (int64_t)sizeof folder->classes;
+    for (int64_t i = 0; i < folder->classes; i++) *size += (int64_t)strlen(folder->class_name[i]) + 1;
     for (int64_t i = 0; i < folder->files; i++)
         *size += (int64_t)(sizeof folder->file->class_id + strlen(folder->file[i].name) + 1);
     char *to = *bytes = dpt_alloc((size_t)*size);
     DPT_CHECK_ALLOC(to);
+    memcpy(to, &folder->classes, sizeof folder->classes);
+    to += sizeof folder->classes;
+    for (int64_t i = 0; i < folder->classes; i++) to = stpcpy(to, folder->class_name[i]) + 1;
     for (int64_t i = 0; i < folder->files; i++) {
         const dpt_image_file *file = &folder->file[i];
         memcpy(to, &file->class_id, sizeof file->class_id);
@@ -184,11 +194,22 @@ dpt_status dpt_image_folder_write(const dpt_image_folder *folder, char **bytes, 
     return DPT_OK;
 }
 
-static dpt_status read_files(dpt_image_folder *folder, const char *bytes, int64_t size) {
-    DPT_CHECK(size > 0 && bytes[size - 1] == 0, DPT_ERR_DATA, "%s: no list of files", folder->path);
-    for (const char *end = bytes + size; bytes < end; bytes += strlen(bytes) + 1) {
-        int32_t class_id;
-        DPT_CHECK(end - bytes > (ptrdiff_t)sizeof class_id, DPT_ERR_DATA, "%s: no list of files", folder->path);
+static dpt_status no_list(const dpt_image_folder *folder) {
+    return dpt_error(DPT_ERR_DATA, "%s: no list of files", folder->path);
+}
+
+static dpt_status read_list(dpt_image_folder *folder, const char *bytes, int64_t size) {
+    const char *end = bytes + size;
+    int64_t classes;
+    int32_t class_id;
+    if (size <= (int64_t)sizeof classes || end[-1] != 0) return no_list(folder);
+    memcpy(&classes, bytes, sizeof classes);
+    for (bytes += sizeof classes; folder->classes < classes; bytes += strlen(bytes) + 1) {
+        if (bytes == end) return no_list(folder);
+        DPT_TRY(add_class_name(folder, bytes));
+    }
+    for (; bytes < end; bytes += strlen(bytes) + 1) {
+        if (end - bytes <= (ptrdiff_t)sizeof class_id) return no_list(folder);
         memcpy(&class_id, bytes, sizeof class_id);
         bytes += sizeof class_id;
         DPT_TRY(add_file(folder, bytes, class_id));
@@ -199,7 +220,7 @@ static dpt_status read_files(dpt_image_folder *folder, const char *bytes, int64_
 dpt_status dpt_image_folder_read(const char *path, const char *bytes, int64_t size, dpt_image_folder *folder) {
     *folder = (dpt_image_folder){.path = dpt_strdup(path)};
     DPT_CHECK_ALLOC(folder->path);
-    dpt_status status = read_files(folder, bytes, size);
+    dpt_status status = read_list(folder, bytes, size);
     if (status != DPT_OK) dpt_image_folder_close(folder);
     return status;
 }

@@ -32,8 +32,8 @@ typedef struct dpt_image_folder {
 dpt_status dpt_image_folder_list(const char *path, dpt_image_folder *folder);
 /* Counts one more that is left out. */
 dpt_status dpt_image_folder_leave_out(dpt_image_folder *folder, const char *name);
-/* The list of files as bytes, and a folder of the files of such a list, without names of classes. What dpt_free
- * releases. DPT_ERR_DATA: no such list. */
+/* The names of classes and the list of files as bytes, which dpt_free releases; and a folder of such bytes.
+ * DPT_ERR_DATA: they are none. */
 dpt_status dpt_image_folder_write(const dpt_image_folder *folder, char **bytes, int64_t *size);
 dpt_status dpt_image_folder_read(const char *path, const char *bytes, int64_t size, dpt_image_folder *folder);
 void dpt_image_folder_close(dpt_image_folder *folder);

@@ -1,7 +1,7 @@
 /* import.c: which formats there are, and an import from its beginning to its end: rank 0 takes the lock, looks at the
  * sources, plans (import_plan.h) and makes a target without values, or finds those of an import that was ended by
- * force; all ranks fill it (import_work.h); rank 0 gives it its name. Nothing here knows a format but the table; a
- * format gets its line there. */
+ * force; all ranks fill it (import_work.h); rank 0 gives it its name. Nothing here knows a format but the table, where
+ * each has its line, and the one place where labels share the list of their images. */
 #include "data/import.h"
 
 #include <errno.h>
@@ -120,36 +120,63 @@ typedef struct import_job {
     uint8_t *marks;
     int file; /* partial, -1: not open */
     /* rank 0: */
-    int lock; /* -1: none */
-    uint64_t request;
+    int lock;         /* -1: none */
+    uint64_t *digest; /* [count] of each file, as it was at the beginning; at its first source */
+    uint64_t request; /* of all, and of the program */
     dpt_import_journal journal;
 } import_job;
 
-/* What a source is now: of another digest once it has changed. */
-static dpt_status digest_source(const dpt_import_source *source, dpt_digest *digest) {
+/* What a source is now: another number once it has changed. */
+static dpt_status digest_file(const char *path, uint64_t *value) {
     struct stat about;
-    DPT_CHECK(stat(source->file, &about) == 0, DPT_ERR_IO, "%s: %s", source->file, strerror(errno));
-    dpt_digest_text(digest, source->dataset);
-    dpt_digest_text(digest, source->file);
-    dpt_digest_text(digest, source->part ? source->part : "");
+    dpt_digest digest = {0};
+    DPT_CHECK(stat(path, &about) == 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
     if (S_ISDIR(about.st_mode)) {
         dpt_image_folder folder;
-        DPT_TRY(dpt_image_folder_list(source->file, &folder));
-        dpt_digest_i64(digest, (int64_t)folder.digest);
+        DPT_TRY(dpt_image_folder_list(path, &folder));
+        dpt_digest_i64(&digest, (int64_t)folder.digest);
         dpt_image_folder_close(&folder);
-        return DPT_OK;
+    } else {
+        dpt_digest_i64(&digest, about.st_size);
+        dpt_digest_i64(&digest, about.st_mtim.tv_sec);
+        dpt_digest_i64(&digest, about.st_mtim.tv_nsec);
     }
-    dpt_digest_i64(digest, about.st_size);
-    dpt_digest_i64(digest, about.st_mtim.tv_sec);
-    dpt_digest_i64(digest, about.st_mtim.tv_nsec);
+    *value = digest.value;
     return DPT_OK;
 }
 
-static dpt_status digest_request(const import_job *job, uint64_t *request) {
+/* The first source of the same file: a folder of a million images is listed once for images and labels. */
+static int first_of_file(const import_job *job, int source) {
+    int first = 0;
+    while (strcmp(job->source[first].file, job->source[source].file) != 0) first++;
+    return first;
+}
+
+static dpt_status digest_request(import_job *job) {
     dpt_digest digest = {0};
+    job->digest = dpt_alloc_zero((size_t)job->count, sizeof *job->digest);
+    DPT_CHECK_ALLOC(job->digest);
     dpt_digest_text(&digest, dpt_version());
-    for (int i = 0; i < job->count; i++) DPT_TRY(digest_source(&job->source[i], &digest));
-    *request = digest.value;
+    for (int i = 0; i < job->count; i++) {
+        const dpt_import_source *source = &job->source[i];
+        const int first = first_of_file(job, i);
+        if (first == i) DPT_TRY(digest_file(source->file, &job->digest[i]));
+        dpt_digest_text(&digest, source->dataset);
+        dpt_digest_text(&digest, source->file);
+        dpt_digest_text(&digest, source->part);
+        dpt_digest_i64(&digest, (int64_t)job->digest[first]);
+    }
+    job->request = digest.value;
+    return DPT_OK;
+}
+
+static dpt_status check_unchanged(const import_job *job) {
+    for (int i = 0; i < job->count; i++) {
+        uint64_t now;
+        if (first_of_file(job, i) != i) continue;
+        DPT_TRY(digest_file(job->source[i].file, &now));
+        DPT_CHECK(now == job->digest[i], DPT_ERR_DATA, "%s: was written to while it was imported", job->source[i].file);
+    }
     return DPT_OK;
 }
 
@@ -219,10 +246,19 @@ static dpt_status make_target(import_job *job, const dpt_import_stream *stream) 
 
 /* ---- the plan ---- */
 
+/* Labels of a folder whose images are open already share what was found there. */
+static dpt_status open_stream(const import_job *job, const int *format, dpt_import_stream *stream, int source) {
+    bool done = false;
+    for (int i = 0; i < source && format[source] == FOLDER_FORMAT && !done; i++)
+        if (format[i] == FOLDER_FORMAT)
+            DPT_TRY(
+                dpt_import_open_labels_of(&job->source[source], &job->source[i], &stream[i], &stream[source], &done));
+    return done ? DPT_OK : formats[format[source]].open(&job->source[source], &stream[source]);
+}
+
 static dpt_status open_streams(const import_job *job, int *format, dpt_import_stream *stream, int *opened) {
     for (int i = 0; i < job->count; i++) DPT_TRY(find_format(job->source[i].file, &format[i])); /* quick, so first */
-    for (; *opened < job->count; ++*opened)
-        DPT_TRY(formats[format[*opened]].open(&job->source[*opened], &stream[*opened]));
+    for (; *opened < job->count; ++*opened) DPT_TRY(open_stream(job, format, stream, *opened));
     return DPT_OK;
 }
 
@@ -277,7 +313,7 @@ static dpt_status begin_as_first(import_job *job, bool *there) {
     DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
     *there = access(job->target, F_OK) == 0;
     if (*there) return DPT_OK;
-    DPT_TRY(digest_request(job, &job->request)); /* first: a failure of it leaves what is half-made */
+    DPT_TRY(digest_request(job)); /* first: a failure of it leaves what is half-made */
     DPT_TRY(name_files(job));
     DPT_TRY(go_on(job, &found));
     if (!found) return begin_anew(job);
@@ -311,27 +347,31 @@ static dpt_status take_plan(import_job *job, const dpt_control *control) {
     return dpt_control_agree(control, status);
 }
 
-/* Rows came in any order and from all ranks: the checksums of values are those of what stands in the file now. A target
- * that is left half-sealed has no journal, and is made anew. */
-static dpt_status seal(const import_job *job) {
-    unlink(job->journal_path);
+/* Rows came in any order and from all ranks: the checksums of values are those of what stands in the file now. */
+static dpt_status sum_values(const import_job *job, uint64_t *sum) {
     for (int i = 0; i < job->count; i++) {
         const dpt_import_item *item = &job->plan.item[i];
         const dpt_extent values = {(uint64_t)item->offset, (uint64_t)(item->dim[0] * item->row_bytes)};
-        uint64_t checksum;
-        DPT_TRY(dpt_file_checksum(job->partial, &values, &checksum));
-        DPT_TRY(dpt_hdf5_output_seal(job->partial, job->source[i].dataset, checksum));
+        DPT_TRY(dpt_file_checksum(job->partial, &values, &sum[i]));
     }
     return DPT_OK;
 }
 
-static dpt_status finish_as_first(import_job *job) {
-    uint64_t request;
-    DPT_TRY(digest_request(job, &request));
-    DPT_CHECK(request == job->request, DPT_ERR_DATA, "%s: a source was changed while it was imported", job->target);
-    DPT_TRY(seal(job));
-    DPT_TRY(dpt_file_commit(job->partial, job->target));
+/* A target that is left half-sealed has no journal, and is made anew. */
+static dpt_status seal(const import_job *job, const uint64_t *sum) {
+    unlink(job->journal_path);
+    for (int i = 0; i < job->count; i++) DPT_TRY(dpt_hdf5_output_seal(job->partial, job->source[i].dataset, sum[i]));
     return DPT_OK;
+}
+
+static dpt_status finish_as_first(import_job *job) {
+    uint64_t *sum = dpt_alloc_zero((size_t)job->count, sizeof *sum);
+    DPT_CHECK_ALLOC(sum);
+    dpt_status status = check_unchanged(job);
+    if (status == DPT_OK) status = sum_values(job, sum);
+    if (status == DPT_OK) status = seal(job, sum);
+    dpt_free(sum);
+    return status == DPT_OK ? dpt_file_commit(job->partial, job->target) : status;
 }
 
 static dpt_status import_together(import_job *job, const dpt_control *control) {
@@ -367,6 +407,7 @@ static void close_job(import_job *job, int rank, dpt_status status) {
     dpt_free(job->partial);
     dpt_free(job->journal_path);
     dpt_free(job->marks);
+    dpt_free(job->digest);
     dpt_import_plan_close(&job->plan);
 }
 

@@ -302,10 +302,11 @@ static void close_stream(dpt_import_stream *stream) {
     *stream = (dpt_import_stream){0};
 }
 
-static dpt_status read_part(folder_state *s, const dpt_import_source *source) {
+static dpt_status read_part(const dpt_import_source *source, image_options *options) {
     char *part = dpt_strdup(source->part ? source->part : "images");
     DPT_CHECK_ALLOC(part);
-    dpt_status status = parse_part(source->file, part, &s->options);
+    *options = (image_options){.labels = false};
+    dpt_status status = parse_part(source->file, part, options);
     dpt_free(part);
     return status;
 }
@@ -327,11 +328,16 @@ static dpt_status make_notes(folder_state *s) {
     return s->notes ? DPT_OK : DPT_ERR_MEMORY;
 }
 
-static dpt_status find_images(folder_state *s, const dpt_import_source *source) {
-    DPT_TRY(read_part(s, source));
-    DPT_TRY(dpt_image_folder_list(source->file, &s->folder));
+static dpt_status check_classes(const folder_state *s) {
     DPT_CHECK(!s->options.labels || s->folder.classes > 0, DPT_ERR_CONFIG,
-              "%s: no labels: they are the numbers of its sub-folders, and it has none", source->file);
+              "%s: no labels: they are the numbers of its sub-folders, and it has none", s->folder.path);
+    return DPT_OK;
+}
+
+static dpt_status find_images(folder_state *s, const dpt_import_source *source) {
+    DPT_TRY(read_part(source, &s->options));
+    DPT_TRY(dpt_image_folder_list(source->file, &s->folder));
+    DPT_TRY(check_classes(s));
     DPT_TRY(choose_files(s));
     say_what_was_found(s);
     return make_notes(s);
@@ -340,7 +346,7 @@ static dpt_status find_images(folder_state *s, const dpt_import_source *source) 
 /* The shape of labels is unknown, that is 0. */
 static dpt_status take_notes(folder_state *s, const dpt_import_source *source, const char *notes, int64_t bytes) {
     int64_t shape[SHAPE_WORDS];
-    DPT_TRY(read_part(s, source));
+    DPT_TRY(read_part(source, &s->options));
     DPT_CHECK(bytes > SHAPE_BYTES, DPT_ERR_DATA, "%s: notes of another format", source->file);
     memcpy(shape, notes, SHAPE_BYTES);
     s->channels = (int)shape[0];
@@ -349,7 +355,8 @@ static dpt_status take_notes(folder_state *s, const dpt_import_source *source, c
     const bool image = (shape[0] == 1 || shape[0] == 3) && shape[1] > 0 && shape[1] <= DPT_IMAGE_MAX_SIDE &&
                        shape[2] > 0 && shape[2] <= DPT_IMAGE_MAX_SIDE;
     DPT_CHECK(image || s->options.labels, DPT_ERR_DATA, "%s: notes of another format", source->file);
-    return dpt_image_folder_read(source->file, notes + SHAPE_BYTES, bytes - SHAPE_BYTES, &s->folder);
+    DPT_TRY(dpt_image_folder_read(source->file, notes + SHAPE_BYTES, bytes - SHAPE_BYTES, &s->folder));
+    return check_classes(s);
 }
 
 static void describe(folder_state *s, dpt_import_stream *stream) {
@@ -395,4 +402,25 @@ dpt_status dpt_import_open_images(const dpt_import_source *source, dpt_import_st
 dpt_status dpt_import_reopen_images(const dpt_import_source *source, const void *notes, int64_t bytes,
                                     dpt_import_stream *stream) {
     return open_images(source, notes, bytes, stream);
+}
+
+dpt_status dpt_import_open_labels_of(const dpt_import_source *source, const dpt_import_source *other,
+                                     const dpt_import_stream *images, dpt_import_stream *stream, bool *done) {
+    image_options mine, its;
+    DPT_TRY(read_part(source, &mine));
+    DPT_TRY(read_part(other, &its));
+    *done = strcmp(source->file, other->file) == 0 && mine.labels && !its.labels && mine.skip == its.skip;
+    if (!*done) return DPT_OK;
+    const folder_state *s = images->state;
+    DPT_TRY(open_images(source, s->notes, s->notes_bytes, stream));
+    const folder_state *labels = stream->state;
+    dpt_status status = make_notes(stream->state);
+    if (status != DPT_OK) {
+        stream->close(stream);
+        return status;
+    }
+    stream->notes = labels->notes;
+    stream->notes_bytes = labels->notes_bytes;
+    say_classes(&labels->folder);
+    return DPT_OK;
 }

@@ -90,7 +90,7 @@ dpt_status dpt_import_journal_open(const char *path, uint64_t request, int64_t t
     *plan = (dpt_import_plan){0};
     *marks = NULL;
     *found = false;
-    *why = NULL;
+    *why = journal->file < 0 ? "it has no journal" : NULL;
     if (journal->file < 0) return DPT_OK;
     dpt_status status = DPT_OK;
     if (!is_whole(journal->file, &head))

@@ -19,7 +19,7 @@ typedef struct dpt_import_journal {
 dpt_status dpt_import_journal_create(const char *path, uint64_t request, int64_t target_bytes,
                                      const dpt_import_plan *plan, dpt_import_journal *journal);
 /* Opens the journal of such a request over `count` sources; marks [plan->pieces], released with dpt_free like the plan
- * with its close. *found false: there is none that can be gone on with, and why: what to say of it; NULL: no journal.
+ * with its close. *found false: there is none that can be gone on with; *why says why.
  * DPT_ERR_MEMORY. On failure, or where none is found, nothing needs closing. */
 dpt_status dpt_import_journal_open(const char *path, uint64_t request, int64_t target_bytes, int count, int formats,
                                    dpt_import_journal *journal, dpt_import_plan *plan, uint8_t **marks, bool *found,

@@ -58,5 +58,9 @@ dpt_status dpt_import_reopen_table(const dpt_import_source *source, const void *
                                    dpt_import_stream *stream);
 dpt_status dpt_import_reopen_images(const dpt_import_source *source, const void *notes, int64_t bytes,
                                     dpt_import_stream *stream);
+/* Opens the labels of a folder whose images are open: no file is looked at again. *done false: it is not that, or
+ * skip= differs. Errors as dpt_import_open_images. */
+dpt_status dpt_import_open_labels_of(const dpt_import_source *source, const dpt_import_source *other,
+                                     const dpt_import_stream *images, dpt_import_stream *stream, bool *done);
 
 #endif

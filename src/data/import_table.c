@@ -207,8 +207,7 @@ static dpt_status read_first_row(table *t, const dpt_import_source *source) {
 static dpt_status keep_places(table *t, const dpt_import_source *source, const dpt_table_places *found) {
     const bool header = t->columns.name != NULL;
     t->all_rows = found->rows - header;
-    DPT_CHECK(t->all_rows > 0, DPT_ERR_DATA, header ? "%s: holds no rows but its header" : "%s: holds no rows",
-              source->file);
+    DPT_CHECK(t->all_rows > 0, DPT_ERR_DATA, "%s: holds no rows but its header", source->file);
     t->notes = dpt_alloc(sizeof *t->notes + (size_t)found->count * sizeof(dpt_import_place));
     DPT_CHECK_ALLOC(t->notes);
     t->notes[0] = t->all_rows;
@@ -224,6 +223,7 @@ static dpt_status keep_places(table *t, const dpt_import_source *source, const d
 static dpt_status find_places(table *t, const dpt_import_source *source) {
     dpt_table_places found;
     dpt_status status = dpt_table_rows_find(&t->rows, &found);
+    if (status == DPT_OK && found.rows == 0) status = dpt_error(DPT_ERR_DATA, "%s: holds no rows", source->file);
     if (status == DPT_OK) status = read_first_row(t, source);
     if (status == DPT_OK) status = keep_places(t, source, &found);
     dpt_free(found.place);

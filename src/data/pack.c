@@ -9,8 +9,8 @@
 
 #include "base/memory.h"
 #include "data/dataset.h"
+#include "data/file_list.h"
 #include "data/hdf5_util.h"
-#include "data/manifest.h"
 
 enum { MAX_DATASETS = 4096, AUTO_CHUNK_BYTES = 1 << 20, BUFFER_BYTES = 4 << 20 };
 static const int64_t max_chunk_bytes = 64 << 20; /* larger ones are not read */
@@ -97,6 +97,7 @@ fail:
 
 typedef struct packer {
     const dpt_pack_options *options;
+    const char *first;   /* file */
     dpt_dataset **group; /* datasets of the same samples, opened together */
     int groups;
     int part; /* the file that is written */
@@ -214,6 +215,7 @@ static dpt_status copy_field(const packer *p, const dpt_dataset *group, int i, d
     memcpy(dim + 1, field->dim, (size_t)field->ndim * sizeof *dim);
     DPT_TRY(dpt_hdf5_output_stored(out, field->path, field->stored, &layout, field->ndim + 1, dim));
     dpt_hdf5_output_checksum(out);
+    DPT_TRY(dpt_hdf5_output_attributes(out, p->first, field->path));
     int64_t unit = layout.chunk_rows == 0 ? 1 : layout.chunk_rows < rows ? layout.chunk_rows : rows;
     int64_t units = BUFFER_BYTES / (unit * row_bytes(field)), at_once = unit * (units > 0 ? units : 1);
     if (at_once > rows) at_once = rows;
@@ -289,17 +291,33 @@ static dpt_status write_parts(packer *p, const char *target) {
     return status;
 }
 
+static dpt_status pack_files(packer *p, const dpt_control *control, const char *const *files, int file_count,
+                             const char *target) {
+    dpt_status status;
+    p->first = files[0];
+    DPT_TRY_GOTO(open_groups(p, control, files, file_count), fail);
+    DPT_TRY_GOTO(check_groups(p), fail);
+    DPT_TRY_GOTO(write_parts(p, target), fail);
+fail:
+    for (int g = 0; g < p->groups; g++) dpt_dataset_close(&p->group[g]);
+    dpt_free(p->group);
+    return status;
+}
+
 dpt_status dpt_pack(const dpt_control *control, const char *const *files, int file_count,
                     const dpt_pack_options *options, const char *target) {
     packer p = {.options = options};
+    dpt_file_list list;
     DPT_CHECK(file_count > 0, DPT_ERR_ARG, "%s: a pack of no files", target);
-    dpt_status status;
-    DPT_TRY_GOTO(check_options(options, target), fail);
-    DPT_TRY_GOTO(open_groups(&p, control, files, file_count), fail);
-    DPT_TRY_GOTO(check_groups(&p), fail);
-    DPT_TRY_GOTO(write_parts(&p, target), fail);
-fail:
-    for (int g = 0; g < p.groups; g++) dpt_dataset_close(&p.group[g]);
-    dpt_free(p.group);
+    DPT_TRY(check_options(options, target));
+    DPT_TRY(dpt_file_list_make(files, file_count, &list)); /* manifests' files in their place */
+    const char **path = dpt_alloc((size_t)list.count * sizeof *path);
+    dpt_status status = path ? DPT_OK : DPT_ERR_MEMORY;
+    for (int64_t i = 0; i < list.count && path; i++) path[i] = list.file[i].path;
+    if (status == DPT_OK && list.count >= INT32_MAX)
+        status = dpt_error(DPT_ERR_UNSUPPORTED, "a pack of %lld files", (long long)list.count);
+    if (status == DPT_OK) status = pack_files(&p, control, path, (int)list.count, target);
+    dpt_free(path);
+    dpt_file_list_free(&list);
     return status;
 }

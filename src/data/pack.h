@@ -16,14 +16,14 @@ typedef struct dpt_pack_options {
 } dpt_pack_options;
 
 /* Writes the datasets of all files, continued from file to file in the order given, with their paths and types; other
- * things in the files (attributes, empty groups, links) are not carried over; each dataset gets the checksum of its
- * values (hdf5_output.h). All files hold the same datasets; those
- * of one group that have as many rows as each other in the first file are taken as fields of the same samples, and must
- * agree in every file. Rows are streamed. A target that exists already is refused; where it cannot be made nothing is
- * left behind. control: of one rank. Local.
- * DPT_ERR_CONFIG: a target exists, a level or number outside its range, fewer samples than files. DPT_ERR_UNSUPPORTED:
- * chunks above 64 MiB (says how many rows fit). DPT_ERR_DATA: a dataset that is not in all files, or nothing to pack.
- * DPT_ERR_IO: a target cannot be written. Those of dpt_dataset_open and dpt_dataset_read. */
+ * things in the files (empty groups, links, attributes but those of datasets, which are taken from the first file) are
+ * not carried over; each dataset gets the checksum of its values (hdf5_output.h). All files hold the same datasets;
+ * those of one group that have as many rows as each other in the first file are taken as fields of the same samples,
+ * and must agree in every file. Rows are streamed. A target that exists already is refused; where it cannot be made
+ * nothing is left behind. control: of one rank. Local. DPT_ERR_CONFIG: a target exists, a level or number outside its
+ * range, fewer samples than files. DPT_ERR_UNSUPPORTED: chunks above 64 MiB (says how many rows fit). DPT_ERR_DATA: a
+ * dataset that is not in all files, or nothing to pack. DPT_ERR_IO: a target cannot be written. Those of
+ * dpt_dataset_open and dpt_dataset_read. */
 dpt_status dpt_pack(const dpt_control *control, const char *const *files, int file_count,
                     const dpt_pack_options *options, const char *target);
 

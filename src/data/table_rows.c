@@ -23,9 +23,17 @@ void dpt_table_rows_close(dpt_table_rows *rows) {
     rows->text = NULL;
 }
 
+/* By blocks whose count fits 16 bits, which four times as many lanes hold as 64. */
 static int64_t count_byte(const char *p, const char *end, char byte) {
+    enum { BLOCK = UINT16_MAX };
     int64_t n = 0;
-    for (; p < end; p++) n += *p == byte;
+    while (p < end) {
+        const ptrdiff_t bytes = end - p < BLOCK ? end - p : BLOCK;
+        uint16_t some = 0;
+        for (ptrdiff_t i = 0; i < bytes; i++) some = (uint16_t)(some + (p[i] == byte));
+        n += some;
+        p += bytes;
+    }
     return n;
 }
 

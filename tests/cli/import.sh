@@ -37,6 +37,15 @@ if command -v h5dump >/dev/null; then
     [ "$(tr -d ' \n' <values)" = 3,0 ] || failed "labels 3, 0" "$(cat values)"
 fi
 
+# by several ranks: the same file; what is wrong is said once
+rank_counts=3
+accepted '^ranks.h5$' data import ranks.h5 /x=table.csv#1-2 /y=table.csv.gz#label:i64
+same_bytes table.h5 ranks.h5
+printf '1,2\n3,4\n5\n' >short.csv
+refused 65 'short.csv: line 3: 1 field, the first line has 2' data import bad.h5 /x=table.csv#1 /y=short.csv
+refused 64 '"images" is not of the form DATASET=FILE' data import bad.h5 images
+rank_counts=1
+
 # what is there already stays, and that is said
 cp plain.h5 before.h5
 on 1 data import plain.h5 /train/x=labels
@@ -62,6 +71,7 @@ if command -v h5dump >/dev/null; then
     [ "$(tr -d ' \n' <values)" = 1,2,3,4,5,6,7,255 ] || failed "1, 2, ... 7, 255" "$(cat values)"
     h5dump -d /train/y -o values -y -w 0 photos.h5 >header
     [ "$(tr -d ' \n' <values)" = 0,1 ] || failed "labels 0, 1" "$(cat values)"
+    h5dump -a /train/y/classes photos.h5 | grep -Fq '"cat", "dog"' || failed "names of the classes" "$(h5dump -a /train/y/classes photos.h5)"
 fi
 head -c 60 photos/dog/1.png >photos/cat/2.png
 on 1 data import skipped.h5 /x=photos#images:size=1x1,skip=yes /y=photos#labels:skip=yes
@@ -113,7 +123,6 @@ bad_import 64 'both.npz: holds 2 arrays, and FILE#NAME says which one: x, y' bot
 bad_import 64 'both.npz: has no array "z"; it holds x, y' both.npz#z
 { npy "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}" && printf '\200\4K\1.'; } >objects.npy
 bad_import 64 'objects.npy: elements of type "\|O" \(Python objects: a pickle' objects.npy
-printf '1,2\n3,4\n5\n' >short.csv
 bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
 seq 100000 >numbers.csv
 run bash -c "ulimit -f 200 && exec '$dptrain' data import bad.h5 /x=numbers.csv"
