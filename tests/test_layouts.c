@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "chunk_files.h"
+#include "data/describe.h"
 
 enum { USER_BLOCK = 1024 };
 
@@ -149,6 +150,41 @@ static void lying_tables(void) {
     }
 }
 
+/* Layouts on which HDF5 1.10.8 ends the process: a chunk without a size, one of too few axes or of none. */
+static void lying_layouts(void) {
+    /* the message: version 3, class, axes and one more; address; sizes, that of an element last */
+    const struct {
+        int at;
+        unsigned char byte;
+        const char *text;
+    } lie[] = {{11, 0, "lie.h5: x0: axis 0 of its chunks has size 0"},
+               {15, 0, "lie.h5: x0: axis 1 of its chunks has size 0"},
+               {2, 0, "lie.h5: x0: its chunks have 0 axes, its values 3"},
+               {2, 3, "lie.h5: x0: its chunks have 2 axes, its values 3"},
+               {2, 5, "lie.h5: x0: its chunks have 4 axes, its values 3"}};
+    for (size_t i = 0; i < sizeof lie / sizeof *lie; i++) {
+        dpt_dataset *ds;
+        hid_t file = file_create("lie.h5");
+        add_chunked(file, "x0", H5T_IEEE_F32LE, chunks[1], NONE, 3);
+        H5Fclose(file);
+        static unsigned char bytes[1 << 16];
+        FILE *f = fopen(file_path("lie.h5"), "r+");
+        size_t n = fread(bytes, 1, sizeof bytes, f), at = 0;
+        const unsigned char sizes[] = {4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0};
+        while (at + 27 < n && (memcmp(bytes + at, "\3\2\4", 3) != 0 || memcmp(bytes + at + 11, sizes, 16) != 0)) at++;
+        if (CHECK(at + 27 < n)) bytes[at + (size_t)lie[i].at] = lie[i].byte;
+        rewind(f);
+        CHECK(fwrite(bytes, 1, n, f) == n);
+        fclose(f);
+        CHECK_FAILS(open_fields("lie.h5", 1, &ds), DPT_ERR_DATA, lie[i].text);
+        dpt_description *all = NULL; /* still told of */
+        int64_t count = 0;
+        CHECK_OK(dpt_describe(file_path("lie.h5"), &all, &count));
+        if (CHECK_EQ_I64(count, 1)) CHECK_EQ_TEXT(all[0].path, "/x0");
+        dpt_describe_free(all, count);
+    }
+}
+
 /* More than 2^31 rows, more than 4 GiB, in a file of holes. */
 static void large_file(void) {
     enum { TAIL = 5 };
@@ -213,6 +249,6 @@ static void packed(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "layouts", {"start", start}, {"types_layouts_filters", types_layouts_filters},
-                      {"newer_formats", newer_formats}, {"lying_tables", lying_tables}, {"large_file", large_file},
-                      {"packed", packed}, {"stop", stop});
+                      {"newer_formats", newer_formats}, {"lying_tables", lying_tables},
+                      {"lying_layouts", lying_layouts}, {"large_file", large_file}, {"packed", packed}, {"stop", stop});
 }

@@ -457,13 +457,15 @@ static void no_half_sets(void) {
 }
 
 static void out_of_memory(void) {
-    int failures = 0;
-    for (int64_t n = 1; n < 1000; n++) {
+    int failures = 0,
+        good = 0; /* what is only noted for an index may be missing: a few good ones in a row are the end */
+    for (int64_t n = 1; n < 1000 && good < 4; n++) {
         unlink(file_path("memory.h5"));
         dpt_alloc_fail_at(n);
         dpt_status status = pack(&(dpt_pack_options){.layout = {.chunk_rows = 4}}, "memory.h5");
         dpt_alloc_fail_at(0);
-        if (status == DPT_OK) break;
+        good = status == DPT_OK ? good + 1 : 0;
+        if (status == DPT_OK) continue;
         CHECK(status == DPT_ERR_MEMORY && files_like("memory") == 0);
         failures++;
     }

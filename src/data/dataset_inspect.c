@@ -10,6 +10,7 @@
 #include "data/chunk_lookup.h"
 #include "data/dataset_index.h"
 #include "data/hdf5_util.h"
+#include "data/layout_check.h"
 
 enum { MAX_PATH_BYTES = 1024, MAX_LISTED = 12, MAX_FILTER_VALUES = 8 };
 
@@ -22,7 +23,7 @@ typedef struct listing {
 static herr_t list_dataset(hid_t group, const char *name, const H5L_info_t *link, void *user) {
     listing *all = user;
     if (link->type != H5L_TYPE_HARD) return 0;
-    hid_t object = H5Oopen(group, name, H5P_DEFAULT);
+    hid_t object = dpt_layout_check(group, name) == DPT_OK ? H5Oopen(group, name, H5P_DEFAULT) : -1;
     if (object < 0) return 0;
     bool is_dataset = H5Iget_type(object) == H5I_DATASET;
     H5Oclose(object);
@@ -62,6 +63,7 @@ static dpt_status check_links(hid_t file, const char *path) {
 static dpt_status open_dataset(hid_t file, const char *path, hid_t *dataset) {
     *dataset = -1;
     DPT_TRY(check_links(file, path));
+    DPT_TRY(dpt_layout_check(file, path));
     hid_t object = H5Oopen(file, path, H5P_DEFAULT);
     DPT_TRY(DPT_H5(object));
     if (H5Iget_type(object) == H5I_DATASET) {

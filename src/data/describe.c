@@ -7,8 +7,10 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/chunk_lookup.h"
 #include "data/hdf5_output.h"
 #include "data/hdf5_util.h"
+#include "data/layout_check.h"
 
 /* ---- the paths ---- */
 
@@ -30,10 +32,11 @@ static dpt_status add(listing *list, const char *name) {
 static herr_t visit(hid_t group, const char *name, const H5L_info_t *link, void *user) {
     listing *list = user;
     if (link->type != H5L_TYPE_HARD) return 0;
-    hid_t object = H5Oopen(group, name, H5P_DEFAULT);
-    if (object < 0) return 0; /* damaged: opening it by its path says how */
-    bool is_dataset = H5Iget_type(object) == H5I_DATASET;
-    H5Oclose(object);
+    bool is_dataset = dpt_layout_check(group, name) != DPT_OK; /* a bad one; opening it by its path says how */
+    hid_t object = is_dataset ? -1 : H5Oopen(group, name, H5P_DEFAULT);
+    if (!is_dataset && object < 0) return 0;
+    if (object >= 0) is_dataset = H5Iget_type(object) == H5I_DATASET;
+    if (object >= 0) H5Oclose(object);
     if (is_dataset) list->status = add(list, name);
     return list->status == DPT_OK ? 0 : 1;
 }
@@ -129,7 +132,7 @@ dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *c
     *count = 0;
     dpt_h5_enter(&scope);
     dpt_status status;
-    DPT_TRY_GOTO(dpt_h5_open(file, &handle), fail);
+    DPT_TRY_GOTO(dpt_chunk_lookup_open(file, &handle), fail);
     herr_t visited = H5Lvisit(handle, H5_INDEX_NAME, H5_ITER_INC, visit, &list);
     DPT_TRY_GOTO(list.status, fail);
     if (visited < 0) {
@@ -139,7 +142,8 @@ dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *c
         goto fail;
     }
     for (int64_t i = 0; i < list.count; i++) {
-        hid_t set = H5Dopen2(handle, list.all[i].path, H5P_DEFAULT);
+        bool good = dpt_layout_check(handle, list.all[i].path) == DPT_OK;
+        hid_t set = good ? H5Dopen2(handle, list.all[i].path, H5P_DEFAULT) : -1;
         if (set < 0) continue;
         describe_shape(set, &list.all[i]);
         describe_storage(set, &list.all[i]);

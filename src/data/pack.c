@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "data/chunk_lookup.h"
 #include "data/dataset.h"
 #include "data/file_list.h"
 #include "data/hdf5_util.h"
+#include "data/layout_check.h"
 
 enum { MAX_DATASETS = 4096, AUTO_CHUNK_BYTES = 1 << 20, BUFFER_BYTES = 4 << 20 };
 static const int64_t max_chunk_bytes = 64 << 20; /* larger ones are not read */
@@ -55,6 +57,8 @@ static dpt_status add_entry(entry_list *list, const char *name, int64_t rows) {
 static herr_t visit_link(hid_t group, const char *name, const H5L_info_t *link, void *user) {
     entry_list *list = user;
     if (link->type != H5L_TYPE_HARD) return 0;
+    list->status = dpt_layout_check(group, name);
+    if (list->status != DPT_OK) return 1;
     hid_t object = H5Oopen(group, name, H5P_DEFAULT);
     if (object < 0) list->status = DPT_H5(object);
     if (object >= 0 && H5Iget_type(object) == H5I_DATASET) list->status = add_entry(list, name, count_rows(object));
@@ -66,7 +70,7 @@ static dpt_status list_datasets(const char *path, entry_list *list) {
     hid_t file;
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
-    dpt_status status = dpt_h5_open(path, &file);
+    dpt_status status = dpt_chunk_lookup_open(path, &file);
     if (status == DPT_OK) {
         status = DPT_H5(H5Lvisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_link, list));
         if (status == DPT_OK) status = list->status;

@@ -1,5 +1,5 @@
 /* fuzz_hdf5.c: the index of an HDF5 file. The seeds are written by HDF5 in its oldest format, which has no checksums.
- * HDF5 itself crashes on some damaged files (1.10.8 divides by the size of a chunk that is 0): those are counted. */
+ * What HDF5 itself may crash on, in other versions or other damaged files than these, is counted. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
