@@ -88,7 +88,19 @@ dpt_status dpt_loader_next(dpt_loader *loader, const dpt_batch **batch);
 /* Gives back the oldest batch held. Local. */
 void dpt_loader_release(dpt_loader *loader);
 
-/* Seconds that dpt_loader_next has waited (or read, without threads) since creation. Local. */
+/* What a loader has done since its creation, of batches that are filled. */
+typedef struct dpt_loader_work {
+    double wait_s;    /* dpt_loader_next has waited (or read, without threads) */
+    double fill_s;    /* all threads together have filled batches */
+    double still_s;   /* of that without a processor at work: waiting for storage, or for a core */
+    uint64_t bytes;   /* read from files */
+    uint64_t chunks;  /* decoded */
+    uint64_t retries; /* reads that failed and were tried again */
+} dpt_loader_work;
+
+/* By the thread that takes the batches. Local. */
+dpt_loader_work dpt_loader_done(dpt_loader *loader);
+/* The wait alone. By the same thread. Local. */
 double dpt_loader_wait_s(const dpt_loader *loader);
 /* Steps of an epoch, the partial last batch included. Local. */
 uint64_t dpt_loader_steps(const dpt_loader *loader);

@@ -36,7 +36,7 @@ struct dpt_reader {
     unsigned char *stored; /* a chunk as it is in the file */
     uint64_t stored_room;
     double *looked_s; /* [file]: when it was last seen unchanged */
-    uint64_t chunks;
+    dpt_reader_work done;
 };
 
 /* Rows of one field in one file. */
@@ -96,7 +96,9 @@ void dpt_reader_destroy(dpt_reader **reader) {
     dpt_free(r);
 }
 
-uint64_t dpt_reader_chunks(const dpt_reader *reader) { return reader->chunks; }
+dpt_reader_work dpt_reader_done(const dpt_reader *reader) { return reader->done; }
+
+uint64_t dpt_reader_chunks(const dpt_reader *reader) { return reader->done.chunks; }
 
 static dpt_status check_unchanged(const dpt_reader *reader, int f) {
     const dpt_index_file *file = &reader->index->file[f];
@@ -110,23 +112,50 @@ static dpt_status check_unchanged(const dpt_reader *reader, int f) {
     return DPT_OK;
 }
 
-/* Whether an error that came `tries` times is worth another: a disk or network that fails for a moment. */
+/* What a disk, a network or a server may get over. Not ESTALE: the file that this descriptor stands for is gone from
+ * its server, and no other try through it can succeed. */
+static bool may_pass(int error) {
+    switch (error) {
+        case EIO:
+        case EAGAIN:
+        case ETIMEDOUT:
+        case ENOMEM:
+        case ENOBUFS:
+        case EREMOTEIO:
+        case ECONNRESET:
+        case ENETDOWN:
+        case ENETUNREACH:
+        case EHOSTDOWN:
+        case EHOSTUNREACH: return true;
+        default: return false;
+    }
+}
+
+/* Whether an error that came `tries` times is worth another; then it has waited for it. */
 static bool try_again(int error, int tries) {
     if (error == EINTR) return tries < INTERRUPTIONS;
-    if (error != EIO || tries >= FAILURES) return false;
+    if (!may_pass(error) || tries >= FAILURES) return false;
     nanosleep(&(struct timespec){.tv_nsec = 10000000L << tries}, NULL);
     return true;
 }
 
-static dpt_status read_bytes(int descriptor, uint64_t offset, uint64_t bytes, unsigned char *out) {
+static dpt_status read_bytes(dpt_reader *r, int descriptor, uint64_t offset, uint64_t bytes, unsigned char *out) {
+    double failed_s = 0; /* when the first of these tries had failed */
     for (int tries = 0; bytes > 0;) {
         ssize_t n = pread(descriptor, out, bytes < SSIZE_MAX ? bytes : SSIZE_MAX, (off_t)offset);
-        if (n < 0 && try_again(errno, ++tries)) continue;
-        DPT_CHECK(n >= 0, DPT_ERR_IO, "%llu bytes from byte %llu: %s (tries: %d)", (unsigned long long)bytes,
-                  (unsigned long long)offset, strerror(errno), tries);
+        if (n < 0) {
+            int error = errno;
+            if (tries++ == 0) failed_s = dpt_clock_s();
+            r->done.retries += error != EINTR;
+            if (try_again(error, tries)) continue;
+            return dpt_error(DPT_ERR_IO, "%llu bytes from byte %llu: %s (tries: %d, %.2f s after the first had failed)",
+                             (unsigned long long)bytes, (unsigned long long)offset, strerror(error), tries,
+                             dpt_clock_s() - failed_s);
+        }
         DPT_CHECK(n > 0, DPT_ERR_IO, "the file ends at byte %llu, %llu bytes early", (unsigned long long)offset,
                   (unsigned long long)bytes);
         tries = 0;
+        r->done.bytes += (uint64_t)n;
         out += n;
         offset += (uint64_t)n;
         bytes -= (uint64_t)n;
@@ -135,7 +164,7 @@ static dpt_status read_bytes(int descriptor, uint64_t offset, uint64_t bytes, un
 }
 
 static dpt_status read_here(const source *s, uint64_t offset, uint64_t bytes, unsigned char *out) {
-    return read_bytes(dpt_dataset_descriptor(s->reader->dataset, s->file), offset, bytes, out);
+    return read_bytes(s->reader, dpt_dataset_descriptor(s->reader->dataset, s->file), offset, bytes, out);
 }
 
 static dpt_status name_chunk(const source *s, uint64_t i, dpt_status status) {
@@ -154,7 +183,7 @@ static bool is_plain(const dpt_index_part *part, uint64_t i) {
 static dpt_status decode_chunk(const source *s, uint64_t i, unsigned char *out) {
     dpt_reader *r = s->reader;
     const dpt_index_chunk *chunk = &s->part->chunk[i];
-    r->chunks++;
+    r->done.chunks++;
     if (is_plain(s->part, i)) return read_here(s, chunk->offset, chunk->bytes, out);
     if (chunk->bytes > r->stored_room) {
         dpt_free(r->stored);

@@ -19,12 +19,22 @@ dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader);
 void dpt_reader_destroy(dpt_reader **reader);
 
 /* Reads rows [row, row + count) of a field as they are stored into out. One thread at a time. Local.
- * DPT_ERR_ARG: rows outside the dataset. DPT_ERR_IO: the file could not be read (an input/output error is tried 4
- * times), or ended early. DPT_ERR_DATA: a chunk is damaged, or the file was changed after the index was made, which is
- * looked at once a second and after every failure. Messages name file, dataset, rows and chunk. */
+ * DPT_ERR_ARG: rows outside the dataset. DPT_ERR_IO: the file could not be read (what may pass, as an
+ * input/output error or a time-out, is tried 4 times), or ended early. DPT_ERR_DATA: a chunk is damaged, or the file
+ * was changed after the index was made, which is looked at once a second and after every failure. Messages name file,
+ * dataset, rows and chunk. */
 dpt_status dpt_reader_rows(dpt_reader *reader, int field, uint64_t row, uint64_t count, void *out);
 
-/* Chunks decoded by this reader so far. Local. */
+/* What a reader has done so far. */
+typedef struct dpt_reader_work {
+    uint64_t chunks;  /* decoded */
+    uint64_t bytes;   /* read from files */
+    uint64_t retries; /* reads that failed and were tried again */
+} dpt_reader_work;
+
+/* By the thread that reads, or once it does not. Local. */
+dpt_reader_work dpt_reader_done(const dpt_reader *reader);
+/* Chunks alone. Local. */
 uint64_t dpt_reader_chunks(const dpt_reader *reader);
 
 #endif
