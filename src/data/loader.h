@@ -21,6 +21,7 @@
 #include "data/dataset.h"
 #include "data/draws.h"
 #include "data/lanes.h"
+#include "data/node_cache.h"
 #include "data/selection.h"
 
 typedef struct dpt_loader dpt_loader;
@@ -38,6 +39,7 @@ typedef struct dpt_loader_options {
     uint64_t epochs;                    /* ends before this epoch; 0: never ends */
     int threads;                        /* 0: dpt_loader_next reads in the caller */
     uint64_t cache_bytes;               /* of decoded chunks, for all threads together */
+    dpt_node_cache *kept;               /* of the same dataset, for chunks that stay; NULL: none. Borrowed. */
     int slots;                          /* batches read ahead or held; at least 1 */
     const dpt_normalise *normalise;     /* a field each, in the dataset's order; NULL: none. Copied. */
     const dpt_augment_options *augment; /* of one field; NULL: none. Copied. */

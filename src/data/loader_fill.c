@@ -40,6 +40,7 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
                             .mixup = options->mixup,
                             .seed = options->seed,
                             .cache_bytes = options->cache_bytes,
+                            .kept = options->kept,
                             .raw_bytes = RUN_BYTES};
     DPT_TRY(dpt_loader_order_create(dataset, options, &plan->order));
     int fields = dpt_dataset_field_count(dataset);
@@ -71,8 +72,10 @@ void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
 dpt_status dpt_fill_tools_create(const dpt_fill_plan *plan, const dpt_fill_tools *first, dpt_fill_tools *tools) {
     *tools = (dpt_fill_tools){.scratch = dpt_alloc_aligned(plan->scratch_bytes, ALIGNMENT)};
     DPT_CHECK_ALLOC(tools->scratch);
-    return first ? dpt_reader_share(first->reader, &tools->reader)
-                 : dpt_reader_create(plan->dataset, plan->cache_bytes, &tools->reader);
+    if (first) return dpt_reader_share(first->reader, &tools->reader);
+    DPT_TRY(dpt_reader_create(plan->dataset, plan->cache_bytes, &tools->reader));
+    dpt_reader_keep(tools->reader, plan->kept);
+    return DPT_OK;
 }
 
 void dpt_fill_tools_destroy(dpt_fill_tools *tools) {

@@ -24,6 +24,7 @@ typedef struct dpt_fill_plan {
     char *partner_name;       /* of that array; owned */
     uint64_t seed;
     uint64_t cache_bytes;
+    dpt_node_cache *kept;              /* NULL: none */
     uint64_t raw_bytes;                /* of stored rows that are read together */
     uint64_t row_bytes, scratch_bytes; /* a filler needs raw_bytes and two rows as they come out */
     atomic_bool stop;                  /* filling ends early, with an unusable slot */

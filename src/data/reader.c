@@ -80,6 +80,8 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
     return status;
 }
 
+void dpt_reader_keep(dpt_reader *reader, dpt_node_cache *kept) { dpt_chunk_cache_keep(reader->cache->chunks, kept); }
+
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader) {
     atomic_fetch_add(&first->cache->readers, 1);
     return create_on(first->dataset, first->cache, reader);
@@ -213,9 +215,10 @@ static dpt_status read_whole_rows(const source *s, uint64_t i, uint64_t first, u
     uint64_t row_bytes = s->field->row_bytes;
     if (is_plain(s->part, i))
         return name_chunk(s, i, read_here(s, s->part->chunk[i].offset + first * row_bytes, count * row_bytes, out));
-    dpt_cached_chunk *chunk =
-        dpt_chunk_cache_find(cache, (dpt_chunk_key){.field = s->field_number, .part = s->part_number, .chunk = i});
-    if (chunk == NULL && count == s->part->chunk_dim[0]) return name_chunk(s, i, decode_chunk(s, i, out));
+    const dpt_chunk_key key = {.field = s->field_number, .part = s->part_number, .chunk = i};
+    dpt_cached_chunk *chunk = dpt_chunk_cache_find(cache, key);
+    if (chunk == NULL && count == s->part->chunk_dim[0] && !dpt_chunk_cache_keeps(cache, key))
+        return name_chunk(s, i, decode_chunk(s, i, out));
     if (chunk == NULL) DPT_TRY(take_chunk(s, i, &chunk));
     memcpy(out, chunk->data + first * row_bytes, count * row_bytes);
     dpt_chunk_cache_give(cache, chunk);

@@ -7,12 +7,16 @@
 #define DPT_DATA_READER_H
 
 #include "data/dataset.h"
+#include "data/node_cache.h"
 
 typedef struct dpt_reader dpt_reader;
 
 /* Borrows the dataset. Keeps decoded chunks of at most cache_bytes in all, but one of each field in any case; only
  * chunks that are filtered, or cut across the axes of a sample, are kept at all. Local. */
 dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, dpt_reader **reader);
+/* Chunks that have a place in a node cache (node_cache.h) are kept there, for this reader and those that share its
+ * cache. Before the first row is read; borrowed; NULL: none. Local. */
+void dpt_reader_keep(dpt_reader *reader, dpt_node_cache *kept);
 /* A reader for another thread, on the same dataset and the same cache, whichever of the two is destroyed first: a chunk
  * is decoded once for both. Local. */
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader);
