@@ -45,6 +45,11 @@
     X(DPT_CONFIG_ORDER_AUTO, "auto")   \
     X(DPT_CONFIG_ORDER_EXACT, "exact") \
     X(DPT_CONFIG_ORDER_LANES, "lanes")
+#define DPT_CONFIG_CACHE_LIST(X)      \
+    X(DPT_CONFIG_CACHE_AUTO, "auto") \
+    X(DPT_CONFIG_CACHE_NODE, "node") \
+    X(DPT_CONFIG_CACHE_RANK, "rank") \
+    X(DPT_CONFIG_CACHE_OFF, "off")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
     X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
@@ -124,6 +129,7 @@ typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOIC
 typedef enum dpt_config_norm { DPT_CONFIG_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_norm;
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
+typedef enum dpt_config_cache { DPT_CONFIG_CACHE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_cache;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_unit { DPT_CONFIG_UNIT_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_unit;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
@@ -184,6 +190,8 @@ typedef struct dpt_config {
         dpt_config_order order;
         int64_t window; /* blocks */
         int64_t threads;
+        double memory, read_ahead; /* MiB; 0: chosen by the program */
+        dpt_config_cache cache;
     } data;
     int64_t batch;
     int64_t epochs, steps; /* exactly one is > 0 */

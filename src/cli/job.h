@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "data/loader_memory.h"
 #include "dptrain/dptrain.h"
 #include "models/layer_list.h"
 #include "models/zoo.h"
@@ -12,6 +13,16 @@
 #include "train/trainer.h"
 
 enum { DPT_JOB_MOST_FIELDS = 32 };
+
+/* What reading takes of memory; [0]: of the test part, [1]: of the training part. */
+typedef struct dpt_job_memory {
+    uint64_t budget;         /* bytes of a rank, for all of it */
+    int slots[2];            /* batches read ahead; 0: nothing was planned */
+    uint64_t cache_bytes[2]; /* decoded chunks of a rank's own */
+    dpt_node_cache *kept[2]; /* decoded chunks that stay; NULL: none */
+    bool together;           /* one copy for the ranks of a host */
+    char text[200];          /* for the header */
+} dpt_job_memory;
 
 typedef struct dpt_job {
     dpt_cli *cli;
@@ -31,10 +42,11 @@ typedef struct dpt_job {
     uint64_t window;         /* of order `lanes` in training; 0: `exact` */
     uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
     char order_name[160];    /* for the header */
-    int64_t steps;           /* of the whole training */
-    dpt_measures *measures;  /* with the trainer */
-    float *prediction;       /* a rank's share of a batch */
-    float *lambda;           /* as many ones: evaluation mixes nothing; NULL without mixup */
+    dpt_job_memory memory;
+    int64_t steps;          /* of the whole training */
+    dpt_measures *measures; /* with the trainer */
+    float *prediction;      /* a rank's share of a batch */
+    float *lambda;          /* as many ones: evaluation mixes nothing; NULL without mixup */
 } dpt_job;
 
 /* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
@@ -48,6 +60,8 @@ void dpt_job_data_close(dpt_job *job);
 uint64_t dpt_job_rows(const dpt_job *job, bool training);
 /* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader);
+/* What such a loader takes of memory. Local. */
+dpt_status dpt_job_loader_need(const dpt_job *job, bool training, dpt_loader_need *need);
 /* The trainer's options as the config says. */
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 
@@ -64,8 +78,13 @@ dpt_status dpt_job_groups(dpt_job *job);
 /* job_order.c: which order training takes, and so how many rows a rank can get of a batch, once the data are open.
  * Collective. */
 dpt_status dpt_job_choose_order(dpt_job *job);
-/* The options that say which samples come, and for training how many bytes of chunks are kept. Local. */
+/* The options that say which samples come. Local. */
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
+
+/* job_memory.c: divides data.memory, before the first loader is made. training: there will be one of the training part.
+ * Collective. DPT_ERR_CONFIG: too small, with the least that is needed. */
+dpt_status dpt_job_plan_memory(dpt_job *job, bool training);
+void dpt_job_memory_close(dpt_job *job);
 
 /* Steps of an epoch: epoch.steps, or those of a pass over the samples. Local. */
 int64_t dpt_job_epoch_steps(const dpt_job *job);

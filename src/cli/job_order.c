@@ -2,9 +2,7 @@
  * to the same from the same config and index; that they did is compared. */
 #include <stdio.h>
 
-#include "backend/host_memory.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "cli/job.h"
 #include "data/sampler.h"
@@ -13,25 +11,6 @@ static bool is_chunked(const dpt_dataset *dataset) {
     bool chunked = false;
     for (int f = 0; f < dpt_dataset_file_count(dataset); f++) chunked |= dpt_dataset_chunk_rows(dataset, f, 0) > 0;
     return chunked;
-}
-
-/* Chunks that are mixed are kept: while a lane uses up its window, the others may come to the end of theirs and go
- * through most of another, and the cache drops what was used longest ago, so two windows a lane. Within half of what
- * the host has left for each of its ranks. */
-static void keep_chunks(const dpt_job *job, dpt_loader_options *o) {
-    uint64_t wanted = 2 * job->mixed_bytes;
-    size_t available, total;
-    if (wanted <= o->cache_bytes) return;
-    dpt_host_memory("", &available, &total);
-    uint64_t most = available / 2 / (uint64_t)job->cli->control.local_world;
-    if (most < o->cache_bytes) most = o->cache_bytes;
-    o->cache_bytes = wanted < most ? wanted : most;
-    if (wanted > most && job->cli->control.rank == 0)
-        dpt_log(
-            DPT_LOG_WARNING,
-            "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
-            "decoded more than once; a smaller data.window needs less",
-            (double)wanted / (1 << 20), (double)most / (1 << 20));
 }
 
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
@@ -43,7 +22,6 @@ void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options
     o->global_batch = training || c->eval_batch == 0 ? c->batch : c->eval_batch;
     o->rank = job->cli->control.rank;
     o->world = job->cli->control.world;
-    if (o->window > 0) keep_chunks(job, o);
 }
 
 int64_t dpt_job_epoch_steps(const dpt_job *job) {

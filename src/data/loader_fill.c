@@ -58,6 +58,16 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
     return plan_rows(plan);
 }
 
+uint64_t dpt_fill_plan_row_bytes(const dpt_fill_plan *plan) {
+    uint64_t bytes = 2 * sizeof(uint64_t), field_bytes = 0;
+    for (int i = 0; i < plan->fields; i++) {
+        const dpt_field *field = dpt_dataset_field(plan->dataset, i);
+        field_bytes = (uint64_t)dpt_convert_elements(plan->convert[i]) * dpt_dtype_size(field->dtype);
+        bytes += field_bytes;
+    }
+    return plan->arrays > plan->fields ? bytes + field_bytes + sizeof(float) : bytes;
+}
+
 void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
     for (int i = 0; i < plan->fields; i++) dpt_convert_destroy(&plan->convert[i]);
     dpt_augmenter_destroy(&plan->augmenter);

@@ -54,6 +54,9 @@ void dpt_fill_tools_destroy(dpt_fill_tools *tools);
 dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan);
 void dpt_fill_plan_destroy(dpt_fill_plan *plan);
 
+/* Bytes of a row in a slot: its values, and which sample it is. */
+uint64_t dpt_fill_plan_row_bytes(const dpt_fill_plan *plan);
+
 /* The same of a slot: arrays of capacity rows, all zero. */
 dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot);
 void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot);

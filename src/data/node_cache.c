@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "data/dataset_index.h"
 
-enum { EMPTY, READY, FILLED_BY, ALIGNMENT = 64, OVERHEAD = 64 << 10 /* bytes beside the chunks: locks, alignment */ };
+enum { EMPTY, READY, FILLED_BY, ALIGNMENT = 64, OVERHEAD = 64 << 10 /* most bytes of locks */ };
 static const double MOST_WAIT_S = 10;
 
 /* Where a part's chunks lie. */
@@ -36,11 +36,15 @@ struct dpt_node_cache {
     place *place; /* [parts] */
 };
 
-static bool is_worth_keeping(const dpt_index_field *field, const dpt_index_part *part) {
-    if (part->storage != DPT_STORAGE_CHUNKED || part->chunks == 0 || part->chunks > UINT32_MAX) return false;
+bool dpt_chunks_are_decoded(const dpt_index_field *field, const dpt_index_part *part) {
+    if (part->storage != DPT_STORAGE_CHUNKED) return false;
     bool whole = true; /* rows are */
     for (int k = 0; k < field->about.ndim; k++) whole &= part->chunk_dim[k + 1] == (uint64_t)field->about.dim[k];
     return part->pipeline.count > 0 || !whole;
+}
+
+static bool is_worth_keeping(const dpt_index_field *field, const dpt_index_part *part) {
+    return dpt_chunks_are_decoded(field, part) && part->chunks > 0 && part->chunks <= UINT32_MAX;
 }
 
 static uint64_t align(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -67,7 +71,7 @@ uint64_t dpt_node_cache_need(const dpt_dataset *dataset) {
     const dpt_index *index = dpt_dataset_index(dataset);
     uint64_t bytes = 0;
     for (int i = 0; i < index->fields; i++) bytes = add_product(bytes, 1, field_need(index, i));
-    return bytes == 0 ? 0 : add_product(bytes, 1, OVERHEAD);
+    return bytes;
 }
 
 /* Gives the chunks of a field places within so many bytes, the same share in each file. Returns what they take. */
@@ -141,14 +145,16 @@ static dpt_status make_places(const dpt_dataset *dataset, dpt_node_cache *c) {
     c->holds_all = true;
     c->place = dpt_alloc_zero((size_t)c->parts, sizeof *c->place);
     DPT_CHECK_ALLOC(c->place);
-    return place_all(c, index, bytes > OVERHEAD ? bytes - OVERHEAD : 0);
+    return place_all(c, index, bytes - OVERHEAD);
 }
 
 dpt_status dpt_node_cache_create_in(dpt_node_memory *memory, const dpt_dataset *dataset, int rank, int ranks,
                                     dpt_node_cache **cache) {
     dpt_node_cache *c = *cache = dpt_alloc_zero(1, sizeof *c);
     DPT_CHECK_ALLOC(c);
-    dpt_status status;
+    dpt_status status = DPT_OK;
+    DPT_CHECK_GOTO(memory->bytes >= OVERHEAD, fail, DPT_ERR_ARG, "%llu bytes for chunks",
+                   (unsigned long long)memory->bytes);
     c->memory = *memory;
     c->rank = rank;
     c->ranks = ranks;
@@ -173,8 +179,8 @@ dpt_status dpt_node_cache_create(const dpt_control *control, const dpt_dataset *
     dpt_status status;
     *cache = NULL;
     if (bytes > need) bytes = need;
-    if (bytes > INT64_MAX) bytes = INT64_MAX;
-    if (bytes <= OVERHEAD) return DPT_OK;
+    if (bytes == 0) return DPT_OK;
+    bytes = bytes < INT64_MAX - OVERHEAD ? bytes + OVERHEAD : INT64_MAX;
     status = control ? dpt_node_memory_open(control, bytes, &memory) : dpt_node_memory_open_own(bytes, &memory);
     if (status == DPT_OK && control)
         status = dpt_node_cache_create_in(&memory, dataset, control->local_rank, control->local_world, cache);

@@ -15,6 +15,12 @@
 
 typedef struct dpt_node_cache dpt_node_cache;
 
+struct dpt_index_field;
+struct dpt_index_part;
+/* Whether a field's rows in a file are read from decoded chunks, and not where they lie: chunks with filters, and those
+ * that cut samples across their axes. Local. */
+bool dpt_chunks_are_decoded(const struct dpt_index_field *field, const struct dpt_index_part *part);
+
 /* Bytes that all chunks of a dataset take that have to be decoded, or put together from several; 0: it has none.
  * UINT64_MAX: more than can be counted. Local. */
 uint64_t dpt_node_cache_need(const dpt_dataset *dataset);
@@ -24,7 +30,8 @@ uint64_t dpt_node_cache_need(const dpt_dataset *dataset);
  * same result on all ranks. DPT_ERR_MEMORY, DPT_ERR_UNSUPPORTED: as dpt_node_memory_open. */
 dpt_status dpt_node_cache_create(const dpt_control *control, const dpt_dataset *dataset, uint64_t bytes,
                                  dpt_node_cache **cache);
-/* The same in memory that is there already, and that all ranks of a host map: filled as far as it goes. Takes the
+/* The same in memory that is there already, and that all ranks of a host map: filled as far as it goes, less 64 KiB for
+ * locks. Takes the
  * memory where it succeeds. All ranks have done so before the first chunk is taken. Local. */
 dpt_status dpt_node_cache_create_in(dpt_node_memory *memory, const dpt_dataset *dataset, int rank, int ranks,
                                     dpt_node_cache **cache);
