@@ -30,3 +30,7 @@ dpt_add_test(import_images)
 # a measurement, run by launch/decode-rate.sh
 add_executable(decode_rate decode_rate.c)
 target_link_libraries(decode_rate PRIVATE dptrain_objects)
+
+# data for launch/memory-budget.sh
+add_executable(sparse_data sparse_data.c)
+target_link_libraries(sparse_data PRIVATE dptrain_objects)
