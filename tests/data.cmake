@@ -27,10 +27,10 @@ dpt_add_test(import_ranks RANKS 2 4)
 dpt_add_test(image)
 dpt_add_test(import_images)
 
-# a measurement, run by launch/decode-rate.sh
-add_executable(decode_rate decode_rate.c)
-target_link_libraries(decode_rate PRIVATE dptrain_objects)
-
 # data for launch/memory-budget.sh
 add_executable(sparse_data sparse_data.c)
 target_link_libraries(sparse_data PRIVATE dptrain_objects)
+
+# a measurement, run by launch/bench-data.sh
+add_executable(data_rate data_rate.c data_rate_files.c)
+target_link_libraries(data_rate PRIVATE dptrain_objects)

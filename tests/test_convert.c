@@ -317,6 +317,13 @@ static void channel_each(void) {
 static const dpt_stored f32 = {.kind = DPT_STORED_FLOAT, .bytes = 4}, u8 = {.kind = DPT_STORED_UNSIGNED, .bytes = 1},
                         i16 = {.kind = DPT_STORED_SIGNED, .bytes = 2, .big_endian = true};
 
+static void set_float(dpt_dtype dtype, int64_t i, double value) {
+    if (dtype == DPT_F32)
+        ((float *)(void *)room.out)[i] = (float)value;
+    else
+        ((double *)(void *)room.out)[i] = value;
+}
+
 /* Converts floats, all 5 but one: the result, or the error with its element. */
 static dpt_status convert_with(const dpt_normalise *n, dpt_dtype to, int64_t at, float value, int64_t *bad) {
     enum { COUNT = 1500 };
@@ -330,6 +337,32 @@ static dpt_status convert_with(const dpt_normalise *n, dpt_dtype to, int64_t at,
     dpt_status status = dpt_convert_rows(convert, x, COUNT / field.elements, room.out, bad);
     dpt_convert_destroy(&convert);
     return status;
+}
+
+/* Values that stay where they are: the largest, smallest and -0 are fine at every place, a NaN of any bits and
+ * infinities are not. Numbers of values: less than the kernel's block, blocks, and what is left of one. */
+static void values_in_place(void) {
+    const double fine[] = {FLT_MAX, -FLT_MAX, 1e-45, -0.0}, bad[] = {NAN, -(double)NAN, INFINITY, -INFINITY};
+    const int64_t counts[] = {1, 63, 64, 65, 200};
+    int wrong = 0;
+    for (int k = 0; k < 10; k++) {
+        dpt_dtype to = k < 5 ? DPT_F32 : DPT_F64;
+        int64_t n = counts[k % 5], found;
+        dpt_field field = field_of(dpt_stored_of(to), to, n);
+        dpt_convert *convert;
+        if (!CHECK_OK(dpt_convert_create(&field, NULL, &convert))) return;
+        CHECK(dpt_convert_in_place(convert));
+        for (int64_t i = 0; i < n * 4; i++) set_float(to, i, fine[i % 4]);
+        CHECK_OK(dpt_convert_rows(convert, room.out, 4, room.out, &found));
+        for (int64_t i = 0; i < n * 4; i++) {
+            set_float(to, i, bad[i % 4]);
+            found = -1;
+            wrong += dpt_convert_rows(convert, room.out, 4, room.out, &found) != DPT_ERR_DATA || found != i;
+            set_float(to, i, 1);
+        }
+        dpt_convert_destroy(&convert);
+    }
+    CHECK_EQ_I64(wrong, 0);
 }
 
 static void bad_floats(void) {
@@ -481,7 +514,7 @@ static void out_of_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "convert", {"pairs", pairs}, {"transform_formulas", transform_formulas},
-                      {"channel_each", channel_each}, {"bad_floats", bad_floats}, {"one_hot", one_hot},
-                      {"ignored_labels", ignored_labels}, {"bad_options", bad_options},
+                      {"channel_each", channel_each}, {"values_in_place", values_in_place}, {"bad_floats", bad_floats},
+                      {"one_hot", one_hot}, {"ignored_labels", ignored_labels}, {"bad_options", bad_options},
                       {"out_of_memory", out_of_memory});
 }

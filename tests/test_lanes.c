@@ -25,6 +25,24 @@ static const struct {
                      {1, {{(1ull << 33) + 7, 1ull << 24}}, 64, 4, 5},
                      {2, {{1ull << 40, 1ull << 31}, {1ull << 62, 1ull << 53}}, 12, 16, 3}};
 
+static uint64_t lane_row(const dpt_lanes *lanes, int lane, uint64_t t) {
+    uint64_t row;
+    dpt_lanes_lane_rows(lanes, lane, t, 1, &row);
+    return row;
+}
+
+static uint64_t batch_row(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t place) {
+    uint64_t row;
+    dpt_lanes_rows(lanes, batch, place, 1, &row);
+    return row;
+}
+
+static int64_t capacity_of(const dpt_lanes_shape *shape, int64_t global_batch, int world) {
+    int64_t rows = -1;
+    CHECK_OK(dpt_lanes_capacity(shape, global_batch, world, &rows));
+    return rows;
+}
+
 static dpt_lanes *make(const dpt_lanes_shape *shape, uint64_t epoch) {
     dpt_lanes *lanes = NULL;
     CHECK_OK(dpt_lanes_create(shape, epoch, &lanes));
@@ -48,7 +66,7 @@ static void golden(void) {
         if (lanes == NULL) return;
         dpt_lanes_batch batch;
         dpt_lanes_batch_find(lanes, (int64_t)g->global_batch, g->step, &batch);
-        uint64_t sample = dpt_lanes_sample(lanes, &batch, (int64_t)g->row);
+        uint64_t sample = batch_row(lanes, &batch, (int64_t)g->row);
         check_that(sample == g->sample, __FILE__, __LINE__, "shape %d epoch %llu step %llu row %llu: %llu, not %llu",
                    g->shape, (unsigned long long)g->epoch, (unsigned long long)g->step, (unsigned long long)g->row,
                    (unsigned long long)sample, (unsigned long long)g->sample);
@@ -90,9 +108,10 @@ static void check_lanes(const small *s, const dpt_lanes *lanes) {
     memset(lane_of, -1, sizeof lane_of);
     uint64_t all = 0, least = UINT64_MAX, most = 0;
     for (int i = 0; i < s->shape.lanes; i++) {
-        uint64_t in_lane = 0;
+        uint64_t in_lane = 0, rows[MOST_ROWS];
+        dpt_lanes_lane_rows(lanes, i, 0, dpt_lanes_length(lanes, i), rows);
         for (uint64_t t = 0; t < dpt_lanes_length(lanes, i); t++) {
-            uint64_t sample = dpt_lanes_lane_sample(lanes, i, t);
+            uint64_t sample = rows[t];
             if (sample >= s->rows) {
                 wrong++;
                 continue;
@@ -120,7 +139,7 @@ static void check_ranks(const small *s, const dpt_lanes *lanes, int64_t global_b
     static bool touched[8][MOST_BLOCKS];
     memset(touched, 0, sizeof touched);
     int wrong = 0;
-    int64_t capacity = dpt_lanes_capacity(&s->shape, global_batch, world);
+    int64_t capacity = capacity_of(&s->shape, global_batch, world);
     CHECK(capacity <= global_batch);
     for (uint64_t step = 0; step < dpt_epoch_steps(s->rows, global_batch); step++) {
         dpt_lanes_batch batch;
@@ -129,9 +148,11 @@ static void check_ranks(const small *s, const dpt_lanes *lanes, int64_t global_b
         for (int rank = 0; rank < world; rank++) {
             int64_t first, count;
             dpt_lanes_share(&batch, rank, world, &first, &count);
+            uint64_t rows[MOST_ROWS];
             wrong += first != next || count < 0 || count > capacity;
-            for (int64_t row = first; row < first + count; row++) {
-                uint64_t sample = dpt_lanes_sample(lanes, &batch, row);
+            dpt_lanes_rows(lanes, &batch, first, count, rows);
+            for (int64_t row = 0; row < count; row++) {
+                uint64_t sample = rows[row];
                 seen[sample]++;
                 touched[rank][s->block[sample]] = true;
             }
@@ -160,6 +181,41 @@ static void exactly_once(void) {
         int64_t global_batch = (int64_t)draw(1, s.rows + 5);
         for (size_t w = 0; w < sizeof worlds / sizeof *worlds; w++) check_ranks(&s, lanes, global_batch, worlds[w]);
         dpt_lanes_destroy(&lanes);
+    }
+}
+
+/* Blocks one by one, as a selection leaves them, are those of as many files of one block each; and all that is promised
+ * of files holds of them. */
+static void blocks_one_by_one(void) {
+    static small s;
+    static uint64_t begin[MOST_BLOCKS + 1];
+    static dpt_lanes_file of_one[MOST_BLOCKS];
+    drawn = 23;
+    for (int n = 0; n < (CHECK_IS_SLOW ? 20 : 150); n++) {
+        s = (small){.shape = {.lanes = (int)draw(1, 9), .window = draw(1, 5), .seed = draw(0, 1000), .begin = begin}};
+        for (s.blocks = draw(1, 60); s.shape.blocks < s.blocks; s.shape.blocks++) {
+            uint64_t rows = draw(1, n % 2 ? 6 : 2), b = s.shape.blocks;
+            of_one[b] = (dpt_lanes_file){rows, rows};
+            for (uint64_t r = 0; r < rows; r++) s.block[s.rows++] = (int)b;
+            begin[b + 1] = s.rows;
+        }
+        dpt_lanes_shape as_files = s.shape;
+        as_files.begin = NULL, as_files.file = of_one, as_files.files = (int)s.blocks;
+        dpt_lanes *a = make(&s.shape, (uint64_t)n), *b = make(&as_files, (uint64_t)n);
+        if (a == NULL || b == NULL) return;
+        check_lanes(&s, a);
+        int64_t global_batch = (int64_t)draw(1, s.rows + 5);
+        for (size_t w = 0; w < sizeof worlds / sizeof *worlds; w++) {
+            check_ranks(&s, a, global_batch, worlds[w]);
+            CHECK_EQ_I64(capacity_of(&s.shape, global_batch, worlds[w]),
+                         capacity_of(&as_files, global_batch, worlds[w]));
+        }
+        for (int i = 0; i < s.shape.lanes; i++) {
+            CHECK_EQ_I64(dpt_lanes_length(a, i), dpt_lanes_length(b, i));
+            for (uint64_t t = 0; t < dpt_lanes_length(a, i); t++) CHECK_EQ_I64(lane_row(a, i, t), lane_row(b, i, t));
+        }
+        dpt_lanes_destroy(&a);
+        dpt_lanes_destroy(&b);
     }
 }
 
@@ -216,8 +272,8 @@ static void equal_lanes(void) {
             for (int i = 0; i < n; i++) CHECK_EQ_I64(b.begin[i + 1] - b.begin[i], 3);
         }
         for (int world = 1; world <= n; world++)
-            if (n % world == 0) CHECK_EQ_I64(dpt_lanes_capacity(&shape, 3 * n, world), 3 * n / world);
-        CHECK_EQ_I64(dpt_lanes_capacity(&shape, 3 * n, 3 * n), 1);
+            if (n % world == 0) CHECK_EQ_I64(capacity_of(&shape, 3 * n, world), 3 * n / world);
+        CHECK_EQ_I64(capacity_of(&shape, 3 * n, 3 * n), 1);
         CHECK_EQ_I64(dpt_lanes_held(&shape, 0, 1), 2 * n);
         CHECK_EQ_I64(dpt_lanes_reads(&shape, 2 * n), 10 * n);
         dpt_lanes_destroy(&l);
@@ -228,9 +284,9 @@ static void equal_lanes(void) {
 static void capacity_is_tight(void) {
     dpt_lanes_file file = {64 * 16 * 100 - 63, 100};
     dpt_lanes_shape shape = {.file = &file, .files = 1, .lanes = 64, .window = 16};
-    CHECK_EQ_I64(dpt_lanes_capacity(&shape, 64, 8), 9);
-    CHECK_EQ_I64(dpt_lanes_capacity(&shape, 512, 8), 65);
-    CHECK_EQ_I64(dpt_lanes_capacity(&shape, 512, 1), 512);
+    CHECK_EQ_I64(capacity_of(&shape, 64, 8), 9);
+    CHECK_EQ_I64(capacity_of(&shape, 512, 8), 65);
+    CHECK_EQ_I64(capacity_of(&shape, 512, 1), 512);
     CHECK_EQ_I64(dpt_lanes_choose(512, 64 * 16), 64);
     CHECK_EQ_I64(dpt_lanes_choose(100, 1000), 50);
     CHECK_EQ_I64(dpt_lanes_choose(127, 1000), 1);
@@ -249,9 +305,11 @@ static void uniform(void) {
     for (uint64_t epoch = 0; epoch < EPOCHS; epoch++) {
         dpt_lanes *l = make(&shape, epoch);
         if (l == NULL) return;
-        for (int i = 0; i < 4; i++)
+        uint64_t rows[ROWS / 4];
+        for (int i = 0; i < 4; i++) {
+            dpt_lanes_lane_rows(l, i, 0, ROWS / 4, rows);
             for (uint64_t t = 0; t < ROWS / 4; t++) {
-                uint64_t sample = dpt_lanes_lane_sample(l, i, t);
+                uint64_t sample = rows[t];
                 for (int k = 0; k < SAMPLES; k++) {
                     if (sample != watched[k]) continue;
                     at[k][t * BINS / (ROWS / 4)]++;
@@ -259,6 +317,7 @@ static void uniform(void) {
                     in_lane[k][i]++;
                 }
             }
+        }
         dpt_lanes_destroy(&l);
     }
     for (int k = 0; k < SAMPLES; k++) {
@@ -281,12 +340,12 @@ static void differs(void) {
     dpt_lanes *d = make(&shape, 0);
     int same[5] = {0};
     for (uint64_t t = 0; a && b && c && d && t < 1024; t++) {
-        uint64_t x = dpt_lanes_lane_sample(a, 0, t);
-        same[0] += x == dpt_lanes_lane_sample(b, 0, t);
-        same[1] += x == dpt_lanes_lane_sample(c, 0, t);
-        same[2] += x == dpt_lanes_lane_sample(d, 0, t);
-        same[3] += x % 16 == dpt_lanes_lane_sample(a, 0, t + 1024) % 16; /* 1 of 16 by chance: 64 */
-        same[4] += x % 16 == dpt_lanes_lane_sample(a, 1, t) % 16;
+        uint64_t x = lane_row(a, 0, t);
+        same[0] += x == lane_row(b, 0, t);
+        same[1] += x == lane_row(c, 0, t);
+        same[2] += x == lane_row(d, 0, t);
+        same[3] += x % 16 == lane_row(a, 0, t + 1024) % 16; /* 1 of 16 by chance: 64 */
+        same[4] += x % 16 == lane_row(a, 1, t) % 16;
     }
     CHECK(same[0] < 8 && same[1] < 8 && same[2] < 8 && same[3] < 110 && same[4] < 110);
     dpt_lanes_destroy(&a);
@@ -313,7 +372,7 @@ static void large(void) {
             CHECK_EQ_I64(b.begin[64], count);
             int wrong = 0;
             for (int64_t i = 0; i < count && i < 200; i++) {
-                sample[i] = dpt_lanes_sample(l, &b, i);
+                sample[i] = batch_row(l, &b, i);
                 wrong += sample[i] >= rows;
                 for (int64_t j = 0; j < i; j++) wrong += sample[j] == sample[i];
             }
@@ -328,7 +387,7 @@ static void large(void) {
             }
             CHECK_EQ_I64(wrong, 0);
         }
-        CHECK(dpt_lanes_capacity(&shape, BATCH, 64) <= 12);
+        CHECK(capacity_of(&shape, BATCH, 64) <= 12);
         dpt_lanes_destroy(&l);
     }
 }
@@ -353,6 +412,12 @@ static void refuses(void) {
     CHECK_FAILS(dpt_lanes_create(&good, 0, &l), DPT_ERR_ARG, "no rows");
     CHECK(l == NULL);
     file[0].rows = 10;
+    dpt_lanes_shape chosen = {.begin = (const uint64_t[]){0, 3, 3}, .blocks = 2, .lanes = 1, .window = 1};
+    CHECK_FAILS(dpt_lanes_create(&chosen, 0, &l), DPT_ERR_ARG, "block 1: rows 3 to 3");
+    chosen.begin = (const uint64_t[]){1, 3, 4};
+    CHECK_FAILS(dpt_lanes_create(&chosen, 0, &l), DPT_ERR_ARG, "rows before the first");
+    chosen.begin = (const uint64_t[]){0, 3, (uint64_t)1 << 63};
+    CHECK_FAILS(dpt_lanes_create(&chosen, 0, &l), DPT_ERR_ARG, "block 1: rows 3 to 9223372036854775808");
     int failures = 0;
     for (int64_t n = 1; n < 20; n++, failures++) {
         dpt_alloc_fail_at(n);
@@ -366,7 +431,8 @@ static void refuses(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "lanes", {"golden", golden}, {"exactly_once", exactly_once}, {"in_step", in_step},
-                      {"equal_lanes", equal_lanes}, {"capacity_is_tight", capacity_is_tight}, {"uniform", uniform},
-                      {"differs", differs}, {"large", large}, {"refuses", refuses});
+    return CHECK_MAIN(argc, argv, "lanes", {"golden", golden}, {"exactly_once", exactly_once},
+                      {"blocks_one_by_one", blocks_one_by_one}, {"in_step", in_step}, {"equal_lanes", equal_lanes},
+                      {"capacity_is_tight", capacity_is_tight}, {"uniform", uniform}, {"differs", differs},
+                      {"large", large}, {"refuses", refuses});
 }

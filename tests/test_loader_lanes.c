@@ -78,7 +78,9 @@ static void shape(void) {
     for (o.world = 1; o.world < 9; o.world++) {
         dpt_lanes_shape expected = wanted_shape();
         CHECK_OK(dpt_loader_capacity(data, &o, &rows));
-        CHECK_EQ_I64(rows, dpt_lanes_capacity(&expected, BATCH, o.world));
+        int64_t wanted;
+        CHECK_OK(dpt_lanes_capacity(&expected, BATCH, o.world, &wanted));
+        CHECK_EQ_I64(rows, wanted);
     }
     o.world = 5, o.window = 0;
     CHECK_OK(dpt_loader_capacity(data, &o, &rows));
@@ -86,6 +88,12 @@ static void shape(void) {
     o = options(), o.capacity = 1;
     dpt_loader *loader;
     CHECK_FAILS(dpt_loader_create(data, &o, &loader), DPT_ERR_ARG, "a capacity of 1 rows");
+}
+
+static uint64_t batch_row(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t place) {
+    uint64_t row;
+    dpt_lanes_rows(lanes, batch, place, 1, &row);
+    return row;
 }
 
 static void check_batch(const dpt_loader_options *o, const dpt_lanes *lanes, const dpt_batch *b, uint8_t *seen) {
@@ -100,12 +108,12 @@ static void check_batch(const dpt_loader_options *o, const dpt_lanes *lanes, con
     const uint8_t *x = b->array[1].data, *partner = o->mixup > 0 ? b->array[2].data : NULL;
     int wrong = 0;
     for (int64_t r = 0; r < b->rows; r++) {
-        uint64_t sample = dpt_lanes_sample(lanes, &of, first + r);
+        uint64_t sample = batch_row(lanes, &of, first + r);
         seen[sample]++;
         wrong += b->sample[r] != sample || x[r * VALUES] != sample % 251;
         float value = (float)sample;
         if (partner) {
-            uint64_t other = dpt_lanes_sample(lanes, &of, (first + r + mix.distance) % b->global_rows);
+            uint64_t other = batch_row(lanes, &of, (first + r + mix.distance) % b->global_rows);
             value = mix.lambda * value + (1 - mix.lambda) * (float)other;
             wrong += partner[r * VALUES] != other % 251;
         }
@@ -210,7 +218,7 @@ static void reads_once(void) {
                 dpt_lanes_batch_find(lanes, BATCH, step, &b);
                 dpt_lanes_share(&b, rank, world, &first, &rows);
                 for (int64_t r = first; r < first + rows; r++)
-                    CHECK_OK(dpt_reader_rows(reader, 0, dpt_lanes_sample(lanes, &b, r), 1, row));
+                    CHECK_OK(dpt_reader_rows(reader, 0, batch_row(lanes, &b, r), 1, row));
             }
             chunks[half] += dpt_reader_chunks(reader);
             dpt_reader_destroy(&reader);

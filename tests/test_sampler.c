@@ -18,18 +18,19 @@ static void golden(void) {
     }
 }
 
+enum { MOST = 70001 };
+static uint64_t run[MOST];
+
 static bool is_permutation(uint64_t rows, uint64_t seed, uint64_t epoch, uint8_t *seen) {
     dpt_order order = dpt_order_create(rows, seed);
     memset(seen, 0, rows);
-    for (uint64_t i = 0; i < rows; i++) {
-        uint64_t sample = dpt_order_exact(&order, epoch, i);
-        if (sample >= rows || seen[sample]++) return false;
-    }
+    dpt_order_run(&order, epoch, 0, rows, run);
+    for (uint64_t i = 0; i < rows; i++)
+        if (run[i] >= rows || seen[run[i]]++) return false;
     return true;
 }
 
 static void bijection(void) {
-    enum { MOST = 70001 };
     uint8_t *seen = malloc(MOST);
     for (uint64_t rows = 1; rows <= (CHECK_IS_SLOW ? 130 : 600); rows++)
         for (uint64_t epoch = 0; epoch < 3; epoch++)
@@ -38,6 +39,39 @@ static void bijection(void) {
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         check_that(is_permutation(more[i], 1, 1ull << 40, seen), __FILE__, __LINE__, "%d rows", (int)more[i]);
     free(seen);
+}
+
+/* Runs of any length and place are what single positions are. */
+static void runs(void) {
+    const uint64_t sizes[] = {1, 64, 65, 1000, (1ull << 33) + 1};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (uint64_t count = 0; count <= 200 && count <= sizes[s]; count += count < 70 ? 1 : 43) {
+            dpt_order order = dpt_order_create(sizes[s], 4);
+            uint64_t first = (sizes[s] - count) / 2;
+            dpt_order_run(&order, 9, first, count, run);
+            int wrong = 0;
+            for (uint64_t i = 0; i < count; i++) wrong += run[i] != dpt_order_exact(&order, 9, first + i);
+            CHECK_EQ_I64(wrong, 0);
+        }
+}
+
+/* Orders of many sizes and keys at once: each position has what its own order gives. */
+static void each(void) {
+    enum { COUNT = 300 };
+    static dpt_order orders[COUNT];
+    const dpt_order *order[COUNT];
+    uint64_t position[COUNT], sample[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++) {
+        orders[i] = dpt_order_keyed(i % 7 == 0 ? (1ull << 62) + i : 1 + i * i, i % 5 == 0 ? ~i : i << 32);
+        order[i] = &orders[i];
+        position[i] = i * 7919 % orders[i].rows;
+    }
+    for (uint64_t count = 0; count <= COUNT; count += count < 70 ? 1 : 46) {
+        int wrong = 0;
+        dpt_order_each(order, 1ull << 33, position, count, sample);
+        for (uint64_t i = 0; i < count; i++) wrong += sample[i] != dpt_order_exact(order[i], 1ull << 33, position[i]);
+        CHECK_EQ_I64(wrong, 0);
+    }
 }
 
 /* Past 2^33 rows: in range, and no two of the first positions meet. */
@@ -65,7 +99,7 @@ static void uniform(void) {
     dpt_order order = dpt_order_create(ROWS, 3);
     for (uint64_t epoch = 0; epoch < EPOCHS; epoch++) {
         uint64_t p[ROWS];
-        for (uint64_t i = 0; i < ROWS; i++) p[i] = dpt_order_exact(&order, epoch, i);
+        dpt_order_run(&order, epoch, 0, ROWS, p);
         int code = 0;
         for (int i = 0; i < ROWS; i++) {
             int smaller = 0;
@@ -125,7 +159,7 @@ static void shares(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "sampler", {"golden", golden}, {"bijection", bijection}, {"large", large},
-                      {"uniform", uniform}, {"depends_on_seed_and_epoch", depends_on_seed_and_epoch}, {"steps", steps},
-                      {"shares", shares});
+    return CHECK_MAIN(argc, argv, "sampler", {"golden", golden}, {"bijection", bijection}, {"runs", runs},
+                      {"each", each}, {"large", large}, {"uniform", uniform},
+                      {"depends_on_seed_and_epoch", depends_on_seed_and_epoch}, {"steps", steps}, {"shares", shares});
 }

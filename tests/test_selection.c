@@ -39,6 +39,9 @@ static void check_reading(dpt_selection *s, const bool *in, uint64_t samples) {
         if (in[i]) wrong += dpt_selection_sample(s, k++) != i;
     }
     wrong += dpt_selection_rank(s, samples) != rows;
+    uint64_t run[100], from = rows > 100 ? draw(rows - 99) : 0;
+    dpt_selection_run(s, from, rows < 100 ? rows : 100, run);
+    for (uint64_t i = 0; i < 100 && i < rows; i++) wrong += run[i] != dpt_selection_sample(s, from + i);
     check_that(wrong == 0, __FILE__, __LINE__, "%d wrong of %d rows of %d samples", wrong, (int)rows, (int)samples);
 }
 

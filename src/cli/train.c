@@ -309,10 +309,12 @@ static dpt_status sum_work(training *t, dpt_pass_work *work) {
     return dpt_control_max_f64(&t->cli->control, &work->data_wait_s, 1);
 }
 
-/* After a pass, from 1: that it has delivered each sample once. */
+/* After a pass, from 1: that it has delivered what it should have, each sample once unless draws repeat them. */
 static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
-    dpt_ledger all;
-    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, (uint64_t)pass - 1, dpt_job_rows(&t->job, true), &all));
+    dpt_ledger expected, all;
+    uint64_t epoch = (uint64_t)pass - 1;
+    DPT_TRY(dpt_control_agree(&t->cli->control, dpt_loader_expected(t->loader, epoch, &expected)));
+    DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, epoch, &expected, &all));
     dpt_pass_work work;
     DPT_TRY(sum_work(t, &work));
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);

@@ -1,7 +1,7 @@
 /* lanes.c: see lanes.h, which is the definition; lanes_bounds.c holds what is known of a shape without its epochs.
  *
- * A table has a lane's blocks one after the other: the first sample of each, and how many rows of the lane come before
- * it. Row t of a lane is found by two searches, for its window and for its block, around one permutation. */
+ * A table has a lane's blocks one after the other: the first row of each, and how many of the lane come before it. Row
+ * t of a lane is found by two searches, for its window and for its block, around one permutation. */
 #include "data/lanes.h"
 
 #include <stdbool.h>
@@ -14,9 +14,13 @@
 
 typedef unsigned __int128 wide;
 
+enum { TOGETHER = 64 };
+
+enum { PIECE = 1024 }; /* places that are permuted at a time */
+
 typedef struct block {
     uint64_t before; /* rows of the lane */
-    uint64_t sample; /* its first one */
+    uint64_t first;  /* its first row */
 } block;
 
 struct dpt_lanes {
@@ -27,15 +31,21 @@ struct dpt_lanes {
     block *block;
 };
 
-/* Rows and first sample of a block; files: blocks and rows before each. */
-typedef struct files {
+/* Where blocks lie: `begin` of a shape, or its files, with the blocks and rows before each. */
+typedef struct layout {
+    const uint64_t *begin; /* NULL: of files */
     const dpt_lanes_file *file;
     uint64_t *blocks, *rows;
-    int count;
-} files;
+    int files;
+} layout;
 
-static void find_block(const files *f, uint64_t b, uint64_t *sample, uint64_t *rows) {
-    int low = 0, high = f->count - 1;
+static void find_block(const layout *f, uint64_t b, uint64_t *first, uint64_t *rows) {
+    if (f->begin) {
+        *first = f->begin[b];
+        *rows = f->begin[b + 1] - f->begin[b];
+        return;
+    }
+    int low = 0, high = f->files - 1;
     while (low < high) { /* the last file that begins at or before it; empty ones in between hold none */
         int middle = low + (high - low + 1) / 2;
         if (f->blocks[middle] <= b)
@@ -45,12 +55,13 @@ static void find_block(const files *f, uint64_t b, uint64_t *sample, uint64_t *r
     }
     const dpt_lanes_file *file = &f->file[low];
     uint64_t in_file = (b - f->blocks[low]) * file->block_rows, left = file->rows - in_file;
-    *sample = f->rows[low] + in_file;
+    *first = f->rows[low] + in_file;
     *rows = left < file->block_rows ? left : file->block_rows;
 }
 
-static dpt_status open_files(const dpt_lanes_shape *shape, files *f) {
-    *f = (files){.file = shape->file, .count = shape->files};
+static dpt_status open_layout(const dpt_lanes_shape *shape, layout *f) {
+    *f = (layout){.begin = shape->begin, .file = shape->file, .files = shape->files};
+    if (shape->begin) return DPT_OK;
     f->blocks = dpt_alloc_zero((size_t)shape->files, sizeof *f->blocks);
     f->rows = dpt_alloc_zero((size_t)shape->files, sizeof *f->rows);
     if (!f->blocks || !f->rows) return DPT_ERR_MEMORY;
@@ -62,16 +73,17 @@ static dpt_status open_files(const dpt_lanes_shape *shape, files *f) {
 }
 
 /* Lane after lane, each with its blocks in the order of places. */
-static void deal(const dpt_lanes_shape *shape, const files *f, uint64_t blocks, dpt_lanes *l) {
-    uint64_t filled[DPT_LANES_MAX] = {0}, rows[DPT_LANES_MAX] = {0};
+static void deal(const dpt_lanes_shape *shape, const layout *f, uint64_t blocks, dpt_lanes *l) {
+    uint64_t filled[DPT_LANES_MAX] = {0}, rows[DPT_LANES_MAX] = {0}, dealt[PIECE];
     dpt_order order = dpt_order_keyed(blocks, l->key);
     for (int i = 0; i < l->lanes; i++)
         l->place[i + 1] = l->place[i] + dpt_lanes_range_blocks(blocks, shape->lanes, i, i + 1);
     for (uint64_t p = 0; p < blocks; p++) {
+        if (p % PIECE == 0) dpt_order_run(&order, l->epoch, p, blocks - p < PIECE ? blocks - p : PIECE, dealt);
         int lane = dpt_lanes_of_place(blocks, shape->lanes, p);
         block *b = &l->block[l->place[lane] + filled[lane]++];
         uint64_t block_rows;
-        find_block(f, dpt_order_exact(&order, l->epoch, p), &b->sample, &block_rows);
+        find_block(f, dealt[p % PIECE], &b->first, &block_rows);
         b->before = rows[lane];
         rows[lane] += block_rows;
     }
@@ -81,7 +93,7 @@ static void deal(const dpt_lanes_shape *shape, const files *f, uint64_t blocks, 
 dpt_status dpt_lanes_create(const dpt_lanes_shape *shape, uint64_t epoch, dpt_lanes **lanes) {
     *lanes = NULL;
     DPT_TRY(dpt_lanes_check(shape));
-    files f = {0};
+    layout f = {0};
     uint64_t blocks = dpt_lanes_blocks(shape);
     dpt_status status = DPT_OK;
     dpt_lanes *l = dpt_alloc_zero(1, sizeof *l);
@@ -94,7 +106,7 @@ dpt_status dpt_lanes_create(const dpt_lanes_shape *shape, uint64_t epoch, dpt_la
                    "out of memory for a table of %llu blocks", (unsigned long long)blocks);
     l->block = dpt_alloc_zero(blocks, sizeof *l->block);
     DPT_CHECK_ALLOC_GOTO(l->block, fail);
-    DPT_TRY_GOTO(open_files(shape, &f), fail);
+    DPT_TRY_GOTO(open_layout(shape, &f), fail);
     deal(shape, &f, blocks, l);
     *lanes = l;
     l = NULL;
@@ -135,16 +147,69 @@ static uint64_t window_key(const dpt_lanes *l, int lane, uint64_t window) {
     return dpt_hash(b, sizeof b, l->key);
 }
 
-uint64_t dpt_lanes_lane_sample(const dpt_lanes *l, int lane, uint64_t t) {
-    const block *of_lane = l->block + l->place[lane];
-    uint64_t blocks = l->place[lane + 1] - l->place[lane], first = search(of_lane, blocks, l->window, t);
-    bool last = blocks - first <= l->window;
-    uint64_t begin = of_lane[first].before, end = last ? dpt_lanes_length(l, lane) : of_lane[first + l->window].before;
-    dpt_order order = dpt_order_keyed(end - begin, window_key(l, lane, first / l->window));
-    uint64_t row = begin + dpt_order_exact(&order, l->epoch, t - begin);
-    const block *b = of_lane + first;
-    b += search(b, last ? blocks - first : l->window, 1, row);
-    return b->sample + (row - b->before);
+/* Rows that are found together, of whichever lanes: where each stands in its window, and the window. */
+typedef struct crowd {
+    const dpt_lanes *lanes;
+    uint64_t *row; /* where the next ones go */
+    uint64_t position[TOGETHER];
+    const dpt_order *order[TOGETHER];
+    int count, windows;
+    struct {
+        dpt_order order;
+        const block *block; /* its first one */
+        uint64_t blocks, rows;
+    } window[TOGETHER];
+} crowd;
+
+static void find(crowd *c) {
+    uint64_t row[TOGETHER];
+    dpt_order_each(c->order, c->lanes->epoch, c->position, (uint64_t)c->count, row);
+    for (int w = 0, i = 0; w < c->windows; w++) {
+        const block *first = c->window[w].block;
+        for (uint64_t k = 0; k < c->window[w].rows; k++, i++) {
+            uint64_t of_lane = first->before + row[i];
+            const block *in = first + search(first, c->window[w].blocks, 1, of_lane);
+            *c->row++ = in->first + (of_lane - in->before);
+        }
+    }
+    c->count = c->windows = 0;
+}
+
+/* Adds rows of a lane from t on that lie in one window, whose blocks begin at `first` of the lane's; returns how many.
+ */
+static uint64_t add_window(crowd *c, int lane, uint64_t first, uint64_t t, uint64_t count) {
+    const dpt_lanes *l = c->lanes;
+    const block *b = l->block + l->place[lane] + first;
+    uint64_t blocks = l->place[lane + 1] - l->place[lane] - first;
+    bool last = blocks <= l->window;
+    uint64_t end = last ? dpt_lanes_length(l, lane) : b[l->window].before;
+    if (c->count == TOGETHER) find(c);
+    if (count > end - t) count = end - t;
+    if (count > (uint64_t)(TOGETHER - c->count)) count = (uint64_t)(TOGETHER - c->count);
+    int w = c->windows++;
+    c->window[w].order = dpt_order_keyed(end - b->before, window_key(l, lane, first / l->window));
+    c->window[w].block = b;
+    c->window[w].blocks = last ? blocks : l->window;
+    c->window[w].rows = count;
+    for (uint64_t i = 0; i < count; i++, c->count++) {
+        c->order[c->count] = &c->window[w].order;
+        c->position[c->count] = t - b->before + i;
+    }
+    return count;
+}
+
+static void add_lane(crowd *c, int lane, uint64_t t, uint64_t count) {
+    const dpt_lanes *l = c->lanes;
+    uint64_t blocks = l->place[lane + 1] - l->place[lane];
+    for (uint64_t done = 0; done < count;)
+        done +=
+            add_window(c, lane, search(l->block + l->place[lane], blocks, l->window, t + done), t + done, count - done);
+}
+
+void dpt_lanes_lane_rows(const dpt_lanes *l, int lane, uint64_t t, uint64_t count, uint64_t *row) {
+    crowd c = {.lanes = l, .row = row};
+    add_lane(&c, lane, t, count);
+    find(&c);
 }
 
 /* Of the first c rows of lanes [a, b), how many each gives. */
@@ -182,14 +247,12 @@ void dpt_lanes_share(const dpt_lanes_batch *batch, int rank, int world, int64_t 
     *count = share_begin(batch, rank + 1, world) - *first;
 }
 
-uint64_t dpt_lanes_sample(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t row) {
-    int low = 0, high = batch->lanes - 1;
-    while (low < high) { /* the last lane that begins at or before it; those in between give nothing */
-        int middle = low + (high - low + 1) / 2;
-        if (batch->begin[middle] <= row)
-            low = middle;
-        else
-            high = middle - 1;
+void dpt_lanes_rows(const dpt_lanes *lanes, const dpt_lanes_batch *batch, int64_t first, int64_t count, uint64_t *row) {
+    crowd c = {.lanes = lanes, .row = row};
+    for (int i = 0; i < batch->lanes; i++) {
+        int64_t from = batch->begin[i] > first ? batch->begin[i] : first,
+                to = batch->begin[i + 1] < first + count ? batch->begin[i + 1] : first + count;
+        if (from < to) add_lane(&c, i, batch->first[i] + (uint64_t)(from - batch->begin[i]), (uint64_t)(to - from));
     }
-    return dpt_lanes_lane_sample(lanes, low, batch->first[low] + (uint64_t)(row - batch->begin[low]));
+    find(&c);
 }

@@ -2,17 +2,18 @@
  *
  * Invariant: dpt_lanes_capacity bounds what dpt_lanes_share gives. Of a group of lanes with s rows, in a parent with
  * s + o, at most ceil(c s / (s + o)) of c consecutive rows come from it (lanes.c: cut), which rises with s and falls
- * with o: so the most rows that its blocks can have stand for s and the fewest of its sibling's for o. */
+ * with o: so the most rows that as many blocks as it has can hold stand for s, and the fewest that its sibling's can
+ * for o. */
 #include "data/lanes_bounds.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
 
 typedef unsigned __int128 wide;
 
-dpt_status dpt_lanes_check(const dpt_lanes_shape *shape) {
-    DPT_CHECK(shape->lanes >= 1 && shape->lanes <= DPT_LANES_MAX, DPT_ERR_ARG, "%d lanes; 1 to %d are possible",
-              shape->lanes, DPT_LANES_MAX);
-    DPT_CHECK(shape->window >= 1, DPT_ERR_ARG, "a window of 0 blocks");
+static dpt_status check_files(const dpt_lanes_shape *shape) {
     uint64_t rows = 0;
     bool over = false;
     for (int f = 0; f < shape->files; f++) {
@@ -24,8 +25,22 @@ dpt_status dpt_lanes_check(const dpt_lanes_shape *shape) {
     return DPT_OK;
 }
 
+dpt_status dpt_lanes_check(const dpt_lanes_shape *shape) {
+    DPT_CHECK(shape->lanes >= 1 && shape->lanes <= DPT_LANES_MAX, DPT_ERR_ARG, "%d lanes; 1 to %d are possible",
+              shape->lanes, DPT_LANES_MAX);
+    DPT_CHECK(shape->window >= 1, DPT_ERR_ARG, "a window of 0 blocks");
+    if (shape->begin == NULL) return check_files(shape);
+    DPT_CHECK(shape->blocks > 0 && shape->begin[0] == 0, DPT_ERR_ARG, "no blocks, or rows before the first");
+    for (uint64_t b = 0; b < shape->blocks; b++)
+        DPT_CHECK(shape->begin[b] < shape->begin[b + 1] && shape->begin[b + 1] <= INT64_MAX, DPT_ERR_ARG,
+                  "block %llu: rows %llu to %llu", (unsigned long long)b, (unsigned long long)shape->begin[b],
+                  (unsigned long long)shape->begin[b + 1]);
+    return DPT_OK;
+}
+
 uint64_t dpt_lanes_blocks(const dpt_lanes_shape *shape) {
     uint64_t blocks = 0;
+    if (shape->begin) return shape->blocks;
     for (int f = 0; f < shape->files; f++) blocks += dpt_lanes_file_blocks(&shape->file[f]);
     return blocks;
 }
@@ -36,41 +51,74 @@ int dpt_lanes_choose(int64_t global_batch, uint64_t blocks) {
     return lanes > 1 ? lanes : 1;
 }
 
+/* So many blocks of as many rows, and blocks and rows of the kinds before it. */
+typedef struct kind {
+    uint64_t rows, blocks, blocks_before, rows_before;
+} kind;
+
 typedef struct bounds {
     int lanes, world;
-    uint64_t blocks, rows, largest, smallest; /* of all blocks; rows of one */
+    uint64_t blocks, rows; /* in all */
+    kind *kind;            /* [kinds], rows falling */
+    uint64_t kinds;
 } bounds;
 
-static void see_block(bounds *b, uint64_t rows) {
-    if (rows > b->largest) b->largest = rows;
-    if (rows < b->smallest) b->smallest = rows;
+static int by_rows(const void *a, const void *b) {
+    uint64_t x = ((const kind *)a)->rows, y = ((const kind *)b)->rows;
+    return x < y ? 1 : x > y ? -1 : 0;
 }
 
-static bounds bounds_of(const dpt_lanes_shape *shape, int world) {
-    bounds b = {.lanes = shape->lanes, .world = world, .blocks = dpt_lanes_blocks(shape), .smallest = UINT64_MAX};
-    for (int f = 0; f < shape->files; f++) {
-        const dpt_lanes_file *file = &shape->file[f];
-        uint64_t tail = file->rows % file->block_rows;
-        b.rows += file->rows;
-        if (file->rows >= file->block_rows) see_block(&b, file->block_rows);
-        if (tail) see_block(&b, tail);
+/* Joins kinds of equal rows, once they stand side by side, and counts through. */
+static void join_kinds(bounds *b) {
+    uint64_t n = 0;
+    for (uint64_t i = 1; i < b->kinds; i++) {
+        if (b->kind[i].rows == b->kind[n].rows)
+            b->kind[n].blocks += b->kind[i].blocks;
+        else
+            b->kind[++n] = b->kind[i];
     }
-    return b;
+    b->kinds = n + 1;
+    for (uint64_t i = 0; i < b->kinds; i++) {
+        b->kind[i].blocks_before = b->blocks;
+        b->kind[i].rows_before = b->rows;
+        b->blocks += b->kind[i].blocks;
+        b->rows += b->kind[i].blocks * b->kind[i].rows;
+    }
 }
 
-/* Rows of so many blocks, at most and at least: as if all were as large as the largest; as if all that the blocks
- * together lack of that were missing among these. */
+static dpt_status find_bounds(const dpt_lanes_shape *shape, int world, bounds *b) {
+    uint64_t most = shape->begin ? shape->blocks : 2 * (uint64_t)shape->files;
+    *b = (bounds){.lanes = shape->lanes, .world = world};
+    b->kind = dpt_alloc_zero(most, sizeof *b->kind);
+    DPT_CHECK_ALLOC(b->kind);
+    for (uint64_t i = 0; shape->begin && i < shape->blocks; i++)
+        b->kind[b->kinds++] = (kind){.rows = shape->begin[i + 1] - shape->begin[i], .blocks = 1};
+    for (int f = 0; !shape->begin && f < shape->files; f++) {
+        const dpt_lanes_file *file = &shape->file[f];
+        uint64_t whole = file->rows / file->block_rows, tail = file->rows % file->block_rows;
+        if (whole) b->kind[b->kinds++] = (kind){.rows = file->block_rows, .blocks = whole};
+        if (tail) b->kind[b->kinds++] = (kind){.rows = tail, .blocks = 1};
+    }
+    qsort(b->kind, b->kinds, sizeof *b->kind, by_rows);
+    join_kinds(b);
+    return DPT_OK;
+}
+
+/* Rows of the so many longest of all blocks, and of the so many shortest. */
 static uint64_t most_rows(const bounds *b, uint64_t blocks) {
-    wide most = (wide)blocks * b->largest;
-    return most < b->rows ? (uint64_t)most : b->rows;
+    uint64_t low = 0, high = b->kinds - 1;
+    while (low < high) { /* the last kind with no more blocks before it */
+        uint64_t middle = low + (high - low + 1) / 2;
+        if (b->kind[middle].blocks_before <= blocks)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    const kind *k = &b->kind[low];
+    return k->rows_before + k->rows * (blocks - k->blocks_before);
 }
 
-static uint64_t least_rows(const bounds *b, uint64_t blocks) {
-    wide full = (wide)blocks * b->largest, missing = (wide)b->blocks * b->largest - b->rows;
-    uint64_t least = full > missing ? (uint64_t)(full - missing) : 0;
-    wide small = (wide)blocks * b->smallest;
-    return small > least ? (uint64_t)small : least;
-}
+static uint64_t least_rows(const bounds *b, uint64_t blocks) { return b->rows - most_rows(b, b->blocks - blocks); }
 
 static uint64_t ceil_share(uint64_t c, uint64_t part, wide whole) {
     return whole ? (uint64_t)(((wide)c * part + whole - 1) / whole) : 0;
@@ -94,16 +142,19 @@ static uint64_t most_of(const bounds *s, int a, int b, uint64_t c, int64_t begin
     return both < c ? both : c;
 }
 
-int64_t dpt_lanes_capacity(const dpt_lanes_shape *shape, int64_t global_batch, int world) {
-    bounds s = bounds_of(shape, world);
+dpt_status dpt_lanes_capacity(const dpt_lanes_shape *shape, int64_t global_batch, int world, int64_t *rows) {
+    bounds s;
+    DPT_TRY(find_bounds(shape, world, &s));
     uint64_t most = (uint64_t)(global_batch / world + (global_batch % world != 0));
     for (int rank = 0; rank < world; rank++) {
         int64_t begin = dpt_lanes_rank_begin(s.lanes, rank, world),
                 end = dpt_lanes_rank_begin(s.lanes, rank + 1, world);
-        uint64_t rows = most_of(&s, 0, s.lanes, (uint64_t)global_batch, begin, end);
-        if (rows > most) most = rows;
+        uint64_t of_rank = most_of(&s, 0, s.lanes, (uint64_t)global_batch, begin, end);
+        if (of_rank > most) most = of_rank;
     }
-    return (int64_t)most;
+    dpt_free(s.kind);
+    *rows = (int64_t)most;
+    return DPT_OK;
 }
 
 /* Blocks of the lanes that a rank has or shares; of a lane at most so many are counted. */

@@ -2,7 +2,6 @@
 #include "data/ledger.h"
 
 #include "base/hash.h"
-#include "data/sampler.h"
 
 static uint64_t hash(uint64_t epoch, uint64_t sample) {
     unsigned char b[8];
@@ -15,34 +14,40 @@ void dpt_ledger_add(dpt_ledger *ledger, uint64_t epoch, const uint64_t *sample, 
     ledger->count += (uint64_t)count;
 }
 
-void dpt_ledger_merge(dpt_ledger *ledger, const dpt_ledger *other) {
-    ledger->count += other->count;
-    ledger->sum += other->sum;
+/* Halves: their sums over ranks do not overflow, as MPI's of signed numbers must not. */
+static dpt_status sum_over_ranks(const dpt_control *control, dpt_ledger *ledger, int count) {
+    int64_t part[6];
+    for (int i = 0; i < count; i++) {
+        part[3 * i] = (int64_t)ledger[i].count;
+        part[3 * i + 1] = (int64_t)(ledger[i].sum & UINT32_MAX);
+        part[3 * i + 2] = (int64_t)(ledger[i].sum >> 32);
+    }
+    DPT_TRY(dpt_control_sum_i64(control, part, 3 * count));
+    for (int i = 0; i < count; i++)
+        ledger[i] = (dpt_ledger){.count = (uint64_t)part[3 * i],
+                                 .sum = (uint64_t)part[3 * i + 1] + ((uint64_t)part[3 * i + 2] << 32)};
+    return DPT_OK;
 }
 
-dpt_ledger dpt_ledger_expected(uint64_t epoch, uint64_t first, uint64_t count) {
-    dpt_ledger l = {.count = count};
-    for (uint64_t i = 0; i < count; i++) l.sum += hash(epoch, first + i);
-    return l;
+dpt_status dpt_ledger_gather(const dpt_control *control, const dpt_ledger *ledger, dpt_ledger *global) {
+    *global = *ledger;
+    return sum_over_ranks(control, global, 1);
 }
 
-dpt_status dpt_ledger_settle(const dpt_control *control, dpt_ledger *ledger, uint64_t epoch, uint64_t rows,
+void dpt_ledger_resume(const dpt_control *control, const dpt_ledger *global, dpt_ledger *ledger) {
+    *ledger = control->rank == 0 ? *global : (dpt_ledger){0};
+}
+
+dpt_status dpt_ledger_settle(const dpt_control *control, dpt_ledger *ledger, uint64_t epoch, const dpt_ledger *expected,
                              dpt_ledger *global) {
-    int64_t first, count;
-    dpt_share((int64_t)rows, control->rank, control->world, &first, &count);
-    dpt_ledger wanted = dpt_ledger_expected(epoch, (uint64_t)first, (uint64_t)count);
-    /* halves: their sums over ranks do not overflow, as MPI's of signed numbers must not */
-    int64_t sums[] = {(int64_t)ledger->count, (int64_t)(ledger->sum & UINT32_MAX), (int64_t)(ledger->sum >> 32),
-                      (int64_t)(wanted.sum & UINT32_MAX), (int64_t)(wanted.sum >> 32)};
+    dpt_ledger both[2] = {*ledger, *expected};
     *ledger = (dpt_ledger){0};
-    DPT_TRY(dpt_control_sum_i64(control, sums, sizeof sums / sizeof *sums));
-    *global = (dpt_ledger){.count = (uint64_t)sums[0], .sum = (uint64_t)sums[1] + ((uint64_t)sums[2] << 32)};
-    uint64_t sum = (uint64_t)sums[3] + ((uint64_t)sums[4] << 32);
-    DPT_CHECK(
-        global->count == rows && global->sum == sum, DPT_ERR_INTERNAL,
-        "pass %llu over the samples: %llu were delivered, %llu are in the dataset, each to come once (digests %016llx, "
-        "%016llx): some were lost or came twice",
-        (unsigned long long)epoch + 1, (unsigned long long)global->count, (unsigned long long)rows,
-        (unsigned long long)global->sum, (unsigned long long)sum);
+    DPT_TRY(sum_over_ranks(control, both, 2));
+    *global = both[0];
+    DPT_CHECK(both[0].count == both[1].count && both[0].sum == both[1].sum, DPT_ERR_INTERNAL,
+              "pass %llu over the samples: %llu were delivered, %llu are in its order (digests %016llx, %016llx): some "
+              "were lost or came too often",
+              (unsigned long long)epoch + 1, (unsigned long long)both[0].count, (unsigned long long)both[1].count,
+              (unsigned long long)both[0].sum, (unsigned long long)both[1].sum);
     return DPT_OK;
 }

@@ -30,7 +30,8 @@ struct dpt_loader {
     pthread_mutex_t lock;
     pthread_cond_t room, filled; /* for fillers; for the consumer */
     uint64_t taken, delivered, released;
-    bool stop; /* no more numbers are taken */
+    bool waits; /* the consumer does, for number `delivered` */
+    bool stop;  /* no more numbers are taken */
     dpt_loader_work done;
 };
 
@@ -93,8 +94,11 @@ static void *fill_slots(void *user) {
         uint64_t s = number % (uint64_t)loader->slots;
         loader->ready[s] = true;
         if (loader->slot[s].status != DPT_OK) loader->stop = true; /* numbers before it are taken: they still come */
-        pthread_cond_signal(&loader->filled);
         if (loader->stop) pthread_cond_broadcast(&loader->room);
+        if (!loader->waits || number != loader->delivered) continue;
+        pthread_mutex_unlock(&loader->lock); /* woken under the lock, the consumer would sleep again for it */
+        pthread_cond_signal(&loader->filled);
+        pthread_mutex_lock(&loader->lock);
     }
     pthread_mutex_unlock(&loader->lock);
     return NULL;
@@ -106,7 +110,7 @@ static dpt_status check_options(const dpt_dataset *dataset, const dpt_loader_opt
     DPT_CHECK(o->threads >= 0 && o->threads <= 1024, DPT_ERR_ARG, "%d loader threads", o->threads);
     DPT_CHECK(o->mixup >= 0 && o->mixup < HUGE_VAL, DPT_ERR_ARG, "mixup with alpha %g", o->mixup);
     DPT_CHECK(o->slots >= 1 && o->slots <= 65536, DPT_ERR_ARG, "%d loader slots", o->slots);
-    uint64_t steps = dpt_epoch_steps(dpt_dataset_rows(dataset), o->global_batch);
+    uint64_t steps = dpt_epoch_steps(dpt_loader_rows(dataset, o), o->global_batch);
     DPT_CHECK(steps > 0, DPT_ERR_DATA, "no samples to load");
     DPT_CHECK(o->first_step <= steps, DPT_ERR_ARG, "first step %llu of an epoch of %llu",
               (unsigned long long)o->first_step, (unsigned long long)steps);
@@ -177,7 +181,7 @@ dpt_status dpt_loader_create(const dpt_dataset *dataset, const dpt_loader_option
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
     pthread_cond_init(&l->filled, NULL);
-    l->steps = dpt_epoch_steps(dpt_dataset_rows(dataset), o.global_batch);
+    l->steps = dpt_epoch_steps(dpt_loader_rows(dataset, &o), o.global_batch);
     l->first_epoch = o.first_epoch + (o.first_step == l->steps);
     l->first_step = o.first_step % l->steps;
     l->batches = count_batches(l, o.epochs);
@@ -227,7 +231,9 @@ static void wait_filled(dpt_loader *loader, uint64_t s) {
         add_work(&loader->done, &work);
         loader->ready[s] = true;
     }
+    loader->waits = true;
     while (!loader->ready[s]) pthread_cond_wait(&loader->filled, &loader->lock);
+    loader->waits = false;
     loader->done.wait_s += dpt_clock_s() - start;
 }
 
@@ -271,3 +277,7 @@ dpt_loader_work dpt_loader_done(dpt_loader *loader) {
 double dpt_loader_wait_s(const dpt_loader *loader) { return loader->done.wait_s; }
 
 uint64_t dpt_loader_steps(const dpt_loader *loader) { return loader->steps; }
+
+dpt_status dpt_loader_expected(const dpt_loader *loader, uint64_t epoch, dpt_ledger *share) {
+    return dpt_loader_order_expected(loader->plan.order, epoch, share);
+}

@@ -21,6 +21,7 @@
 #include "data/dataset.h"
 #include "data/draws.h"
 #include "data/lanes.h"
+#include "data/ledger.h"
 #include "data/node_cache.h"
 #include "data/selection.h"
 
@@ -66,10 +67,12 @@ typedef struct dpt_batch {
 } dpt_batch;
 
 /* Rows of a global batch that a rank can get: ceil(global_batch / world), with `lanes` more where lanes are of
- * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range. DPT_ERR_MEMORY. */
+ * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range, or the selection is of
+ * another number of samples. DPT_ERR_MEMORY. */
 dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_options *options, int64_t *rows);
 /* The shape of order `lanes` for these options. A block is a chunk of the field with the longest rows, or as many of
- * them as make 64 KiB; without chunks it is 1 MiB of its rows. *file is the caller's (dpt_free), of the shape. Local.
+ * them as make 64 KiB; without chunks it is 1 MiB of its rows; with a selection, what it leaves of those. *file is the
+ * caller's (dpt_free), and all of the shape's memory. Local.
  * DPT_ERR_MEMORY. */
 dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
                             dpt_lanes_shape *shape);
@@ -106,5 +109,8 @@ dpt_loader_work dpt_loader_done(dpt_loader *loader);
 double dpt_loader_wait_s(const dpt_loader *loader);
 /* Steps of an epoch, the partial last batch included. Local. */
 uint64_t dpt_loader_steps(const dpt_loader *loader);
+/* This rank's share of what the ledger of a whole epoch is to hold over all ranks: each sample of the part once; where
+ * draws repeat rows, what they are in that epoch. Local. DPT_ERR_MEMORY. */
+dpt_status dpt_loader_expected(const dpt_loader *loader, uint64_t epoch, dpt_ledger *share);
 
 #endif

@@ -135,6 +135,14 @@ void dpt_slot_destroy(const dpt_fill_plan *plan, dpt_slot *slot) {
     *slot = (dpt_slot){.status = DPT_OK};
 }
 
+/* Partners stand `distance` places further in the global batch, whose end is joined to its beginning. */
+static dpt_status choose_partners(const dpt_batch_order *order, int64_t distance, uint64_t *partner) {
+    int64_t all = order->global_rows, first = all ? (order->first_row + distance) % all : 0;
+    int64_t count = order->rows < all - first ? order->rows : all - first;
+    DPT_TRY(dpt_batch_order_samples(order, first, count, partner));
+    return dpt_batch_order_samples(order, 0, order->rows - count, partner + count);
+}
+
 /* Which batch this is, its samples and their partners. */
 static dpt_status choose(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, dpt_slot *slot) {
     dpt_batch *batch = &slot->batch;
@@ -145,15 +153,13 @@ static dpt_status choose(const dpt_fill_plan *plan, uint64_t epoch, uint64_t ste
     batch->global_rows = order.global_rows;
     batch->first_row = order.first_row;
     batch->rows = order.rows;
-    if (plan->mixup > 0) slot->mixup = dpt_mixup_draw(plan->mixup, plan->seed, epoch, step, batch->global_rows);
-    for (int64_t r = 0; r < batch->rows && !atomic_load(&plan->stop); r++) {
-        int64_t row = batch->first_row + r;
-        slot->sample[r] = dpt_batch_order_sample(&order, row);
-        if (plan->mixup == 0) continue;
-        slot->partner[r] = dpt_batch_order_sample(&order, (row + slot->mixup.distance) % batch->global_rows);
+    dpt_status status = dpt_batch_order_samples(&order, order.first_row, order.rows, slot->sample);
+    if (plan->mixup > 0 && status == DPT_OK) {
+        slot->mixup = dpt_mixup_draw(plan->mixup, plan->seed, epoch, step, batch->global_rows);
+        status = choose_partners(&order, slot->mixup.distance, slot->partner);
     }
     dpt_batch_order_close(plan->order, &order);
-    return DPT_OK;
+    return status;
 }
 
 /* Rows from r on whose samples follow each other, and that fit in raw. */

@@ -16,6 +16,8 @@ typedef struct dpt_lanes_entry {
 
 struct dpt_loader_order {
     bool shuffle, in_lanes;
+    const dpt_selection *selection; /* borrowed, both; or NULL */
+    const dpt_draws *draws;
     int rank, world;
     int64_t global_batch;
     dpt_order exact;
@@ -39,8 +41,25 @@ static uint64_t block_rows(uint64_t row_bytes, uint64_t chunk_rows) {
     return unit * ((wanted + bytes - 1) / bytes);
 }
 
+/* The first row of each block that a selection leaves rows of, in the memory after the files'; the number of rows at
+ * the end. */
+static void begin_blocks(const dpt_selection *selection, dpt_lanes_shape *shape, uint64_t *begin) {
+    uint64_t rows = 0, sample = 0;
+    shape->begin = begin;
+    begin[0] = 0;
+    for (int f = 0; f < shape->files; f++)
+        for (uint64_t at = 0, n; at < shape->file[f].rows; at += n, sample += n) {
+            uint64_t left = shape->file[f].rows - at;
+            n = left < shape->file[f].block_rows ? left : shape->file[f].block_rows;
+            uint64_t before = rows;
+            rows = dpt_selection_rank(selection, sample + n);
+            if (rows > before) begin[++shape->blocks] = rows;
+        }
+}
+
 dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
                             dpt_lanes_shape *shape) {
+    const dpt_selection *selection = options->selection;
     int files = dpt_dataset_file_count(dataset), longest = 0;
     *file = dpt_alloc_zero((size_t)files, sizeof **file);
     DPT_CHECK_ALLOC(*file);
@@ -51,21 +70,44 @@ dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options
             .rows = dpt_dataset_file_rows(dataset, f),
             .block_rows = block_rows(stored_row_bytes(dataset, longest), dpt_dataset_chunk_rows(dataset, f, longest))};
     *shape = (dpt_lanes_shape){.file = *file, .files = files, .window = options->window, .seed = options->seed};
+    if (selection) {
+        uint64_t blocks = dpt_lanes_blocks(shape), rows = dpt_selection_rows(selection);
+        if (blocks > rows) blocks = rows;
+        size_t bytes = (size_t)files * sizeof **file; /* of two 64-bit numbers each */
+        void *both = dpt_realloc(*file, bytes / sizeof(uint64_t) + blocks + 1, sizeof(uint64_t));
+        if (both == NULL) {
+            dpt_free(*file);
+            *file = NULL;
+            return DPT_ERR_MEMORY;
+        }
+        shape->file = *file = both;
+        begin_blocks(selection, shape, (uint64_t *)both + bytes / sizeof(uint64_t));
+    }
     shape->lanes = dpt_lanes_choose(options->global_batch, dpt_lanes_blocks(shape));
     return DPT_OK;
 }
 
+static bool is_in_lanes(const dpt_loader_options *o) { return o->draws == NULL && o->shuffle && o->window > 0; }
+
 dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_options *options, int64_t *rows) {
+    const dpt_selection *selection = options->selection;
     dpt_lanes_file *file = NULL;
     dpt_lanes_shape shape;
     DPT_CHECK(options->global_batch > 0 && options->world > 0, DPT_ERR_ARG, "a global batch of %lld rows on %d ranks",
               (long long)options->global_batch, options->world);
+    DPT_CHECK(selection == NULL || dpt_selection_samples(selection) == dpt_dataset_rows(dataset), DPT_ERR_ARG,
+              "a selection from %llu samples, but a dataset of %llu",
+              (unsigned long long)dpt_selection_samples(selection), (unsigned long long)dpt_dataset_rows(dataset));
     *rows = options->global_batch / options->world + (options->global_batch % options->world != 0);
-    if (!options->shuffle || options->window == 0) return DPT_OK;
+    if (!is_in_lanes(options)) return DPT_OK;
     DPT_TRY(dpt_loader_lanes(dataset, options, &file, &shape));
-    *rows = dpt_lanes_capacity(&shape, options->global_batch, options->world);
+    dpt_status status = dpt_lanes_capacity(&shape, options->global_batch, options->world, rows);
     dpt_free(file);
-    return DPT_OK;
+    return status;
+}
+
+uint64_t dpt_loader_rows(const dpt_dataset *dataset, const dpt_loader_options *options) {
+    return options->selection ? dpt_selection_rows(options->selection) : dpt_dataset_rows(dataset);
 }
 
 dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_options *options,
@@ -76,11 +118,13 @@ dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_
     DPT_CHECK_ALLOC(o);
     pthread_mutex_init(&o->lock, NULL);
     o->shuffle = options->shuffle;
-    o->in_lanes = options->shuffle && options->window > 0;
+    o->in_lanes = is_in_lanes(options);
+    o->selection = options->selection;
+    o->draws = options->draws;
     o->rank = options->rank;
     o->world = options->world;
     o->global_batch = options->global_batch;
-    o->exact = dpt_order_create(dpt_dataset_rows(dataset), options->seed);
+    o->exact = dpt_order_create(dpt_loader_rows(dataset, options), options->seed);
     if (o->in_lanes) DPT_TRY_GOTO(dpt_loader_lanes(dataset, options, &o->file, &o->shape), fail);
     *order = o;
     return DPT_OK;
@@ -164,8 +208,49 @@ void dpt_batch_order_close(dpt_loader_order *o, dpt_batch_order *b) {
     b->in = NULL;
 }
 
-uint64_t dpt_batch_order_sample(const dpt_batch_order *b, int64_t row) {
-    if (b->in) return dpt_lanes_sample(b->in->lanes, &b->lanes, row);
-    uint64_t position = b->begin + (uint64_t)row;
-    return b->order->shuffle ? dpt_order_exact(&b->order->exact, b->epoch, position) : position;
+static void file_order(const dpt_selection *selection, uint64_t position, uint64_t n, uint64_t *sample) {
+    for (uint64_t i = 0; !selection && i < n; i++) sample[i] = position + i;
+    if (selection) dpt_selection_run(selection, position, n, sample);
+}
+
+/* Rows of the part to samples of the dataset, in place. */
+static void find_samples(const dpt_selection *selection, uint64_t n, uint64_t *row) {
+    for (uint64_t i = 0; selection && i < n; i++) row[i] = dpt_selection_sample(selection, row[i]);
+}
+
+dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int64_t count, uint64_t *sample) {
+    const dpt_loader_order *o = b->order;
+    uint64_t position = b->begin + (uint64_t)first, n = (uint64_t)count;
+    if (b->in) {
+        dpt_lanes_rows(b->in->lanes, &b->lanes, first, count, sample);
+    } else if (o->draws) {
+        DPT_TRY(dpt_draws_rows(o->draws, b->epoch, position, n, sample));
+    } else if (o->shuffle) {
+        dpt_order_run(&o->exact, b->epoch, position, n, sample);
+    } else {
+        file_order(o->selection, position, n, sample);
+        return DPT_OK;
+    }
+    find_samples(o->selection, n, sample);
+    return DPT_OK;
+}
+
+dpt_status dpt_loader_order_expected(const dpt_loader_order *o, uint64_t epoch, dpt_ledger *share) {
+    enum { PIECE = 1024 };
+    uint64_t sample[PIECE];
+    int64_t first, count;
+    bool repeats = o->draws && !dpt_draws_once(o->draws);
+    *share = (dpt_ledger){0};
+    dpt_share((int64_t)o->exact.rows, o->rank, o->world, &first, &count);
+    for (int64_t n; count > 0; first += n, count -= n) {
+        n = count < PIECE ? count : PIECE;
+        if (repeats) {
+            DPT_TRY(dpt_draws_rows(o->draws, epoch, (uint64_t)first, (uint64_t)n, sample));
+            find_samples(o->selection, (uint64_t)n, sample);
+        } else {
+            file_order(o->selection, (uint64_t)first, (uint64_t)n, sample);
+        }
+        dpt_ledger_add(share, epoch, sample, n);
+    }
+    return DPT_OK;
 }

@@ -3,7 +3,7 @@
  *
  * Order `exact`, version 1 (a format: never change it, add a version 2). All arithmetic is on unsigned integers.
  *
- *   N      rows of the dataset, 1 <= N < 2^64
+ *   N      rows of the part (selection.h: of a whole dataset, its samples), 1 <= N < 2^64
  *   key    XXH64(the five bytes "order", seed); its low 32 bits are Philox's first key word
  *   bits   the smallest b >= 6 with 2^b >= N; low = ceil(b/2) bits, high = floor(b/2) bits
  *   F(h, i)  word 0 of Philox4x32-10 at counter (h, i, epoch mod 2^32, floor(epoch / 2^32))
@@ -36,7 +36,13 @@ dpt_order dpt_order_create(uint64_t rows, uint64_t seed);
 /* The same permutation under a key of one's own. Local. */
 dpt_order dpt_order_keyed(uint64_t rows, uint64_t key);
 
-/* The sample at a position (< rows) of an epoch: order `exact`, version 1. Local. */
+/* The samples at positions [position, position + count) of an epoch, inside it: order `exact`, version 1. Many at once
+ * cost a fraction of as many single ones. Any thread. Local. */
+void dpt_order_run(const dpt_order *order, uint64_t epoch, uint64_t position, uint64_t count, uint64_t *sample);
+/* The same of positions that each have an order of their own. sample may be position. Any thread. Local. */
+void dpt_order_each(const dpt_order *const *order, uint64_t epoch, const uint64_t *position, uint64_t count,
+                    uint64_t *sample);
+/* A single one. Local. */
 uint64_t dpt_order_exact(const dpt_order *order, uint64_t epoch, uint64_t position);
 
 /* Global batches of an epoch, the partial last one included. Local. */

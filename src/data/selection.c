@@ -156,6 +156,15 @@ uint64_t dpt_selection_sample(const dpt_selection *s, uint64_t k) {
     return w * 64 + find_bit(s->word[w], n);
 }
 
+void dpt_selection_run(const dpt_selection *s, uint64_t k, uint64_t count, uint64_t *sample) {
+    if (count == 0) return;
+    uint64_t first = dpt_selection_sample(s, k), w = first / 64, bits = s->word[w] & UINT64_MAX << first % 64;
+    for (uint64_t i = 0; i < count; i++, bits &= bits - 1) {
+        while (bits == 0) bits = s->word[++w];
+        sample[i] = w * 64 + (uint64_t)__builtin_ctzll(bits);
+    }
+}
+
 uint64_t dpt_selection_rank(const dpt_selection *s, uint64_t sample) {
     uint64_t rows = s->before[sample / BLOCK];
     for (uint64_t w = sample / BLOCK * WORDS; w < sample / 64; w++) rows += count_bits(s->word[w]);
