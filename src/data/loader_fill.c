@@ -36,6 +36,7 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
     const dpt_augment_options *augment = options->augment;
     *plan = (dpt_fill_plan){.dataset = dataset,
                             .capacity = options->capacity,
+                            .in_blocks = options->draws == NULL && options->shuffle && options->window > 0,
                             .augmented = -1,
                             .mixup = options->mixup,
                             .seed = options->seed,
@@ -244,6 +245,7 @@ static dpt_status fill_partners(const dpt_fill_plan *plan, const dpt_fill_tools 
 void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, const dpt_fill_tools *tools,
                    dpt_slot *slot) {
     slot->status = choose(plan, epoch, step, slot);
+    if (slot->status == DPT_OK && plan->in_blocks) slot->status = dpt_reader_in_blocks(tools->reader, epoch);
     for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) {
         slot->status = fill_field(plan, i, tools, slot);
         if (slot->status == DPT_OK && plan->mixup > 0 && is_float(slot->array[i].dtype))

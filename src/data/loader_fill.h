@@ -15,6 +15,7 @@ typedef struct dpt_fill_plan {
     const dpt_dataset *dataset;
     dpt_loader_order *order; /* owned */
     int64_t capacity;
+    bool in_blocks; /* rows come out of few blocks at a time: order lanes */
     int fields;
     dpt_convert **convert;    /* [fields], owned */
     dpt_augmenter *augmenter; /* NULL: none; owned */

@@ -16,11 +16,12 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "data/block_advice.h"
 #include "data/chunk_cache.h"
 #include "data/dataset_index.h"
 #include "data/decode.h"
 
-enum { FAILURES = 4, INTERRUPTIONS = 1000 };
+enum { FAILURES = 4, INTERRUPTIONS = 1000, BLOCK_BYTES = 1 << 20 /* of order lanes, without chunks */ };
 static const double LOOK_EVERY_S = 1;
 
 typedef struct shared_cache {
@@ -37,6 +38,9 @@ struct dpt_reader {
     uint64_t stored_room;
     double *looked_s; /* [file]: when it was last seen unchanged */
     dpt_reader_work done;
+    dpt_block_advice *advice; /* NULL: rows come in no blocks */
+    uint64_t epoch;
+    int longest; /* field */
 };
 
 /* Rows of one field in one file. */
@@ -82,6 +86,16 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
 
 void dpt_reader_keep(dpt_reader *reader, dpt_node_cache *kept) { dpt_chunk_cache_keep(reader->cache->chunks, kept); }
 
+dpt_status dpt_reader_in_blocks(dpt_reader *r, uint64_t epoch) {
+    r->epoch = epoch;
+    if (r->advice) return DPT_OK;
+    r->advice = dpt_alloc_zero(1, sizeof *r->advice);
+    DPT_CHECK_ALLOC(r->advice);
+    for (int i = 1; i < r->index->fields; i++)
+        if (r->index->field[i].row_bytes > r->index->field[r->longest].row_bytes) r->longest = i;
+    return DPT_OK;
+}
+
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader) {
     atomic_fetch_add(&first->cache->readers, 1);
     return create_on(first->dataset, first->cache, reader);
@@ -95,6 +109,7 @@ void dpt_reader_destroy(dpt_reader **reader) {
     dpt_decoder_destroy(&r->decoder);
     dpt_free(r->stored);
     dpt_free(r->looked_s);
+    dpt_free(r->advice);
     dpt_free(r);
 }
 
@@ -169,6 +184,15 @@ static dpt_status read_here(const source *s, uint64_t offset, uint64_t bytes, un
     return read_bytes(s->reader, dpt_dataset_descriptor(s->reader->dataset, s->file), offset, bytes, out);
 }
 
+/* Rows of which `row` is one are read from in any order: they begin at byte `offset`, `total` of them. */
+static void advise_block(const source *s, uint64_t offset, uint64_t row, uint64_t total) {
+    const uint64_t row_bytes = s->field->row_bytes, rows = (BLOCK_BYTES + row_bytes - 1) / row_bytes;
+    if (s->reader->advice == NULL || s->field_number != s->reader->longest || rows == 1) return;
+    const uint64_t first = row / rows * rows, count = rows < total - first ? rows : total - first;
+    dpt_block_advise(s->reader->advice, s->reader->epoch, dpt_dataset_descriptor(s->reader->dataset, s->file),
+                     offset + first * row_bytes, count * row_bytes);
+}
+
 static dpt_status name_chunk(const source *s, uint64_t i, dpt_status status) {
     if (status == DPT_OK || status == DPT_ERR_MEMORY) return status;
     return dpt_error_prefix(status, "chunk %llu of %llu (at byte %llu): ", (unsigned long long)i,
@@ -213,8 +237,10 @@ static dpt_status take_chunk(const source *s, uint64_t i, dpt_cached_chunk **chu
 static dpt_status read_whole_rows(const source *s, uint64_t i, uint64_t first, uint64_t count, unsigned char *out) {
     dpt_chunk_cache *cache = s->reader->cache->chunks;
     uint64_t row_bytes = s->field->row_bytes;
-    if (is_plain(s->part, i))
+    if (is_plain(s->part, i)) {
+        if (count < s->part->chunk_dim[0]) advise_block(s, s->part->chunk[i].offset, first, s->part->chunk_dim[0]);
         return name_chunk(s, i, read_here(s, s->part->chunk[i].offset + first * row_bytes, count * row_bytes, out));
+    }
     const dpt_chunk_key key = {.field = s->field_number, .part = s->part_number, .chunk = i};
     dpt_cached_chunk *chunk = dpt_chunk_cache_find(cache, key);
     if (chunk == NULL && count == s->part->chunk_dim[0] && !dpt_chunk_cache_keeps(cache, key))
@@ -294,7 +320,9 @@ static dpt_status read_chunked(const source *s, uint64_t row, uint64_t count, un
 static dpt_status read_stored(const source *s, uint64_t row, uint64_t count, unsigned char *out) {
     uint64_t row_bytes = s->field->row_bytes;
     switch (s->part->storage) {
-        case DPT_STORAGE_CONTIGUOUS: return read_here(s, s->part->offset + row * row_bytes, count * row_bytes, out);
+        case DPT_STORAGE_CONTIGUOUS:
+            advise_block(s, s->part->offset, row, s->reader->index->file[s->file].rows);
+            return read_here(s, s->part->offset + row * row_bytes, count * row_bytes, out);
         case DPT_STORAGE_COMPACT: memcpy(out, s->part->values + row * row_bytes, count * row_bytes); break;
         case DPT_STORAGE_CHUNKED: return read_chunked(s, row, count, out);
     }

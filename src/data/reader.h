@@ -17,6 +17,10 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
 /* Chunks that have a place in a node cache (node_cache.h) are kept there, for this reader and those that share its
  * cache. Before the first row is read; borrowed; NULL: none. Local. */
 void dpt_reader_keep(dpt_reader *reader, dpt_node_cache *kept);
+/* From here on rows come out of few blocks at a time, any order within, as order lanes brings them: 1 MiB of the rows
+ * of the field with the longest ones, or a chunk. The system is told to read such a block as a whole when its first row
+ * in this epoch is wanted. Local. DPT_ERR_MEMORY. */
+dpt_status dpt_reader_in_blocks(dpt_reader *reader, uint64_t epoch);
 /* A reader for another thread, on the same dataset and the same cache, whichever of the two is destroyed first: a chunk
  * is decoded once for both. Local. */
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader);
