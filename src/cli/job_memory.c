@@ -11,6 +11,8 @@
 
 static const double MIB = 1 << 20;
 
+static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
 /* What the parts ask for; the training part asks for nothing where it is not used. */
 typedef struct wishes {
     dpt_loader_need train, test;
@@ -86,11 +88,10 @@ static dpt_status keep_chunks(dpt_job *job, const wishes *w, uint64_t spare, int
     if (cache == DPT_CONFIG_CACHE_OFF || wanted == 0) return DPT_OK;
     for (bool together = cache != DPT_CONFIG_CACHE_RANK;; together = false) {
         const uint64_t copies = together ? (uint64_t)local_ranks : 1;
-        uint64_t bytes = spare > (uint64_t)INT64_MAX / copies ? INT64_MAX : spare * copies,
-                 mixed = 2 * job->mixed_bytes;
-        if (bytes < wanted)
-            bytes -= copies * (mixed < spare / 2 ? mixed : spare / 2); /* what is mixed is wanted first */
-        if (bytes > wanted) bytes = wanted;
+        uint64_t bytes = spare > (uint64_t)INT64_MAX / copies ? INT64_MAX : spare * copies;
+        /* what is mixed now is wanted first */
+        if (bytes < wanted) bytes -= copies * least_of(2 * job->mixed_bytes, spare / 2);
+        bytes = least_of(bytes, wanted);
         double share = (double)w->train_chunks / (double)wanted;
         uint64_t train = bytes == wanted ? w->train_chunks : (uint64_t)((double)bytes * share);
         dpt_status status = keep(job, together, train, bytes - train);
@@ -154,14 +155,15 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
     DPT_TRY(dpt_control_agree(&job->cli->control, measure(job, training, &w)));
     DPT_TRY(find_budget(job, &w, &m->budget, &local_ranks));
     /* evaluation: the least, and in up to an eighth of all 4 batches ahead, as its loaders come and go */
-    uint64_t least = dpt_loader_least(&w.test), most = training ? m->budget / 8 : m->budget;
+    const uint64_t least = dpt_loader_least(&w.test), spared = m->budget - dpt_loader_least(&w.train);
+    const uint64_t most = training ? least_of(m->budget / 8, spared) : spared;
     uint64_t of_test = dpt_loader_divide(&w.test, most > least ? most : least, 4 * w.test.batch_bytes, 0, &o);
     set(m, false, &o);
     uint64_t left = m->budget - of_test;
     uint64_t batches = training ? dpt_loader_divide(&w.train, left, ahead, 0, &o) : 0;
     DPT_TRY(keep_chunks(job, &w, left - batches, local_ranks, &taken));
     if (!training) return DPT_OK;
-    dpt_loader_divide(&w.train, left - taken, ahead, chunks_in_use(job), &o);
+    if (w.train.chunk_bytes > 0) o.cache_bytes += least_of(left - batches - taken, chunks_in_use(job));
     set(m, true, &o);
     describe(job, &w);
     if (job->cli->control.rank != 0) return DPT_OK;

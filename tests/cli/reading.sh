@@ -74,6 +74,15 @@ rm -rf run
 run "$dptrain" train "${job[@]}" data.memory="$(awk "BEGIN { print $least - 0.011 }")"
 expect_refusal 64 "at least $least MiB"
 
+# where evaluation wants next to nothing, it takes nothing of what training needs
+small=(data.files='[data.h5]' model=mlp 'model.hidden=[8]' batch=1024 eval_batch=1 steps=2 eval_every=0 run.dir=run)
+rank_counts=1
+refused 64 'reading takes at least' train "${small[@]}" data.memory=0.1
+least=$(sed -nE 's/.*at least ([0-9.]+) MiB a rank.*/\1/p' err)
+run "$dptrain" train "${small[@]}" data.memory="$least" data.cache=off
+expect 0
+says "1 batch ahead .* of at most ${least}[0-9]* MiB a rank; 0\\.0[0-9]* MiB of those mixed now"
+
 # storage that fails for a moment, in the middle of the run; for good
 bad_disk=$BUILD/tests/bad_disk.so
 [ -z "${ASAN_OPTIONS:-}${TSAN_OPTIONS:-}" ] || exit 0 # a sanitizer wants to be preloaded first
