@@ -41,7 +41,7 @@ static void not_for_little(void) {
     CHECK(judge(&w, 91, &work)); /* 5 of 31 s */
 }
 
-/* Against what stat -f says of the root: a line of mountinfo. */
+/* Of the mounts above a file the nearest one. */
 static void storage(void) {
     char got[900], type[64], source[256], at[512];
     dpt_data_wait_storage("/proc/self/exe", got, sizeof got);

@@ -2,28 +2,36 @@
  * for it, it stands still for storage alone. */
 #include "cli/data_wait.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 void dpt_data_wait_start(dpt_data_wait *w, double now_s) { *w = (dpt_data_wait){.since_s = now_s}; }
 
 void dpt_data_wait_skip(dpt_data_wait *w, double seconds) { w->since_s += seconds; }
 
-/* Lines "36 35 98:0 /root /mounted/at options [more] - type source options"; of those of the path's device the last. */
+/* Whether a path lies at or below a folder. */
+static bool is_below(const char *path, const char *folder) {
+    size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == 0 || n == 1);
+}
+
+/* Lines "36 35 98:0 /root /mounted/at options [more] - type source options"; of those above the path the one that is
+ * nearest to it, and of several in one place the last. */
 void dpt_data_wait_storage(const char *path, char *text, size_t bytes) {
-    char line[1024], wanted[32], device[32], at[512], type[64], source[256];
-    struct stat about;
+    char line[1024], at[512], type[64], source[256], whole[PATH_MAX];
+    size_t longest = 0;
     snprintf(text, bytes, "unknown file system");
+    if (realpath(path, whole) == NULL) return;
     FILE *in = fopen("/proc/self/mountinfo", "re");
     if (in == NULL) return;
-    if (stat(path, &about) != 0) about.st_dev = 0;
-    snprintf(wanted, sizeof wanted, "%u:%u", major(about.st_dev), minor(about.st_dev));
     while (fgets(line, sizeof line, in)) {
         const char *rest = strstr(line, " - ");
-        if (rest == NULL || sscanf(line, "%*s %*s %31s %*s %511s", device, at) != 2) continue;
-        if (strcmp(device, wanted) != 0 || sscanf(rest, " - %63s %255s", type, source) != 2) continue;
+        if (rest == NULL || sscanf(line, "%*s %*s %*s %*s %511s", at) != 1) continue;
+        if (strlen(at) < longest || !is_below(whole, at)) continue;
+        if (sscanf(rest, " - %63s %255s", type, source) != 2) continue;
+        longest = strlen(at);
         snprintf(text, bytes, "%s, %s on %s", type, source, at);
     }
     fclose(in);

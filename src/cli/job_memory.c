@@ -89,8 +89,8 @@ static dpt_status keep_chunks(dpt_job *job, const wishes *w, uint64_t spare, int
     for (bool together = cache != DPT_CONFIG_CACHE_RANK;; together = false) {
         const uint64_t copies = together ? (uint64_t)local_ranks : 1;
         uint64_t bytes = spare > (uint64_t)INT64_MAX / copies ? INT64_MAX : spare * copies;
-        /* what is mixed now is wanted first */
-        if (bytes < wanted) bytes -= copies * least_of(2 * job->mixed_bytes, spare / 2);
+        /* where not all can stay, a chunk that is mixed now is wanted many times, another one once an epoch */
+        if (bytes < wanted) bytes -= copies * least_of(2 * job->mixed_bytes, spare);
         bytes = least_of(bytes, wanted);
         double share = (double)w->train_chunks / (double)wanted;
         uint64_t train = bytes == wanted ? w->train_chunks : (uint64_t)((double)bytes * share);
