@@ -55,6 +55,8 @@ uint64_t dpt_rows_maker_bytes(const dpt_dataset *dataset, uint64_t cache_bytes);
 dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t bytes, const dpt_rows_maker *first,
                                  dpt_rows_maker **maker);
 void dpt_rows_maker_destroy(dpt_rows_maker **maker);
+/* Adds what its readers have done; maker may be NULL. Local. */
+void dpt_rows_maker_done(const dpt_rows_maker *maker, dpt_reader_work *sum);
 /* dpt_reader_rows for fields whose rows are made; rows are inside the dataset. Local. */
 dpt_status dpt_rows_make(const dpt_dataset *dataset, dpt_rows_maker *maker, int field, uint64_t row, uint64_t count,
                          void *out);

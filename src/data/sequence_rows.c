@@ -88,6 +88,14 @@ void dpt_rows_maker_destroy(dpt_rows_maker **maker) {
     dpt_free(m);
 }
 
+void dpt_rows_maker_done(const dpt_rows_maker *maker, dpt_reader_work *sum) {
+    for (int i = 0; maker && i < maker->fields; i++) {
+        if (maker->steps[i] == NULL) continue;
+        dpt_reader_work one = dpt_reader_done(maker->steps[i]);
+        sum->bytes += one.bytes, sum->chunks += one.chunks, sum->retries += one.retries;
+    }
+}
+
 static void fill_up(unsigned char *row, uint64_t bytes, uint64_t row_bytes) {
     if (bytes == 0) memset(row, 0, row_bytes);
     for (uint64_t n; bytes > 0 && bytes < row_bytes; bytes += n) {
