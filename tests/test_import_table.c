@@ -292,7 +292,7 @@ static void bad_rows(void) {
         {"a,\"b\n1,2\n", NULL, DPT_ERR_DATA, "bad.csv: line 1, column 2: a double quote is not closed"},
         {"", NULL, DPT_ERR_DATA, "bad.csv: holds no rows"},
         {"\n\r\n\n", NULL, DPT_ERR_DATA, "bad.csv: holds no rows"},
-        {"\xEF\xBB\xBF", NULL, DPT_ERR_DATA, "bad.csv: line 1, column 1: empty"},
+        {"\xEF\xBB\xBF", NULL, DPT_ERR_DATA, "bad.csv: holds no rows but its byte-order mark"},
         {"a,b\n", NULL, DPT_ERR_DATA, "bad.csv: holds no rows but its header"},
         {"1,2\n", "3", DPT_ERR_CONFIG, "bad.csv: no column \"3\"; there are 1 to 2, without names"},
         {"a,b\n1,2\n", "c", DPT_ERR_CONFIG, "bad.csv: no column \"c\"; there are 1 to 2: a, b"},

@@ -196,6 +196,8 @@ static dpt_status read_first_row(table *t, const dpt_import_source *source) {
     DPT_TRY(dpt_table_rows_more(rows));
     DPT_CHECK(rows->whole > 0, DPT_ERR_DATA, "%s: holds no rows", source->file);
     if (rows->whole > 3 && memcmp(rows->text, byte_order_mark, 3) == 0) rows->at = 3;
+    DPT_CHECK(rows->at == 0 || rows->whole > 4, DPT_ERR_DATA, "%s: holds no rows but its byte-order mark",
+              source->file);
     const char *row = rows->text + rows->at, *row_end = rows->text + rows->whole;
     DPT_TRY(dpt_table_columns_open(&t->columns, source->file, source->part, row, row_end, &values));
     for (; row < values; row++) rows->line += *row == '\n';

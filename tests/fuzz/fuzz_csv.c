@@ -32,6 +32,7 @@ static void seed(fuzz_seeds *seeds) {
         "\"first, one\",\"second \"\"two\"\"\"\n\"1\", 2\n\" 3\",\"4 \"\n",
         "1\n2\n3\n4\n5\n6\n7\n8\n9\n0\n",
         "# t x\n 1  2.5 \n3   \"-4\" \r\n5 6",
+        "\357\273\277a\n1\n",
         "a,b,c\n0.1,1e30,3\n0.30000000000000004,4,-0\n",
     };
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) fuzz_add_seed(seeds, text[i], strlen(text[i]));
