@@ -359,13 +359,17 @@ static bool read_option(settings *s, const char *word) {
 
 int main(int argc, char **argv) {
     settings s = {.folder = argv[1], .rounds = 15, .sizes = {.mib = 512, .width = 3072}};
-    int at = 2;
+    int at = 2, ran = 0;
     bool met = true;
     while (at < argc && read_option(&s, argv[at])) at++;
     if (argc < 2 || s.rounds > MOST_ROUNDS || (at < argc && strchr(argv[at], '=')))
         return fprintf(stderr, "usage: data_rate FOLDER [rounds=N] [mib=N] [width=N] ID...\n"), 64;
-    for (size_t i = 0; i < sizeof contests / sizeof *contests; i++)
-        if (wanted(contests[i].id, argc - at, argv + at)) met &= run_contest(&contests[i], &s);
+    for (size_t i = 0; i < sizeof contests / sizeof *contests; i++) {
+        if (!wanted(contests[i].id, argc - at, argv + at)) continue;
+        met &= run_contest(&contests[i], &s);
+        ran++;
+    }
+    if (ran == 0) return fprintf(stderr, "data_rate: %s is none of D1, D2, D3, D4, D5\n", argv[at]), 64;
     if (wanted("D2", argc - at, argv + at)) {
         met &= count_reads(RATE_CHUNKED, "chunks of whole rows", &s);
         met &= count_reads(RATE_CUT, "chunks that cut rows", &s);
