@@ -125,7 +125,7 @@ static dpt_loader *open_loader(const dpt_dataset *dataset, const job *j, uint64_
     o.slots = SLOTS;
     o.rank = rank;
     o.world = world;
-    if (!j->shuffle) o.cache_bytes = 0; /* what fits would be decoded once for all epochs */
+    if (!j->shuffle) o.cache_bytes = 8 << 20; /* a file that fits would be decoded once for all epochs */
     if (j->file == RATE_IMAGES) o.normalise = &normalise;
     if (dpt_loader_create(dataset, &o, &loader) != DPT_OK) fail("loader");
     return loader;
