@@ -45,11 +45,13 @@ typedef struct dpt_job {
     int64_t share;           /* rows of a rank in a global batch at most */
     uint64_t window;         /* of order `lanes` in training; 0: `exact` */
     uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
-    dpt_read_cost cost;      /* of taking training samples from anywhere */
-    char order_name[200];    /* for the header */
-    dpt_dataset *numbers;    /* weights or lengths, until they are read; or NULL */
-    dpt_draws *draws;        /* of training, once dpt_job_draw has made them; NULL: another order */
-    int64_t steps;           /* of the whole training */
+    uint64_t blocks;         /* of order `lanes` */
+    int lanes;
+    dpt_read_cost cost;   /* of taking training samples from anywhere */
+    char order_name[200]; /* for the header */
+    dpt_dataset *numbers; /* weights or lengths, until they are read; or NULL */
+    dpt_draws *draws;     /* of training, once dpt_job_draw has made them; NULL: another order */
+    int64_t steps;        /* of the whole training */
     dpt_job_measured measured[DPT_JOB_MOST_TARGETS]; /* with the trainer */
     dpt_job_measure measure[DPT_JOB_MOST_MEASURES];  /* of all targets */
     int measures;
