@@ -4,6 +4,10 @@ foreach(helper make_data make_fields order desert)
   target_link_libraries(${helper} PRIVATE dptrain_objects)
 endforeach()
 
+add_library(bad_disk MODULE ${CMAKE_CURRENT_SOURCE_DIR}/cli/bad_disk.c)
+target_link_libraries(bad_disk PRIVATE dptrain_flags)
+set_target_properties(bad_disk PROPERTIES PREFIX "")
+
 # Starting MPI takes seconds under a sanitizer: there each message is looked at once, at one rank. Label long: what finds
 # nothing more under one than in the default build, or takes too long there.
 set(cli_environment ${DPT_TEST_ENVIRONMENT} BUILD=${PROJECT_BINARY_DIR})
@@ -52,6 +56,7 @@ add_cli_test(cli_lanes lanes)
 add_cli_test(cli_draws draws)
 add_cli_test(cli_split split)
 add_cli_test(cli_sequences sequences)
+add_cli_test(cli_reading reading)
 add_cli_test(sample_order order)
 add_cli_test(example_02_fashion_mnist fashion_example LABELS long)
 

@@ -11,9 +11,12 @@ dpt_add_test(statistics)
 dpt_add_test(describe)
 dpt_add_test(chunk_cache LABELS threads)
 dpt_add_test(reader LABELS threads)
+dpt_add_test(block_advice)
 dpt_add_test(augment)
 dpt_add_test(convert)
 dpt_add_test(loader)
+dpt_add_test(loader_memory RANKS 1 4)
+dpt_add_test(node_cache RANKS 1 2 4 LABELS threads)
 dpt_add_test(loader_lanes)
 dpt_add_test(loader_part)
 dpt_add_test(lanes)
@@ -31,6 +34,10 @@ dpt_add_test(import_ranks RANKS 2 4)
 dpt_add_test(import_resume RANKS 1 3)
 dpt_add_test(image)
 dpt_add_test(import_images)
+
+# data for launch/memory-budget.sh
+add_executable(sparse_data sparse_data.c)
+target_link_libraries(sparse_data PRIVATE dptrain_objects)
 
 # a measurement, run by launch/bench-data.sh
 add_executable(data_rate data_rate.c data_rate_files.c)

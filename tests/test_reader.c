@@ -479,8 +479,12 @@ static void failing_storage(void) {
                 {3, EIO, 7, NULL, 0},
                 {500, EINTR, 0, NULL, 0},
                 {100, EIO, 0, "fails.h5: x0: rows 3 to 5: chunk 0 of 4 (at byte ", 0},
-                {1, ENXIO, 0, "No such device or address (tries: 1)", 0},
-                {2000, EINTR, 0, "Interrupted system call (tries: 1000)", 0}};
+                {1, ENXIO, 0, "No such device or address (tries: 1, 0.", 0},
+                {1, ESTALE, 0, "Stale file handle (tries: 1, 0.", 0},
+                {3, ETIMEDOUT, 0, NULL, 0},
+                {3, EAGAIN, 0, NULL, 0},
+                {4, ETIMEDOUT, 0, "Connection timed out (tries: 4, 0.", 0},
+                {2000, EINTR, 0, "Interrupted system call (tries: 1000, ", 0}};
     for (size_t i = 0; ds && i < sizeof plan / sizeof *plan; i++) {
         dpt_reader *reader;
         CHECK_OK(dpt_reader_create(ds, 0, &reader));
@@ -490,6 +494,8 @@ static void failing_storage(void) {
         reads.failures = plan[i].failures;
         if (plan[i].text == NULL) {
             check_read(reader, ds, 0, 3, 3, want);
+            if (plan[i].failures > 0 && plan[i].error != EINTR)
+                CHECK_EQ_I64(dpt_reader_done(reader).retries, plan[i].failures);
         } else {
             int calls = reads.calls;
             CHECK_FAILS(dpt_reader_rows(reader, 0, 3, 3, out), DPT_ERR_IO, plan[i].text);

@@ -348,6 +348,7 @@ static void header(void) {
                                 .model = "cnn",
                                 .data = "Fashion-MNIST",
                                 .order = "exact",
+                                .reading = "4 batches ahead",
                                 .run_dir = "runs/x",
                                 .ranks = 8,
                                 .hosts = 1,
@@ -365,9 +366,10 @@ static void header(void) {
                             "cnn, 1234 parameters, 1.5 MiB",
                             "60000 training samples, 10000 test",
                             "order       exact\n",
+                            "reading     4 batches ahead\n",
                             "2345 steps of 128",
                             "runs/x\n"};
-    for (int i = 0; i < 7; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no wanted[%d]", i);
+    for (int i = 0; i < 8; i++) check_that(strstr(text, wanted[i]) != NULL, __FILE__, __LINE__, "no wanted[%d]", i);
     free(text);
 }
 

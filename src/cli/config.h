@@ -49,6 +49,11 @@
     X(DPT_CONFIG_ORDER_WEIGHTED, "weighted") \
     X(DPT_CONFIG_ORDER_BALANCED, "balanced") \
     X(DPT_CONFIG_ORDER_BUCKETS, "buckets")
+#define DPT_CONFIG_CACHE_LIST(X)     \
+    X(DPT_CONFIG_CACHE_AUTO, "auto") \
+    X(DPT_CONFIG_CACHE_NODE, "node") \
+    X(DPT_CONFIG_CACHE_RANK, "rank") \
+    X(DPT_CONFIG_CACHE_OFF, "off")
 #define DPT_CONFIG_OPTIMIZER_LIST(X)       \
     X(DPT_CONFIG_OPTIMIZER_SGD, "sgd")     \
     X(DPT_CONFIG_OPTIMIZER_ADAMW, "adamw") \
@@ -128,6 +133,7 @@ typedef enum dpt_config_batch_norm { DPT_CONFIG_BATCH_NORM_LIST(DPT_CONFIG_CHOIC
 typedef enum dpt_config_norm { DPT_CONFIG_NORM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_norm;
 typedef enum dpt_config_stem { DPT_CONFIG_STEM_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_stem;
 typedef enum dpt_config_order { DPT_CONFIG_ORDER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_order;
+typedef enum dpt_config_cache { DPT_CONFIG_CACHE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_cache;
 typedef enum dpt_config_optimizer { DPT_CONFIG_OPTIMIZER_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_optimizer;
 typedef enum dpt_config_unit { DPT_CONFIG_UNIT_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_unit;
 typedef enum dpt_config_schedule { DPT_CONFIG_SCHEDULE_LIST(DPT_CONFIG_CHOICE_ENUM) } dpt_config_schedule;
@@ -211,6 +217,8 @@ typedef struct dpt_config {
         char *lengths;  /* of order `buckets`; NULL: of the sequences */
         int64_t bucket_batches;
         int64_t threads;
+        double memory, read_ahead; /* MiB; 0: chosen by the program */
+        dpt_config_cache cache;
     } data;
     int64_t batch;
     int64_t epochs, steps; /* exactly one is > 0 */

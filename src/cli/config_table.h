@@ -98,6 +98,13 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
       "order buckets: batches of a shuffled epoch that are sorted by length together; more of them are more alike in " \
       "length, and less mixed") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
+    X(data.memory, NULL, "(0, inf)", NULL, "MiB that a rank may take for reading: batches read ahead, decoded chunks; not " \
+      "set: half of what the host, or a limit on this job, has left, shared by the host's ranks") \
+    X(data.read_ahead, NULL, "(0, inf)", NULL, "MiB of batches read ahead, within data.memory; not set: 16 MiB, from 4 " \
+      "to 32 batches") \
+    X(data.cache, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_CACHE_LIST), NULL, \
+      "where decoded chunks stay for the whole run, as many as data.memory holds: node, one copy for all ranks of a host; " \
+      "rank, one for each; off, nowhere; auto: node, or rank where ranks cannot share memory") \
     X(batch, "128", "[1, 1073741824]", NULL, "samples of a step, over all ranks") \
     X(epochs, NULL, "[1, inf)", NULL, "passes over the training samples; not together with steps") \
     X(steps, NULL, "[1, inf)", NULL, "steps of training; not together with epochs") \

@@ -52,6 +52,7 @@ dpt_status dpt_cli_eval(dpt_cli *cli) {
     cli->context = DPT_EXIT_WHILE_LOADING;
     DPT_TRY_GOTO(dpt_trainer_load(job.trainer, words.positional[0]), fail);
     cli->context = DPT_EXIT_WHILE_RUNNING;
+    DPT_TRY_GOTO(dpt_job_plan_memory(&job, false), fail);
     DPT_TRY_GOTO(dpt_job_evaluate(&job, &e), fail);
     if (cli->control.rank == 0) {
         printf("test samples %lld\ntest loss %.6f\n", (long long)e.rows, e.loss);

@@ -6,6 +6,7 @@
 #include "cli/config_fields.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "data/loader_memory.h"
 #include "data/read_cost.h"
 #include "dptrain/dptrain.h"
 #include "models/layer_list.h"
@@ -26,6 +27,16 @@ typedef struct dpt_job_measure {
     char name[DPT_CONFIG_LONGEST_NAME + 16]; /* with several targets "<target>_<metric>" */
     int target, number;
 } dpt_job_measure;
+
+/* What reading takes of memory; [0]: of the test part, [1]: of the training part. */
+typedef struct dpt_job_memory {
+    uint64_t budget;         /* bytes of a rank, for all of it */
+    int slots[2];            /* batches read ahead; 0: nothing was planned */
+    uint64_t cache_bytes[2]; /* decoded chunks of a rank's own */
+    dpt_node_cache *kept[2]; /* decoded chunks that stay; NULL: none */
+    bool together;           /* one copy for the ranks of a host */
+    char text[200];          /* for the header */
+} dpt_job_memory;
 
 typedef struct dpt_job {
     dpt_cli *cli;
@@ -51,7 +62,8 @@ typedef struct dpt_job {
     char order_name[200]; /* for the header */
     dpt_dataset *numbers; /* weights or lengths, until they are read; or NULL */
     dpt_draws *draws;     /* of training, once dpt_job_draw has made them; NULL: another order */
-    int64_t steps;        /* of the whole training */
+    dpt_job_memory memory;
+    int64_t steps;                                   /* of the whole training */
     dpt_job_measured measured[DPT_JOB_MOST_TARGETS]; /* with the trainer */
     dpt_job_measure measure[DPT_JOB_MOST_MEASURES];  /* of all targets */
     int measures;
@@ -78,6 +90,8 @@ dpt_status dpt_job_split(dpt_job *job);
 uint64_t dpt_job_rows(const dpt_job *job, bool training);
 /* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */
 dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader);
+/* What such a loader takes of memory. Local. */
+dpt_status dpt_job_loader_need(const dpt_job *job, bool training, dpt_loader_need *need);
 /* The trainer's options as the config says. */
 void dpt_job_trainer_options(const dpt_job *job, dpt_trainer_options *options);
 
@@ -94,9 +108,16 @@ dpt_status dpt_job_groups(dpt_job *job);
 /* job_order.c: which order training takes, and so how many rows a rank can get of a batch, once the data are open.
  * Collective. */
 dpt_status dpt_job_choose_order(dpt_job *job);
-/* The options that say which samples come, and for training how many bytes of chunks are kept; warns where those are
- * too few. Local. */
+/* The options that say which samples come. Local. */
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
+/* Adds to the order's name how often chunks are decoded, where so many bytes of them are kept, and warns where that is
+ * often, or where few chunks are mixed. Local. */
+void dpt_job_tell_reads(dpt_job *job, uint64_t kept);
+
+/* job_memory.c: divides data.memory, before the first loader is made. training: there will be one of the training part.
+ * Collective. DPT_ERR_CONFIG: too small, with the least that is needed. */
+dpt_status dpt_job_plan_memory(dpt_job *job, bool training);
+void dpt_job_memory_close(dpt_job *job);
 
 /* job_draws.c: opens what an order wants to know of each sample, beside the training part. Collective. DPT_ERR_DATA:
  * not a number for each sample. */

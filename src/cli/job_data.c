@@ -225,20 +225,43 @@ static dpt_status check_augment(const dpt_job *job, const dpt_augment_options *a
     return DPT_OK;
 }
 
-dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
-    const dpt_config *c = job->config;
-    const dpt_dataset *part = training ? job->train : job->test;
+/* A loader's options, and what they point to. */
+typedef struct loader_setup {
+    const dpt_dataset *part;
+    dpt_loader_options options;
     dpt_normalise normalise[DPT_CONFIG_MOST_FIELDS];
-    choose_normalise(job, part, normalise);
-    dpt_loader_options o;
-    dpt_loader_options_init(&o);
-    dpt_job_order_options(job, training, &o);
-    o.epochs = training ? 0 : 1;
-    o.threads = (int)c->data.threads;
-    o.normalise = normalise;
-    dpt_augment_options augment = augment_options(c);
-    o.augment = training ? &augment : NULL;
-    DPT_TRY(check_augment(job, &augment));
-    o.mixup = training ? c->mixup.alpha : 0;
-    return dpt_loader_create(part, &o, loader);
+    dpt_augment_options augment;
+} loader_setup;
+
+static dpt_status set_up(const dpt_job *job, bool training, loader_setup *s) {
+    const dpt_config *c = job->config;
+    dpt_loader_options *o = &s->options;
+    s->part = training ? job->train : job->test;
+    choose_normalise(job, s->part, s->normalise);
+    dpt_loader_options_init(o);
+    dpt_job_order_options(job, training, o);
+    o->epochs = training ? 0 : 1;
+    o->threads = (int)c->data.threads;
+    o->normalise = s->normalise;
+    s->augment = augment_options(c);
+    o->augment = training ? &s->augment : NULL;
+    o->mixup = training ? c->mixup.alpha : 0;
+    o->kept = job->memory.kept[training];
+    if (job->memory.slots[training] > 0) {
+        o->slots = job->memory.slots[training];
+        o->cache_bytes = job->memory.cache_bytes[training];
+    }
+    return check_augment(job, &s->augment);
+}
+
+dpt_status dpt_job_loader(const dpt_job *job, bool training, dpt_loader **loader) {
+    loader_setup s;
+    DPT_TRY(set_up(job, training, &s));
+    return dpt_loader_create(s.part, &s.options, loader);
+}
+
+dpt_status dpt_job_loader_need(const dpt_job *job, bool training, dpt_loader_need *need) {
+    loader_setup s;
+    DPT_TRY(set_up(job, training, &s));
+    return dpt_loader_measure(s.part, &s.options, need);
 }

@@ -1,9 +1,8 @@
 /* job_order.c: the order of the training samples: data.order, where it is `auto` by what the data are; what is said of
- * it in the header, and how many decoded chunks are kept for it. All ranks come to the same from the same config and
- * index; that they did is compared. */
+ * it in the header. All ranks come to the same from the same config and index; that they did is compared. */
 #include <stdio.h>
+#include <string.h>
 
-#include "backend/host_memory.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -28,21 +27,6 @@ static bool is_chunked(const dpt_dataset *dataset) {
 
 static bool is_drawn(const dpt_job *job) { return job->config->data.order >= DPT_CONFIG_ORDER_WEIGHTED; }
 
-/* Bytes of decoded chunks that a rank wants to keep, and those that it may: at least what a loader keeps anyway, else
- * half of what the host has left for each of its ranks.
- *
- * Of lanes, two windows each: while a lane uses up its window, the others may come to the end of theirs and go through
- * most of another, and the cache drops what was used longest ago. Of orders that take samples from anywhere, all. */
-static uint64_t kept_bytes(const dpt_job *job, uint64_t least, uint64_t *wanted) {
-    size_t available, total;
-    *wanted = job->window > 0 && job->cost.bytes > 0 ? 2 * job->mixed_bytes : job->cost.bytes;
-    if (*wanted <= least) return least;
-    dpt_host_memory("", &available, &total);
-    uint64_t most = available / 2 / (uint64_t)job->cli->control.local_world;
-    if (most < least) most = least;
-    return *wanted < most ? *wanted : most;
-}
-
 /* One lane that mixes 16 of 2858 blocks of a file sorted by class costs 1.5 % of accuracy on Fashion-MNIST (batch=127),
  * 64 lanes nothing (launch/order-accuracy.sh). */
 static void warn_of_few_lanes(const dpt_job *job) {
@@ -57,26 +41,29 @@ static void warn_of_few_lanes(const dpt_job *job) {
             most < DPT_LANES_MAX ? (int)most : DPT_LANES_MAX);
 }
 
-/* What cannot be kept is decoded again and again. */
-static void warn_of_decoding(const dpt_job *job, uint64_t wanted, uint64_t kept) {
-    const double mib = 1 << 20, decodes = dpt_read_cost_decodes(&job->cost, kept);
-    if (wanted <= kept || job->cli->control.rank != 0) return;
-    if (job->window > 0)
-        dpt_log(
-            DPT_LOG_WARNING,
-            "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
-            "decoded more than once; a smaller data.window needs less",
-            (double)wanted / mib, (double)kept / mib);
-    else if (decodes >= 2)
-        dpt_log(
-            DPT_LOG_WARNING,
-            "this order takes samples from anywhere, in chunks that must be decoded whole: %.0f MiB, of which a rank "
-            "can keep %.0f MiB, so that each will be decoded about %.3g times an epoch; %s",
-            (double)wanted / mib, (double)kept / mib, decodes,
+static void warn_of_decoding(const dpt_job *job, double decodes, uint64_t kept) {
+    const double mib = 1 << 20;
+    if (decodes < 2 || job->cli->control.rank != 0) return;
+    dpt_log(DPT_LOG_WARNING,
+            "this order takes samples from anywhere, in chunks that must be decoded whole: %.0f MiB, of which %.0f MiB "
+            "can be kept, so that each will be decoded about %.3g times an epoch; %s",
+            (double)job->cost.bytes / mib, (double)kept / mib, decodes,
             is_drawn(job) ? "dptrain data pack can make a file without chunks" : "data.order=lanes decodes each once");
 }
 
-static void order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
+void dpt_job_tell_reads(dpt_job *job, uint64_t kept) {
+    const size_t used = strlen(job->order_name), room = sizeof job->order_name - used;
+    const double decodes = dpt_read_cost_decodes(&job->cost, kept);
+    warn_of_few_lanes(job);
+    if (job->window > 0 || job->cost.bytes == 0) return;
+    if (decodes > 0)
+        snprintf(job->order_name + used, room, "; chunks are decoded about %.3g times an epoch", decodes);
+    else
+        snprintf(job->order_name + used, room, "; chunks are decoded once and kept");
+    warn_of_decoding(job, decodes, kept);
+}
+
+void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
     const dpt_config *c = job->config;
     o->seed = (uint64_t)c->seed;
     o->selection = training ? job->train_rows : job->test_rows;
@@ -86,15 +73,6 @@ static void order_options(const dpt_job *job, bool training, dpt_loader_options 
     o->global_batch = training || c->eval_batch == 0 ? c->batch : c->eval_batch;
     o->rank = job->cli->control.rank;
     o->world = job->cli->control.world;
-}
-
-void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *o) {
-    uint64_t wanted;
-    order_options(job, training, o);
-    if (!training) return;
-    o->cache_bytes = kept_bytes(job, o->cache_bytes, &wanted);
-    warn_of_decoding(job, wanted, o->cache_bytes);
-    warn_of_few_lanes(job);
 }
 
 int64_t dpt_job_epoch_steps(const dpt_job *job) {
@@ -133,26 +111,18 @@ static void describe_lanes(dpt_job *job, const dpt_lanes_shape *shape) {
 }
 
 /* An order that takes samples from anywhere. */
-static void describe_scattered(dpt_job *job, double decodes) {
+static void describe_scattered(dpt_job *job) {
     const dpt_config *c = job->config;
     const size_t room = sizeof job->order_name;
-    int used;
     switch (c->data.order) {
-        case DPT_CONFIG_ORDER_WEIGHTED:
-            used = snprintf(job->order_name, room, "weighted by %.80s", c->data.weights);
-            break;
-        case DPT_CONFIG_ORDER_BALANCED: used = snprintf(job->order_name, room, "balanced over the classes"); break;
+        case DPT_CONFIG_ORDER_WEIGHTED: snprintf(job->order_name, room, "weighted by %.80s", c->data.weights); break;
+        case DPT_CONFIG_ORDER_BALANCED: snprintf(job->order_name, room, "balanced over the classes"); break;
         case DPT_CONFIG_ORDER_BUCKETS:
-            used = snprintf(job->order_name, room, "buckets by length; %lld batches are sorted at a time",
-                            (long long)c->data.bucket_batches);
+            snprintf(job->order_name, room, "buckets by length; %lld batches are sorted at a time",
+                     (long long)c->data.bucket_batches);
             break;
-        default: used = snprintf(job->order_name, room, "exact");
+        default: snprintf(job->order_name, room, "exact");
     }
-    if (decodes > 0)
-        snprintf(job->order_name + used, room - (size_t)used, "; chunks are decoded about %.3g times an epoch",
-                 decodes);
-    else if (job->cost.bytes > 0)
-        snprintf(job->order_name + used, room - (size_t)used, "; each rank decodes a chunk once and keeps it");
 }
 
 static dpt_status choose(dpt_job *job, dpt_digest *digest) {
@@ -164,16 +134,13 @@ static dpt_status choose(dpt_job *job, dpt_digest *digest) {
     job->window = in_lanes ? (uint64_t)job->config->data.window : 0;
     job->cost = dpt_read_cost_find(job->train, job->train_rows);
     dpt_loader_options_init(&o);
-    order_options(job, true, &o);
+    dpt_job_order_options(job, true, &o);
     DPT_TRY(dpt_loader_capacity(job->train, &o, &job->share));
     dpt_digest_i64(digest, order);
     dpt_digest_i64(digest, (int64_t)job->window);
     dpt_digest_i64(digest, job->share);
-    if (!in_lanes) {
-        uint64_t wanted, kept = kept_bytes(job, o.cache_bytes, &wanted);
-        describe_scattered(job, dpt_read_cost_decodes(&job->cost, kept));
-        return DPT_OK;
-    }
+    if (!in_lanes) describe_scattered(job);
+    if (!in_lanes) return DPT_OK;
     DPT_TRY(dpt_loader_lanes(job->train, &o, &file, &shape));
     dpt_digest_i64(digest, shape.lanes);
     job->lanes = shape.lanes;

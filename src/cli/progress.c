@@ -30,6 +30,7 @@ void dpt_progress_header(FILE *out, const dpt_progress_about *about) {
     fprintf(out, "data        %s, %" PRId64 " training samples, %" PRId64 " test samples\n", about->data,
             about->train_samples, about->test_samples);
     fprintf(out, "order       %s\n", about->order);
+    fprintf(out, "reading     %s\n", about->reading);
     fprintf(out, "training    %" PRId64 " steps of %" PRId64 " samples, %s\n", about->steps, about->batch,
             about->precision);
     fprintf(out, "results in  %s\n", about->run_dir);

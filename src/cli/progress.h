@@ -18,7 +18,7 @@
 #include "train/measures.h"
 
 typedef struct dpt_progress_about {
-    const char *version, *device, *model, *data, *order, *run_dir, *precision;
+    const char *version, *device, *model, *data, *order, *reading, *run_dir, *precision;
     int ranks, hosts, threads; /* threads of a rank */
     int64_t parameters;        /* elements */
     int64_t memory_bytes;      /* of a rank: arenas and workspaces */

@@ -41,12 +41,17 @@ dpt_status dpt_results_step(dpt_results *r, const dpt_metric *metrics, int count
     return dpt_metrics_log_write(r->log, "train", metrics, count);
 }
 
-dpt_status dpt_results_pass(dpt_results *r, int64_t pass, const dpt_ledger *ledger) {
+dpt_status dpt_results_pass(dpt_results *r, int64_t pass, const dpt_ledger *ledger, const dpt_pass_work *work) {
     char digest[17];
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)ledger->sum);
     const dpt_metric metrics[] = {{.name = "pass", .value = (double)pass},
                                   {.name = "samples", .value = (double)ledger->count},
-                                  {.name = "digest", .text = digest}};
+                                  {.name = "digest", .text = digest},
+                                  {.name = "seconds", .value = work->seconds},
+                                  {.name = "data_wait_s", .value = work->data_wait_s},
+                                  {.name = "read_mb", .value = work->read_bytes / 1e6},
+                                  {.name = "chunks_decoded", .value = work->chunks},
+                                  {.name = "reads_retried", .value = work->retries}};
     return dpt_metrics_log_write(r->log, "pass", metrics, sizeof metrics / sizeof *metrics);
 }
 

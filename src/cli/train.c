@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cli/data_wait.h"
 #include "cli/early_stop.h"
 #include "cli/fatal.h"
 #include "cli/job.h"
@@ -44,8 +45,11 @@ typedef struct training {
     int64_t per_epoch, per_pass; /* steps; the same but with epoch.steps */
     int64_t skipped, overflowed; /* steps in a row; overflowed: by fp16's loss scale */
     bool overflow_said;
-    double logged_s;
+    double logged_s, passed_s; /* when the last line was written, the last pass ended; evaluations are taken out */
     int64_t logged_rows;
+    uint64_t logged_bytes;
+    dpt_loader_work passed; /* of the loader when the last pass ended */
+    dpt_data_wait wait;
 } training;
 
 static bool is_root(const training *t) { return t->cli->control.rank == 0; }
@@ -84,6 +88,7 @@ static dpt_status show_header(training *t) {
                                 .model = job->model_name,
                                 .data = job->data_name,
                                 .order = job->order_name,
+                                .reading = job->memory.text,
                                 .run_dir = dpt_run_dir_path(t->cli->run),
                                 .ranks = t->cli->control.world,
                                 .hosts = hosts,
@@ -165,8 +170,9 @@ static dpt_status open_training(training *t) {
     dpt_status status = dpt_config_text(t->config, &t->config_text); /* with what was found in the data */
     if (status == DPT_OK) status = open_schedule(t);
     if (status == DPT_OK) status = open_early_stop(t);
-    if (status == DPT_OK) status = dpt_job_loader(&t->job, true, &t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
+    DPT_TRY(dpt_job_plan_memory(&t->job, true));
+    DPT_TRY(dpt_control_agree(&t->cli->control, dpt_job_loader(&t->job, true, &t->loader)));
     t->per_epoch = dpt_job_epoch_steps(&t->job);
     t->per_pass = (int64_t)dpt_loader_steps(t->loader);
     DPT_TRY(dpt_control_agree(&t->cli->control, open_run(t)));
@@ -179,9 +185,12 @@ static dpt_status log_step(training *t, int64_t epoch, const dpt_metrics *m) {
     bool due = (m->step + 1) % t->config->log.every == 0 || m->step + 1 == t->job.steps;
     t->logged_rows += m->rows;
     if (!is_root(t) || !due) return DPT_OK;
-    double now = dpt_clock_s(), rate = (double)t->logged_rows / (now - t->logged_s);
+    const double now = dpt_clock_s(), since_s = now - t->logged_s, rate = (double)t->logged_rows / since_s;
+    const dpt_loader_work done = dpt_loader_done(t->loader);
+    const double read_mb = (double)(done.bytes - t->logged_bytes) / 1e6;
     t->logged_s = now;
     t->logged_rows = 0;
+    t->logged_bytes = done.bytes;
     const dpt_metric metrics[] = {{.name = "step", .value = (double)(m->step + 1)},
                                   {.name = "epoch", .value = (double)epoch},
                                   {.name = "loss", .value = m->loss},
@@ -189,8 +198,18 @@ static dpt_status log_step(training *t, int64_t epoch, const dpt_metrics *m) {
                                   {.name = "grad_norm", .value = m->grad_norm},
                                   {.name = "skipped", .value = (double)m->skipped},
                                   {.name = "samples_per_s", .value = rate},
-                                  {.name = "data_wait_s", .value = dpt_loader_wait_s(t->loader)}};
+                                  {.name = "data_wait_s", .value = done.wait_s},
+                                  {.name = "read_mb_per_s", .value = read_mb / since_s}};
     return dpt_results_step(&t->results, metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* Warns where this rank waits for its data. */
+static void watch_data(training *t, double now_s) {
+    char text[2048];
+    const dpt_loader_work done = dpt_loader_done(t->loader);
+    const char *path = dpt_dataset_locate(t->job.train, 0, NULL);
+    if (dpt_data_wait_judge(&t->wait, now_s, &done, (int)t->config->data.threads, path, text, sizeof text))
+        dpt_log(DPT_LOG_WARNING, "%s", text);
 }
 
 /* Says what was skipped: a search of the loss scale once, others where a row of them begins. */
@@ -227,7 +246,11 @@ static dpt_status account(training *t, const dpt_metrics *m, dpt_status *mine) {
     if (m->step < 0) return DPT_OK;
     int64_t epoch = m->step / t->per_epoch + 1;
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE); /* files may take their time */
-    if (is_root(t)) dpt_progress_step(&t->progress, m->step + 1, epoch, m->loss, m->rows, dpt_clock_s());
+    if (is_root(t)) {
+        double now_s = dpt_clock_s();
+        dpt_progress_step(&t->progress, m->step + 1, epoch, m->loss, m->rows, now_s);
+        watch_data(t, now_s);
+    }
     if (*mine == DPT_OK) *mine = log_step(t, epoch, m);
     dpt_position_phase(t->job.ctx->position, before);
     return check_finite(t, m);
@@ -270,14 +293,35 @@ static dpt_status train_step(training *t, int64_t step, dpt_status *mine) {
     return account(t, &m, mine);
 }
 
+/* What this pass has taken, over all ranks. */
+static dpt_status sum_work(training *t, dpt_pass_work *work) {
+    const dpt_loader_work done = dpt_loader_done(t->loader), before = t->passed;
+    const double now_s = dpt_clock_s();
+    int64_t sums[] = {(int64_t)(done.bytes - before.bytes), (int64_t)(done.chunks - before.chunks),
+                      (int64_t)(done.retries - before.retries)};
+    *work = (dpt_pass_work){.seconds = now_s - t->passed_s, .data_wait_s = done.wait_s - before.wait_s};
+    t->passed = done;
+    t->passed_s = now_s;
+    DPT_TRY(dpt_control_sum_i64(&t->cli->control, sums, 3));
+    work->read_bytes = (double)sums[0];
+    work->chunks = (double)sums[1];
+    work->retries = (double)sums[2];
+    return dpt_control_max_f64(&t->cli->control, &work->data_wait_s, 1);
+}
+
 /* After a pass, from 1: that it has delivered what it should have, each sample once unless draws repeat them. */
 static dpt_status settle(training *t, int64_t pass, dpt_status *mine) {
     dpt_ledger expected, all;
     uint64_t epoch = (uint64_t)pass - 1;
     DPT_TRY(dpt_control_agree(&t->cli->control, dpt_loader_expected(t->loader, epoch, &expected)));
     DPT_TRY(dpt_ledger_settle(&t->cli->control, &t->ledger, epoch, &expected, &all));
+    dpt_pass_work work;
+    DPT_TRY(sum_work(t, &work));
     dpt_phase before = dpt_position_phase(t->job.ctx->position, DPT_PHASE_SAVE);
-    if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all);
+    if (is_root(t) && work.retries > 0)
+        dpt_log(DPT_LOG_WARNING, "pass %lld: %.0f reads failed and were tried again: the storage is unwell",
+                (long long)pass, work.retries);
+    if (is_root(t) && *mine == DPT_OK) *mine = dpt_results_pass(&t->results, pass, &all, &work);
     dpt_position_phase(t->job.ctx->position, before);
     return DPT_OK;
 }
@@ -320,7 +364,10 @@ static dpt_status evaluate(training *t, int64_t step, int64_t epoch, dpt_status 
     if (t->schedule.kind == DPT_SCHEDULE_PLATEAU)
         dpt_schedule_observe(&t->schedule, dpt_progress_value(&t->last, t->config->schedule.metric), &t->plateau);
     DPT_TRY(keep_best(t, epoch));
-    t->logged_s += dpt_clock_s() - begin;
+    const double took_s = dpt_clock_s() - begin;
+    t->logged_s += took_s;
+    t->passed_s += took_s;
+    dpt_data_wait_skip(&t->wait, took_s);
     enter(t, DPT_PHASE_STEP);
     return DPT_OK;
 }
@@ -356,7 +403,8 @@ static dpt_status run(training *t) {
     dpt_status mine = DPT_OK;
     int64_t every = dpt_job_steps(t->config->eval_every, t->per_epoch), step = 0;
     enter(t, DPT_PHASE_STEP);
-    t->logged_s = dpt_clock_s();
+    t->logged_s = t->passed_s = dpt_clock_s();
+    dpt_data_wait_start(&t->wait, t->logged_s);
     if (is_root(t)) dpt_progress_start(&t->progress, stdout, is_terminal(), t->job.steps, t->logged_s);
     while (step < t->job.steps && !dpt_early_stop_ends(&t->stop)) {
         DPT_TRY(train_step(t, step, &mine));

@@ -1,5 +1,6 @@
 /* chunk_cache.c: a hash table of chunks, which are also on a list by last use. All under one lock, but for the filling
- * and reading of data.
+ * and reading of data. What a node cache keeps passes by all that: such a chunk is made for its taker alone, around
+ * data that lie there.
  *
  * Invariant: a chunk in use (users > 0) is neither freed nor given to another key. */
 #include "data/chunk_cache.h"
@@ -19,6 +20,7 @@ struct dpt_chunk_cache {
     dpt_cached_chunk **bucket;
     dpt_cached_chunk *newest, *oldest;
     uint64_t *of_field; /* [field]: chunks of it */
+    dpt_node_cache *kept;
 };
 
 dpt_status dpt_chunk_cache_create(uint64_t bytes, int fields, dpt_chunk_cache **cache) {
@@ -33,6 +35,12 @@ dpt_status dpt_chunk_cache_create(uint64_t bytes, int fields, dpt_chunk_cache **
     if (c->bucket && c->of_field) return DPT_OK;
     dpt_chunk_cache_destroy(cache);
     return DPT_ERR_MEMORY;
+}
+
+void dpt_chunk_cache_keep(dpt_chunk_cache *cache, dpt_node_cache *kept) { cache->kept = kept; }
+
+bool dpt_chunk_cache_keeps(const dpt_chunk_cache *cache, dpt_chunk_key key) {
+    return cache->kept && dpt_node_cache_has_place(cache->kept, key.part, key.chunk);
 }
 
 static void release(dpt_cached_chunk *chunk) {
@@ -140,7 +148,17 @@ static dpt_cached_chunk *make_chunk(dpt_chunk_cache *c, dpt_chunk_key key, uint6
     return chunk;
 }
 
+/* A chunk of the node cache as one of this; NULL: no memory. */
+static dpt_cached_chunk *wrap(const dpt_node_chunk *in, dpt_chunk_key key, bool ready) {
+    dpt_cached_chunk *chunk = dpt_alloc(sizeof *chunk);
+    if (chunk) *chunk = (dpt_cached_chunk){.data = in->data, .ready = ready, .key = key, .kept = in->state};
+    return chunk;
+}
+
 dpt_cached_chunk *dpt_chunk_cache_find(dpt_chunk_cache *c, dpt_chunk_key key) {
+    dpt_node_chunk in;
+    if (c->kept && dpt_node_cache_find(c->kept, key.part, key.chunk, &in) == DPT_NODE_CHUNK_READY)
+        return wrap(&in, key, true);
     pthread_mutex_lock(&c->lock);
     dpt_cached_chunk *chunk = search(c, key);
     if (chunk && chunk->ready) {
@@ -154,7 +172,19 @@ dpt_cached_chunk *dpt_chunk_cache_find(dpt_chunk_cache *c, dpt_chunk_key key) {
     return chunk;
 }
 
+static dpt_status take_kept(dpt_chunk_cache *c, dpt_chunk_key key, dpt_cached_chunk **chunk) {
+    dpt_node_chunk in;
+    dpt_node_chunk_state state = dpt_node_cache_take(c->kept, key.part, key.chunk, &in);
+    if (state == DPT_NODE_CHUNK_NONE) return DPT_OK;
+    *chunk = wrap(&in, key, state == DPT_NODE_CHUNK_READY);
+    if (*chunk == NULL && state == DPT_NODE_CHUNK_EMPTY) dpt_node_chunk_filled(&in, false);
+    return *chunk ? DPT_OK : DPT_ERR_MEMORY;
+}
+
 dpt_status dpt_chunk_cache_take(dpt_chunk_cache *c, dpt_chunk_key key, uint64_t bytes, dpt_cached_chunk **chunk) {
+    *chunk = NULL;
+    if (c->kept) DPT_TRY(take_kept(c, key, chunk));
+    if (*chunk) return DPT_OK;
     pthread_mutex_lock(&c->lock);
     dpt_cached_chunk *found;
     while ((found = search(c, key)) != NULL && !found->ready) pthread_cond_wait(&c->filled, &c->lock);
@@ -172,6 +202,11 @@ dpt_status dpt_chunk_cache_take(dpt_chunk_cache *c, dpt_chunk_key key, uint64_t 
 }
 
 void dpt_chunk_cache_filled(dpt_chunk_cache *c, dpt_cached_chunk *chunk, bool ok) {
+    if (chunk->kept) {
+        chunk->ready = ok;
+        dpt_node_chunk_filled(&(dpt_node_chunk){.data = chunk->data, .state = chunk->kept}, ok);
+        return;
+    }
     pthread_mutex_lock(&c->lock);
     if (ok)
         chunk->ready = true;
@@ -183,6 +218,10 @@ void dpt_chunk_cache_filled(dpt_chunk_cache *c, dpt_cached_chunk *chunk, bool ok
 }
 
 void dpt_chunk_cache_give(dpt_chunk_cache *c, dpt_cached_chunk *chunk) {
+    if (chunk->kept) {
+        dpt_free(chunk);
+        return;
+    }
     pthread_mutex_lock(&c->lock);
     bool last = --chunk->users == 0 && chunk->failed;
     pthread_mutex_unlock(&c->lock);

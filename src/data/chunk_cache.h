@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "data/node_cache.h"
 
 typedef struct dpt_chunk_key {
     int field, part; /* of the index */
@@ -24,6 +25,7 @@ typedef struct dpt_cached_chunk {
     bool failed;
     dpt_chunk_key key;
     uint64_t bytes;
+    _Atomic uint32_t *kept; /* its state in a node cache, where its data are; NULL: they are here */
     int users;
     struct dpt_cached_chunk *newer, *older; /* by last use */
     struct dpt_cached_chunk *next;          /* of the same bucket */
@@ -34,6 +36,11 @@ typedef struct dpt_chunk_cache dpt_chunk_cache;
 /* For a number of fields and so many bytes in all. Of each field one chunk may stay whatever the bytes are, and chunks
  * in use always do. */
 dpt_status dpt_chunk_cache_create(uint64_t bytes, int fields, dpt_chunk_cache **cache);
+/* Chunks that have a place in a node cache are kept there instead, and count for nothing here. Before the first chunk
+ * is taken; borrowed; NULL: none. */
+void dpt_chunk_cache_keep(dpt_chunk_cache *cache, dpt_node_cache *kept);
+/* Whether it has one: then it is worth keeping a chunk all of whose rows are read at once. Any thread. */
+bool dpt_chunk_cache_keeps(const dpt_chunk_cache *cache, dpt_chunk_key key);
 /* No chunk is in use. */
 void dpt_chunk_cache_destroy(dpt_chunk_cache **cache);
 

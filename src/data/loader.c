@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -31,7 +32,7 @@ struct dpt_loader {
     uint64_t taken, delivered, released;
     bool waits; /* the consumer does, for number `delivered` */
     bool stop;  /* no more numbers are taken */
-    double wait_s;
+    dpt_loader_work done;
 };
 
 typedef struct filler {
@@ -43,10 +44,34 @@ void dpt_loader_options_init(dpt_loader_options *options) {
     *options = (dpt_loader_options){.world = 1, .threads = 1, .slots = 4, .cache_bytes = 256 << 20};
 }
 
-static void fill_number(dpt_loader *loader, uint64_t number, const dpt_fill_tools *tools) {
+static double processor_s(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* What filling took is the caller's to add under the lock. */
+static dpt_loader_work fill_number(dpt_loader *loader, uint64_t number, const dpt_fill_tools *tools) {
     uint64_t step = loader->first_step + number % loader->steps;
     uint64_t epoch = loader->first_epoch + number / loader->steps + step / loader->steps;
+    double start_s = dpt_clock_s(), start_processor_s = processor_s();
+    dpt_reader_work before = dpt_reader_done(tools->reader);
     dpt_slot_fill(&loader->plan, epoch, step % loader->steps, tools, &loader->slot[number % (uint64_t)loader->slots]);
+    dpt_reader_work after = dpt_reader_done(tools->reader);
+    double fill_s = dpt_clock_s() - start_s, busy_s = processor_s() - start_processor_s;
+    return (dpt_loader_work){.fill_s = fill_s,
+                             .still_s = fill_s > busy_s ? fill_s - busy_s : 0,
+                             .bytes = after.bytes - before.bytes,
+                             .chunks = after.chunks - before.chunks,
+                             .retries = after.retries - before.retries};
+}
+
+static void add_work(dpt_loader_work *sum, const dpt_loader_work *more) {
+    sum->fill_s += more->fill_s;
+    sum->still_s += more->still_s;
+    sum->bytes += more->bytes;
+    sum->chunks += more->chunks;
+    sum->retries += more->retries;
 }
 
 static bool may_take(const dpt_loader *loader) {
@@ -63,8 +88,9 @@ static void *fill_slots(void *user) {
         if (loader->stop) break;
         uint64_t number = loader->taken++;
         pthread_mutex_unlock(&loader->lock);
-        fill_number(loader, number, me.tools);
+        dpt_loader_work work = fill_number(loader, number, me.tools);
         pthread_mutex_lock(&loader->lock);
+        add_work(&loader->done, &work);
         uint64_t s = number % (uint64_t)loader->slots;
         loader->ready[s] = true;
         if (loader->slot[s].status != DPT_OK) loader->stop = true; /* numbers before it are taken: they still come */
@@ -85,6 +111,7 @@ static dpt_status check_options(const dpt_dataset *dataset, const dpt_loader_opt
     DPT_CHECK(o->mixup >= 0 && o->mixup < HUGE_VAL, DPT_ERR_ARG, "mixup with alpha %g", o->mixup);
     DPT_CHECK(o->slots >= 1 && o->slots <= 65536, DPT_ERR_ARG, "%d loader slots", o->slots);
     uint64_t steps = dpt_epoch_steps(dpt_loader_rows(dataset, o), o->global_batch);
+    DPT_CHECK(steps > 0, DPT_ERR_DATA, "no samples to load");
     DPT_CHECK(o->first_step <= steps, DPT_ERR_ARG, "first step %llu of an epoch of %llu",
               (unsigned long long)o->first_step, (unsigned long long)steps);
     return DPT_OK;
@@ -200,13 +227,14 @@ static void wait_filled(dpt_loader *loader, uint64_t s) {
     double start = dpt_clock_s();
     if (loader->threads == 0) {
         loader->taken++;
-        fill_number(loader, loader->delivered, &loader->tools[0]);
+        dpt_loader_work work = fill_number(loader, loader->delivered, &loader->tools[0]);
+        add_work(&loader->done, &work);
         loader->ready[s] = true;
     }
     loader->waits = true;
     while (!loader->ready[s]) pthread_cond_wait(&loader->filled, &loader->lock);
     loader->waits = false;
-    loader->wait_s += dpt_clock_s() - start;
+    loader->done.wait_s += dpt_clock_s() - start;
 }
 
 dpt_status dpt_loader_next(dpt_loader *loader, const dpt_batch **batch) {
@@ -239,7 +267,14 @@ void dpt_loader_release(dpt_loader *loader) {
     pthread_mutex_unlock(&loader->lock);
 }
 
-double dpt_loader_wait_s(const dpt_loader *loader) { return loader->wait_s; }
+dpt_loader_work dpt_loader_done(dpt_loader *loader) {
+    pthread_mutex_lock(&loader->lock);
+    dpt_loader_work done = loader->done;
+    pthread_mutex_unlock(&loader->lock);
+    return done;
+}
+
+double dpt_loader_wait_s(const dpt_loader *loader) { return loader->done.wait_s; }
 
 uint64_t dpt_loader_steps(const dpt_loader *loader) { return loader->steps; }
 

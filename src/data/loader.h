@@ -22,6 +22,7 @@
 #include "data/draws.h"
 #include "data/lanes.h"
 #include "data/ledger.h"
+#include "data/node_cache.h"
 #include "data/selection.h"
 
 typedef struct dpt_loader dpt_loader;
@@ -39,6 +40,7 @@ typedef struct dpt_loader_options {
     uint64_t epochs;                    /* ends before this epoch; 0: never ends */
     int threads;                        /* 0: dpt_loader_next reads in the caller */
     uint64_t cache_bytes;               /* of decoded chunks, for all threads together */
+    dpt_node_cache *kept;               /* of the same dataset, for chunks that stay; NULL: none. Borrowed. */
     int slots;                          /* batches read ahead or held; at least 1 */
     const dpt_normalise *normalise;     /* a field each, in the dataset's order; NULL: none. Copied. */
     const dpt_augment_options *augment; /* of one field; NULL: none. Copied. */
@@ -83,7 +85,19 @@ dpt_status dpt_loader_next(dpt_loader *loader, const dpt_batch **batch);
 /* Gives back the oldest batch held. Local. */
 void dpt_loader_release(dpt_loader *loader);
 
-/* Seconds that dpt_loader_next has waited (or read, without threads) since creation. Local. */
+/* What a loader has done since its creation, of batches that are filled. */
+typedef struct dpt_loader_work {
+    double wait_s;    /* dpt_loader_next has waited (or read, without threads) */
+    double fill_s;    /* all threads together have filled batches */
+    double still_s;   /* of that without a processor at work: waiting for storage, or for a core */
+    uint64_t bytes;   /* read from files */
+    uint64_t chunks;  /* decoded */
+    uint64_t retries; /* reads that failed and were tried again */
+} dpt_loader_work;
+
+/* By the thread that takes the batches. Local. */
+dpt_loader_work dpt_loader_done(dpt_loader *loader);
+/* The wait alone. By the same thread. Local. */
 double dpt_loader_wait_s(const dpt_loader *loader);
 /* Steps of an epoch, the partial last batch included. Local. */
 uint64_t dpt_loader_steps(const dpt_loader *loader);

@@ -37,10 +37,12 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
     const dpt_augment_options *augment = options->augment;
     *plan = (dpt_fill_plan){.dataset = dataset,
                             .capacity = options->capacity,
+                            .in_blocks = options->draws == NULL && options->shuffle && options->window > 0,
                             .augmented = -1,
                             .mixup = options->mixup,
                             .seed = options->seed,
                             .cache_bytes = options->cache_bytes,
+                            .kept = options->kept,
                             .raw_bytes = RUN_BYTES};
     DPT_TRY(dpt_loader_order_create(dataset, options, &plan->order));
     int fields = dpt_dataset_field_count(dataset);
@@ -62,6 +64,16 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
     return plan_rows(plan);
 }
 
+uint64_t dpt_fill_plan_row_bytes(const dpt_fill_plan *plan) {
+    uint64_t bytes = 2 * sizeof(uint64_t), field_bytes = 0;
+    for (int i = 0; i < plan->fields; i++) {
+        const dpt_field *field = dpt_dataset_field(plan->dataset, i);
+        field_bytes = (uint64_t)dpt_convert_elements(plan->convert[i]) * dpt_dtype_size(field->dtype);
+        bytes += field_bytes;
+    }
+    return plan->arrays > plan->fields ? bytes + field_bytes + sizeof(float) : bytes;
+}
+
 void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
     for (int i = 0; i < plan->fields; i++) dpt_convert_destroy(&plan->convert[i]);
     dpt_augmenter_destroy(&plan->augmenter);
@@ -76,8 +88,10 @@ void dpt_fill_plan_destroy(dpt_fill_plan *plan) {
 dpt_status dpt_fill_tools_create(const dpt_fill_plan *plan, const dpt_fill_tools *first, dpt_fill_tools *tools) {
     *tools = (dpt_fill_tools){.scratch = dpt_alloc_aligned(plan->scratch_bytes, ALIGNMENT)};
     DPT_CHECK_ALLOC(tools->scratch);
-    return first ? dpt_reader_share(first->reader, &tools->reader)
-                 : dpt_reader_create(plan->dataset, plan->cache_bytes, &tools->reader);
+    if (first) return dpt_reader_share(first->reader, &tools->reader);
+    DPT_TRY(dpt_reader_create(plan->dataset, plan->cache_bytes, &tools->reader));
+    dpt_reader_keep(tools->reader, plan->kept);
+    return DPT_OK;
 }
 
 void dpt_fill_tools_destroy(dpt_fill_tools *tools) {
@@ -238,6 +252,7 @@ static dpt_status fill_partners(const dpt_fill_plan *plan, const dpt_fill_tools 
 void dpt_slot_fill(const dpt_fill_plan *plan, uint64_t epoch, uint64_t step, const dpt_fill_tools *tools,
                    dpt_slot *slot) {
     slot->status = choose(plan, epoch, step, slot);
+    if (slot->status == DPT_OK && plan->in_blocks) slot->status = dpt_reader_in_blocks(tools->reader, epoch);
     for (int i = 0; i < plan->fields && slot->status == DPT_OK; i++) {
         slot->status = fill_field(plan, i, tools, slot);
         if (slot->status == DPT_OK && plan->mixup > 0 && is_float(slot->array[i].dtype))

@@ -15,6 +15,7 @@ typedef struct dpt_fill_plan {
     const dpt_dataset *dataset;
     dpt_loader_order *order; /* owned */
     int64_t capacity;
+    bool in_blocks; /* rows come out of few blocks at a time: order lanes */
     int fields;
     dpt_convert **convert;    /* [fields], owned */
     dpt_augmenter *augmenter; /* NULL: none; owned */
@@ -24,6 +25,7 @@ typedef struct dpt_fill_plan {
     char *partner_name;       /* of that array; owned */
     uint64_t seed;
     uint64_t cache_bytes;
+    dpt_node_cache *kept;              /* NULL: none */
     uint64_t raw_bytes;                /* of stored rows that are read together */
     uint64_t row_bytes, scratch_bytes; /* a filler needs raw_bytes and two rows as they come out */
     atomic_bool stop;                  /* filling ends early, with an unusable slot */
@@ -52,6 +54,9 @@ void dpt_fill_tools_destroy(dpt_fill_tools *tools);
 /* Copies what it needs of checked options. On failure the plan still wants dpt_fill_plan_destroy. */
 dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_fill_plan *plan);
 void dpt_fill_plan_destroy(dpt_fill_plan *plan);
+
+/* Bytes of a row in a slot: its values, and which sample it is. */
+uint64_t dpt_fill_plan_row_bytes(const dpt_fill_plan *plan);
 
 /* The same of a slot: arrays of capacity rows, all zero. */
 dpt_status dpt_slot_create(const dpt_fill_plan *plan, dpt_slot *slot);

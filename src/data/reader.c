@@ -14,12 +14,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "data/block_advice.h"
 #include "data/chunk_cache.h"
 #include "data/dataset_private.h"
 #include "data/decode.h"
 
-enum { FAILURES = 4, INTERRUPTIONS = 1000 };
+enum { FAILURES = 4, INTERRUPTIONS = 1000, BLOCK_BYTES = 1 << 20 /* of order lanes, without chunks */ };
 static const double LOOK_EVERY_S = 1;
 
 typedef struct shared_cache {
@@ -36,7 +38,10 @@ struct dpt_reader {
     unsigned char *stored; /* a chunk as it is in the file */
     uint64_t stored_room;
     double *looked_s; /* [file]: when it was last seen unchanged */
-    uint64_t chunks;
+    dpt_reader_work done;
+    dpt_block_advice *advice; /* NULL: rows come in no blocks */
+    uint64_t epoch;
+    int longest; /* field */
 };
 
 /* Rows of one field in one file. */
@@ -83,6 +88,18 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
     return status;
 }
 
+void dpt_reader_keep(dpt_reader *reader, dpt_node_cache *kept) { dpt_chunk_cache_keep(reader->cache->chunks, kept); }
+
+dpt_status dpt_reader_in_blocks(dpt_reader *r, uint64_t epoch) {
+    r->epoch = epoch;
+    if (r->advice) return DPT_OK;
+    r->advice = dpt_alloc_zero(1, sizeof *r->advice);
+    DPT_CHECK_ALLOC(r->advice);
+    for (int i = 1; i < r->index->fields; i++)
+        if (r->index->field[i].row_bytes > r->index->field[r->longest].row_bytes) r->longest = i;
+    return DPT_OK;
+}
+
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader) {
     atomic_fetch_add(&first->cache->readers, 1);
     return create_on(first->dataset, first->cache, 0, first, reader);
@@ -97,10 +114,13 @@ void dpt_reader_destroy(dpt_reader **reader) {
     dpt_decoder_destroy(&r->decoder);
     dpt_free(r->stored);
     dpt_free(r->looked_s);
+    dpt_free(r->advice);
     dpt_free(r);
 }
 
-uint64_t dpt_reader_chunks(const dpt_reader *reader) { return reader->chunks; }
+dpt_reader_work dpt_reader_done(const dpt_reader *reader) { return reader->done; }
+
+uint64_t dpt_reader_chunks(const dpt_reader *reader) { return reader->done.chunks; }
 
 static dpt_status check_unchanged(const dpt_reader *reader, int f) {
     const dpt_index_file *file = &reader->index->file[f];
@@ -114,23 +134,50 @@ static dpt_status check_unchanged(const dpt_reader *reader, int f) {
     return DPT_OK;
 }
 
-/* Whether an error that came `tries` times is worth another: a disk or network that fails for a moment. */
+/* What a disk, a network or a server may get over. Not ESTALE: the file that this descriptor stands for is gone from
+ * its server, and no other try through it can succeed. */
+static bool may_pass(int error) {
+    switch (error) {
+        case EIO:
+        case EAGAIN:
+        case ETIMEDOUT:
+        case ENOMEM:
+        case ENOBUFS:
+        case EREMOTEIO:
+        case ECONNRESET:
+        case ENETDOWN:
+        case ENETUNREACH:
+        case EHOSTDOWN:
+        case EHOSTUNREACH: return true;
+        default: return false;
+    }
+}
+
+/* Whether an error that came `tries` times is worth another; then it has waited for it. */
 static bool try_again(int error, int tries) {
     if (error == EINTR) return tries < INTERRUPTIONS;
-    if (error != EIO || tries >= FAILURES) return false;
+    if (!may_pass(error) || tries >= FAILURES) return false;
     nanosleep(&(struct timespec){.tv_nsec = 10000000L << tries}, NULL);
     return true;
 }
 
-static dpt_status read_bytes(int descriptor, uint64_t offset, uint64_t bytes, unsigned char *out) {
+static dpt_status read_bytes(dpt_reader *r, int descriptor, uint64_t offset, uint64_t bytes, unsigned char *out) {
+    double failed_s = 0; /* when the first of these tries had failed */
     for (int tries = 0; bytes > 0;) {
         ssize_t n = pread(descriptor, out, bytes < SSIZE_MAX ? bytes : SSIZE_MAX, (off_t)offset);
-        if (n < 0 && try_again(errno, ++tries)) continue;
-        DPT_CHECK(n >= 0, DPT_ERR_IO, "%llu bytes from byte %llu: %s (tries: %d)", (unsigned long long)bytes,
-                  (unsigned long long)offset, strerror(errno), tries);
+        if (n < 0) {
+            int error = errno;
+            if (tries++ == 0) failed_s = dpt_clock_s();
+            r->done.retries += error != EINTR;
+            if (try_again(error, tries)) continue;
+            return dpt_error(DPT_ERR_IO, "%llu bytes from byte %llu: %s (tries: %d, %.2f s after the first had failed)",
+                             (unsigned long long)bytes, (unsigned long long)offset, strerror(error), tries,
+                             dpt_clock_s() - failed_s);
+        }
         DPT_CHECK(n > 0, DPT_ERR_IO, "the file ends at byte %llu, %llu bytes early", (unsigned long long)offset,
                   (unsigned long long)bytes);
         tries = 0;
+        r->done.bytes += (uint64_t)n;
         out += n;
         offset += (uint64_t)n;
         bytes -= (uint64_t)n;
@@ -139,7 +186,16 @@ static dpt_status read_bytes(int descriptor, uint64_t offset, uint64_t bytes, un
 }
 
 static dpt_status read_here(const source *s, uint64_t offset, uint64_t bytes, unsigned char *out) {
-    return read_bytes(dpt_dataset_descriptor(s->reader->dataset, s->file), offset, bytes, out);
+    return read_bytes(s->reader, dpt_dataset_descriptor(s->reader->dataset, s->file), offset, bytes, out);
+}
+
+/* Rows of which `row` is one are read from in any order: they begin at byte `offset`, `total` of them. */
+static void advise_block(const source *s, uint64_t offset, uint64_t row, uint64_t total) {
+    const uint64_t row_bytes = s->field->row_bytes, rows = (BLOCK_BYTES + row_bytes - 1) / row_bytes;
+    if (s->reader->advice == NULL || s->field_number != s->reader->longest || rows == 1) return;
+    const uint64_t first = row / rows * rows, count = rows < total - first ? rows : total - first;
+    dpt_block_advise(s->reader->advice, s->reader->epoch, dpt_dataset_descriptor(s->reader->dataset, s->file),
+                     offset + first * row_bytes, count * row_bytes);
 }
 
 static dpt_status name_chunk(const source *s, uint64_t i, dpt_status status) {
@@ -158,7 +214,7 @@ static bool is_plain(const dpt_index_part *part, uint64_t i) {
 static dpt_status decode_chunk(const source *s, uint64_t i, unsigned char *out) {
     dpt_reader *r = s->reader;
     const dpt_index_chunk *chunk = &s->part->chunk[i];
-    r->chunks++;
+    r->done.chunks++;
     if (is_plain(s->part, i)) return read_here(s, chunk->offset, chunk->bytes, out);
     if (chunk->bytes > r->stored_room) {
         dpt_free(r->stored);
@@ -186,11 +242,14 @@ static dpt_status take_chunk(const source *s, uint64_t i, dpt_cached_chunk **chu
 static dpt_status read_whole_rows(const source *s, uint64_t i, uint64_t first, uint64_t count, unsigned char *out) {
     dpt_chunk_cache *cache = s->reader->cache->chunks;
     uint64_t row_bytes = s->field->row_bytes;
-    if (is_plain(s->part, i))
+    if (is_plain(s->part, i)) {
+        if (count < s->part->chunk_dim[0]) advise_block(s, s->part->chunk[i].offset, first, s->part->chunk_dim[0]);
         return name_chunk(s, i, read_here(s, s->part->chunk[i].offset + first * row_bytes, count * row_bytes, out));
-    dpt_cached_chunk *chunk =
-        dpt_chunk_cache_find(cache, (dpt_chunk_key){.field = s->field_number, .part = s->part_number, .chunk = i});
-    if (chunk == NULL && count == s->part->chunk_dim[0]) return name_chunk(s, i, decode_chunk(s, i, out));
+    }
+    const dpt_chunk_key key = {.field = s->field_number, .part = s->part_number, .chunk = i};
+    dpt_cached_chunk *chunk = dpt_chunk_cache_find(cache, key);
+    if (chunk == NULL && count == s->part->chunk_dim[0] && !dpt_chunk_cache_keeps(cache, key))
+        return name_chunk(s, i, decode_chunk(s, i, out));
     if (chunk == NULL) DPT_TRY(take_chunk(s, i, &chunk));
     memcpy(out, chunk->data + first * row_bytes, count * row_bytes);
     dpt_chunk_cache_give(cache, chunk);
@@ -266,7 +325,9 @@ static dpt_status read_chunked(const source *s, uint64_t row, uint64_t count, un
 static dpt_status read_stored(const source *s, uint64_t row, uint64_t count, unsigned char *out) {
     uint64_t row_bytes = s->field->row_bytes;
     switch (s->part->storage) {
-        case DPT_STORAGE_CONTIGUOUS: return read_here(s, s->part->offset + row * row_bytes, count * row_bytes, out);
+        case DPT_STORAGE_CONTIGUOUS:
+            advise_block(s, s->part->offset, row, s->reader->index->file[s->file].rows);
+            return read_here(s, s->part->offset + row * row_bytes, count * row_bytes, out);
         case DPT_STORAGE_COMPACT: memcpy(out, s->part->values + row * row_bytes, count * row_bytes); break;
         case DPT_STORAGE_CHUNKED: return read_chunked(s, row, count, out);
         case DPT_STORAGE_ELSEWHERE: break; /* dpt_reader_rows has turned elsewhere */

@@ -95,7 +95,7 @@ refused 64 'data.window' train "${job[@]}" data.files=d.h5 data.order=balanced d
 rm -rf run
 on 1 train "${job[@]}" data.files=deflated.h5 epochs=1 data.order=exact
 expect 0
-grep -Eq '^order +exact; each rank decodes a chunk once and keeps it$' out ||
+grep -Eq '^order +exact; chunks are decoded once and kept$' out ||
     failed "all chunks kept" "$(head -n 8 out)"
 
 # 84 blocks of chunks could make up to 10 lanes, but a batch of 53 has none but 1

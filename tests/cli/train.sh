@@ -21,9 +21,10 @@ END
 read_metrics() {
     python3 - "$1" <<'END'
 import json, math, sys
-train = ["step", "epoch", "loss", "lr", "grad_norm", "skipped", "samples_per_s", "data_wait_s"]
+train = ["step", "epoch", "loss", "lr", "grad_norm", "skipped", "samples_per_s", "data_wait_s",
+         "read_mb_per_s"]
 evaluate = ["epoch", "loss", "accuracy", "samples"]
-passes = ["pass", "samples"]
+passes = ["pass", "samples", "seconds", "data_wait_s", "read_mb", "chunks_decoded", "reads_retried"]
 for line in open(sys.argv[1]):
     m = json.loads(line)
     for key in {"train": train, "evaluate": evaluate, "pass": passes}[m["event"]]:
