@@ -45,7 +45,7 @@ static void warn_of_decoding(const dpt_job *job, double decodes, uint64_t kept) 
     const double mib = 1 << 20;
     if (decodes < 2 || job->cli->control.rank != 0) return;
     dpt_log(DPT_LOG_WARNING,
-            "this order takes samples from anywhere, in chunks that must be decoded whole: %.0f MiB, of which %.0f MiB "
+            "this order takes samples from anywhere, in chunks that must be decoded whole: %.3g MiB, of which %.3g MiB "
             "can be kept, so that each will be decoded about %.3g times an epoch; %s",
             (double)job->cost.bytes / mib, (double)kept / mib, decodes,
             is_drawn(job) ? "dptrain data pack can make a file without chunks" : "data.order=lanes decodes each once");
