@@ -119,8 +119,8 @@ void dpt_job_close(dpt_job *job) {
     dpt_trainer_destroy(&job->trainer);
     dpt_graph_destroy(&job->graph);
     dpt_layers_destroy(&job->layers);
-    dpt_job_memory_close(job);
     dpt_job_draws_close(job);
+    dpt_job_memory_close(job);
     dpt_job_data_close(job);
     if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
     if (job->cli) job->cli->control.position = NULL;

@@ -35,7 +35,7 @@ typedef struct dpt_job_memory {
     uint64_t cache_bytes[2]; /* decoded chunks of a rank's own */
     dpt_node_cache *kept[2]; /* decoded chunks that stay; NULL: none */
     bool together;           /* one copy for the ranks of a host */
-    char text[240];          /* for the header */
+    char text[200];          /* for the header */
 } dpt_job_memory;
 
 typedef struct dpt_job {
@@ -56,10 +56,12 @@ typedef struct dpt_job {
     int64_t share;           /* rows of a rank in a global batch at most */
     uint64_t window;         /* of order `lanes` in training; 0: `exact` */
     uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
-    dpt_read_cost cost;      /* of taking training samples from anywhere */
-    char order_name[200];    /* for the header */
-    dpt_dataset *numbers;    /* weights or lengths, until they are read; or NULL */
-    dpt_draws *draws;        /* of training, once dpt_job_draw has made them; NULL: another order */
+    uint64_t blocks;         /* of order `lanes` */
+    int lanes;
+    dpt_read_cost cost;   /* of taking training samples from anywhere */
+    char order_name[200]; /* for the header */
+    dpt_dataset *numbers; /* weights or lengths, until they are read; or NULL */
+    dpt_draws *draws;     /* of training, once dpt_job_draw has made them; NULL: another order */
     dpt_job_memory memory;
     int64_t steps;                                   /* of the whole training */
     dpt_job_measured measured[DPT_JOB_MOST_TARGETS]; /* with the trainer */
@@ -108,6 +110,14 @@ dpt_status dpt_job_groups(dpt_job *job);
 dpt_status dpt_job_choose_order(dpt_job *job);
 /* The options that say which samples come. Local. */
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
+/* Adds to the order's name how often chunks are decoded, where so many bytes of them are kept, and warns where that is
+ * often, or where few chunks are mixed. Local. */
+void dpt_job_tell_reads(dpt_job *job, uint64_t kept);
+
+/* job_memory.c: divides data.memory, before the first loader is made. training: there will be one of the training part.
+ * Collective. DPT_ERR_CONFIG: too small, with the least that is needed. */
+dpt_status dpt_job_plan_memory(dpt_job *job, bool training);
+void dpt_job_memory_close(dpt_job *job);
 
 /* job_draws.c: opens what an order wants to know of each sample, beside the training part. Collective. DPT_ERR_DATA:
  * not a number for each sample. */
@@ -118,11 +128,6 @@ dpt_status dpt_job_numbers_open(dpt_job *job, char *const *files, int count);
 dpt_status dpt_job_draw(dpt_job *job);
 /* Local. */
 void dpt_job_draws_close(dpt_job *job);
-
-/* job_memory.c: divides data.memory, before the first loader is made. training: there will be one of the training part.
- * Collective. DPT_ERR_CONFIG: too small, with the least that is needed. */
-dpt_status dpt_job_plan_memory(dpt_job *job, bool training);
-void dpt_job_memory_close(dpt_job *job);
 
 /* Steps of an epoch: epoch.steps, or those of a pass over the samples. Local. */
 int64_t dpt_job_epoch_steps(const dpt_job *job);

@@ -109,31 +109,14 @@ static uint64_t chunks_in_use(const dpt_job *job) {
     return job->window > 0 ? 2 * job->mixed_bytes : (uint64_t)256 << 20;
 }
 
-/* How often a chunk is decoded in an epoch, about, where samples are taken from anywhere. */
-static double decodes(const dpt_job *job) {
-    const dpt_job_memory *m = &job->memory;
-    return dpt_read_cost_decodes(&job->cost, m->cache_bytes[1] + (m->kept[1] ? dpt_node_cache_bytes(m->kept[1]) : 0));
-}
-
-/* What cannot be kept is decoded again and again. */
-static void warn_of_decoding(const dpt_job *job, const wishes *w) {
+static void warn_of_windows(const dpt_job *job, const wishes *w) {
     const dpt_job_memory *m = &job->memory;
     bool all = m->kept[1] && dpt_node_cache_holds_all(m->kept[1]);
-    if (w->train_chunks == 0 || all) return;
-    if (job->window > 0 && m->cache_bytes[1] < 2 * job->mixed_bytes)
-        dpt_log(
-            DPT_LOG_WARNING,
+    if (job->window == 0 || w->train_chunks == 0 || all || m->cache_bytes[1] >= 2 * job->mixed_bytes) return;
+    dpt_log(DPT_LOG_WARNING,
             "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
             "decoded more than once; a smaller data.window needs less, data.memory allows more",
             (double)(2 * job->mixed_bytes) / MIB, (double)m->cache_bytes[1] / MIB);
-    if (job->window == 0 && decodes(job) >= 2)
-        dpt_log(DPT_LOG_WARNING,
-                "this order takes samples from anywhere, in chunks that must be decoded whole: each will be decoded "
-                "about %.3g times an epoch; data.memory allows more to be kept, %s",
-                decodes(job),
-                job->config->data.order >= DPT_CONFIG_ORDER_WEIGHTED
-                    ? "dptrain data pack can make a file without chunks"
-                    : "data.order=lanes decodes each once");
 }
 
 /* "4 batches ahead (1.5 MiB); all 30 MiB of decoded chunks are kept, once a host" */
@@ -153,11 +136,8 @@ static void describe(dpt_job *job, const wishes *w) {
     else if (kept)
         n += (size_t)snprintf(m->text + n, sizeof m->text - n, "; %.3g of %.3g MiB of decoded chunks kept, once a %s",
                               (double)dpt_node_cache_bytes(kept) / MIB, all, where);
-    if (n >= sizeof m->text || (kept && dpt_node_cache_holds_all(kept))) return;
-    n += (size_t)snprintf(m->text + n, sizeof m->text - n, "; %.3g MiB of those mixed now",
-                          (double)m->cache_bytes[1] / MIB);
-    if (n < sizeof m->text && job->window == 0 && decodes(job) > 0)
-        snprintf(m->text + n, sizeof m->text - n, "; each decoded about %.3g times an epoch", decodes(job));
+    if (n < sizeof m->text && !(kept && dpt_node_cache_holds_all(kept)))
+        snprintf(m->text + n, sizeof m->text - n, "; %.3g MiB of those mixed now", (double)m->cache_bytes[1] / MIB);
 }
 
 static void set(dpt_job_memory *m, bool training, const dpt_loader_options *o) {
@@ -186,8 +166,11 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
     if (w.train.chunk_bytes > 0) o.cache_bytes += least_of(left - batches - taken, chunks_in_use(job));
     set(m, true, &o);
     describe(job, &w);
+    dpt_job_tell_reads(job, m->kept[1] && dpt_node_cache_holds_all(m->kept[1])
+                                ? UINT64_MAX
+                                : m->cache_bytes[1] + (m->kept[1] ? dpt_node_cache_bytes(m->kept[1]) : 0));
     if (job->cli->control.rank != 0) return DPT_OK;
-    warn_of_decoding(job, &w);
+    warn_of_windows(job, &w);
     if (o.slots < 2)
         dpt_log(DPT_LOG_WARNING,
                 "data.memory holds one batch (%.2f MiB) only: nothing is read ahead while a step computes",

@@ -95,8 +95,16 @@ refused 64 'data.window' train "${job[@]}" data.files=d.h5 data.order=balanced d
 rm -rf run
 on 1 train "${job[@]}" data.files=deflated.h5 epochs=1 data.order=exact
 expect 0
-grep -Eq '^order +exact; each rank decodes a chunk once and keeps it$' out ||
+grep -Eq '^order +exact; chunks are decoded once and kept$' out ||
     failed "all chunks kept" "$(head -n 8 out)"
+
+# 84 blocks of chunks could make up to 10 lanes, but a batch of 53 has none but 1
+"$make_data" lanes.h5 train=6000 side=32 chunk=9
+rm -rf run
+on 1 train "${job[@]/batch=60/batch=53}" data.files=lanes.h5 steps=2 eval_every=0 data.window=4
+expect 0
+grep -q 'order lanes mixes only 4 of 84 blocks at a time, as batch=53 has no divisor from 8 to 10:' err ||
+    failed "a warning of a single lane" "$(cat err)"
 
 # sequences of 1 to 6 steps go by their own lengths
 awk 'BEGIN { print 0 >"begin.csv"

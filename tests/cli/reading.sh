@@ -26,7 +26,7 @@ decodes() {
     rm -rf run
     on "$ranks" train "${job[@]}" "$@"
     expect 0
-    [ ! -s err ] || failed "no message" "$(cat err)"
+    if grep -qv 'takes samples from anywhere' err; then failed "no other message" "$(cat err)"; fi
     got=$(passes chunks_decoded)
     [[ $got =~ ^$wanted$ ]] || failed "chunks decoded: $wanted" "$got"
     print_losses >losses
