@@ -115,6 +115,33 @@ static void precedence(void) {
     dpt_config_destroy(&c);
 }
 
+/* Test samples that are split off lie where those of training do, unless their place is given. */
+static void splits(void) {
+    dpt_config *c;
+    static const char *const ways[] = {"fraction: 0.1", "count: 5", "files: b.h5"};
+    for (int i = 0; i < 3; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "epochs: 1\ndata: {files: a.h5, train: {x: /u, y: /v}, test: {y: /w, %s}}\n",
+                 ways[i]);
+        if (!CHECK_OK(parse(text, &c))) return;
+        CHECK_EQ_TEXT(c->data.test.x, "/u");
+        CHECK_EQ_TEXT(c->data.test.y, "/w");
+        CHECK(dpt_config_splits(c) && c->data.split_seed.count == 0);
+        dpt_config_destroy(&c);
+    }
+    if (!CHECK_OK(parse("epochs: 1\ndata: {train: {x: /u, exclude: bad.txt}}\n", &c))) return;
+    CHECK_EQ_TEXT(c->data.test.x, "/test/x");
+    CHECK_EQ_TEXT(c->data.train.exclude, "bad.txt");
+    CHECK(!dpt_config_splits(c) && c->data.test.include == NULL);
+    dpt_config_destroy(&c);
+    refuse("data: {files: a.h5, test: {fraction: 0.1, files: b.h5}}\n",
+           "data.test.files and data.test.fraction are both given");
+    refuse("data: {files: a.h5, test: {count: 2, files: b.h5}}\n",
+           "data.test.files and data.test.count are both given");
+    refuse("data: {test: {files: b.h5}}\n", "data.test.files does nothing without data.files");
+    refuse("data: {split_seed: [1, 2], test: {count: 2}}\n", "data.split_seed: 2 numbers, at most one");
+}
+
 static void bad_keys(void) {
     refuse("batch: 4\noptimzer:\n  lr: 1\n", "c.yaml:2:1: unknown key optimzer; did you mean optimizer?");
     refuse("optimizer:\n  learning: 1\n", "c.yaml:2:3: unknown key optimizer.learning");
@@ -313,7 +340,7 @@ static void round_trip(void) {
     CHECK(b->data.log.count == 1 && b->data.log.item[0] == 0);
     CHECK_EQ_I64(b->seed, INT64_MAX);
     CHECK_EQ_I64(b->optimizer.no_decay.count, 0);
-    CHECK(strstr(first, "data:\n  files: [\"a*.h5\"]\n  train:\n    x: \"/train/x\"\n") != NULL);
+    CHECK(strstr(first, "data:\n  files: [\"a*.h5\"]\n  index: \"auto\"\n  train:\n    x: \"/train/x\"\n") != NULL);
     CHECK(strstr(first, "epochs") == NULL && strstr(first, "beta1") == NULL);
     dpt_digest da = {0}, db = {0}, dc = {0};
     CHECK_OK(dpt_config_digest(a, &da));
@@ -456,9 +483,9 @@ static void no_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "config", {"defaults", defaults}, {"models", models}, {"every_type", every_type},
-                      {"precedence", precedence}, {"bad_keys", bad_keys}, {"useless_below", useless_below},
-                      {"bad_values", bad_values}, {"bad_together", bad_together}, {"bad_yaml", bad_yaml},
-                      {"files", files}, {"round_trip", round_trip}, {"round_trip_unset", round_trip_unset},
-                      {"table", table}, {"reference", reference}, {"words", words}, {"globs", globs},
-                      {"no_memory", no_memory});
+                      {"precedence", precedence}, {"splits", splits}, {"bad_keys", bad_keys},
+                      {"useless_below", useless_below}, {"bad_values", bad_values}, {"bad_together", bad_together},
+                      {"bad_yaml", bad_yaml}, {"files", files}, {"round_trip", round_trip},
+                      {"round_trip_unset", round_trip_unset}, {"table", table}, {"reference", reference},
+                      {"words", words}, {"globs", globs}, {"no_memory", no_memory});
 }

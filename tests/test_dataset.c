@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -200,7 +201,7 @@ static void bad_files(void) {
     write_bytes("text.h5", "these are not the bytes you are looking for\n");
     refuse("text.h5", any_x, DPT_ERR_DATA, "text.h5: not an HDF5 file");
     write_bytes("empty.h5", "");
-    refuse("empty.h5", any_x, DPT_ERR_DATA, "empty.h5: not an HDF5 file");
+    refuse("empty.h5", any_x, DPT_ERR_DATA, "empty.h5: an empty file, of 0 bytes");
     long size = 0;
     if (check_rank() == 0) {
         hid_t file = file_create("cut.h5");
@@ -470,11 +471,43 @@ static void stop(void) {
     dpt_control_close(&control);
 }
 
+/* More files than the process may open: said so, with what helps. */
+static void too_many_files(void) {
+    enum { FILES = 90 };
+    static char name[FILES][400];
+    const char *files[FILES];
+    struct rlimit before, low;
+    for (int f = 0; f < FILES; f++) {
+        char leaf[20];
+        snprintf(leaf, sizeof leaf, "many%d.h5", f);
+        snprintf(name[f], sizeof name[f], "%s", file_path(leaf));
+        files[f] = name[f];
+        if (check_rank() != 0) continue;
+        hid_t file = file_create(leaf);
+        add_values(file, "x", H5T_IEEE_F32LE, DPT_F32, f, 1, STORE_PLAIN);
+        H5Fclose(file);
+    }
+    files_ready();
+    int free_one = dup(0);
+    dpt_field_spec x = any_x;
+    x.name = "x";
+    dpt_dataset *ds;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0 && free_one >= 0);
+    low = before, low.rlim_cur = (rlim_t)free_one + FILES / 2;
+    close(free_one);
+    CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+    CHECK_FAILS(dpt_dataset_open(&control, files, FILES, &x, 1, &ds), DPT_ERR_IO, "raise that limit (ulimit -n)");
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    if (CHECK_OK(dpt_dataset_open(&control, files, FILES, &x, 1, &ds))) check_rows(ds, 0, DPT_F32, 0, FILES);
+    dpt_dataset_close(&ds);
+    files_ready();
+}
+
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "dataset", {"start", start}, {"types_and_storage", types_and_storage},
-                      {"several_files", several_files}, {"threads", threads}, {"bad_files", bad_files},
-                      {"bad_shapes", bad_shapes}, {"files_that_differ", files_that_differ},
-                      {"refused_types", refused_types}, {"hostile", hostile}, {"lying_counts", lying_counts},
-                      {"shrinks", shrinks}, {"out_of_memory", out_of_memory},
-                      {"leaves_error_printing", leaves_error_printing}, {"stop", stop});
+    return CHECK_MAIN(
+        argc, argv, "dataset", {"start", start}, {"types_and_storage", types_and_storage},
+        {"several_files", several_files}, {"threads", threads}, {"bad_files", bad_files}, {"bad_shapes", bad_shapes},
+        {"files_that_differ", files_that_differ}, {"refused_types", refused_types}, {"hostile", hostile},
+        {"lying_counts", lying_counts}, {"shrinks", shrinks}, {"out_of_memory", out_of_memory},
+        {"leaves_error_printing", leaves_error_printing}, {"too_many_files", too_many_files}, {"stop", stop});
 }

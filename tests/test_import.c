@@ -8,8 +8,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "data/dataset.h"
+#include "data/describe.h"
 #include "data/digits.h"
 #include "data/hdf5_output.h"
 #include "data_files.h"
@@ -116,6 +118,12 @@ static void imports(void) {
     CHECK_EQ_I64(wrong, 0);
     dpt_dataset_close(&ds);
     CHECK_EQ_I64(partial_files(), 0);
+    dpt_description *all; /* each dataset tells the checksum of its values */
+    int64_t count;
+    if (!CHECK_OK(dpt_describe(file_path("gzip.h5"), &all, &count)) || !CHECK_EQ_I64(count, 2)) return;
+    CHECK(all[0].has_checksum && all[0].checksum == dpt_hash(images, sizeof images, 0));
+    CHECK(all[1].has_checksum && all[1].checksum == dpt_hash(labels, sizeof labels, 0));
+    dpt_describe_free(all, count);
 }
 
 static void same_bytes_another_day(void) {
@@ -140,11 +148,12 @@ typedef struct seen_rows {
     int64_t done, rows, calls, wrong;
 } seen_rows;
 
-static void see_rows(void *user, const dpt_import_source *source, int64_t done, int64_t rows) {
+static void see_rows(void *user, const dpt_import_progress *now) {
     seen_rows *seen = user;
-    seen->wrong += done <= seen->done || strcmp(source->dataset, seen->dataset) != 0;
-    seen->done = done;
-    seen->rows = rows;
+    seen->wrong += now->rows <= seen->done || strcmp(now->source->dataset, seen->dataset) != 0;
+    seen->wrong += now->bytes != 1000 * now->rows || now->all_bytes != 1000 * now->all_rows || now->kept_rows != 0;
+    seen->done = now->rows;
+    seen->rows = now->all_rows;
     seen->calls++;
 }
 
@@ -153,7 +162,8 @@ static void tells_of_rows(void) {
     write_idx("long_rows.idx", 2, (int[]){ROWS, BYTES}, ROWS * BYTES);
     dpt_import_source source = {"/long", file_path("long_rows.idx"), NULL};
     seen_rows seen = {.dataset = "/long"};
-    CHECK_OK(dpt_import_files_watched(&source, 1, file_path("told.h5"), &(dpt_import_watch){see_rows, &seen}));
+    CHECK_OK(dpt_import_files_with(&(dpt_import_options){.watch = see_rows, .user = &seen}, &source, 1,
+                                   file_path("told.h5")));
     CHECK(seen.wrong == 0 && seen.done == ROWS && seen.rows == ROWS);
     CHECK_EQ_I64(seen.calls, 3); /* pieces of a MiB */
 }
@@ -231,7 +241,8 @@ static void bad_targets(void) {
     CHECK_FAILS(dpt_import_files(&source, 0, file_path("none.h5")), DPT_ERR_ARG, "an import of no files");
     dpt_import_source second[] = {{"/long", file_path("long_rows.idx"), NULL}, {"/x", file_path("none.idx"), NULL}};
     seen_rows seen = {.dataset = "/long"};
-    CHECK_FAILS(dpt_import_files_watched(second, 2, file_path("second.h5"), &(dpt_import_watch){see_rows, &seen}),
+    CHECK_FAILS(dpt_import_files_with(&(dpt_import_options){.watch = see_rows, .user = &seen}, second, 2,
+                                      file_path("second.h5")),
                 DPT_ERR_IO, "none.idx: No such file");
     CHECK(partial_files() == 0 && seen.calls == 0);
 }

@@ -98,25 +98,27 @@ static void classes(void) {
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) folder(made[i]);
     add_png("p/dog/b.png", 4, H, W, 3);
     add_png("p/dog/a\nb %s%n'.PNG", 3, H, W, 3);
-    add_png("p/dog/no-suffix", 5, H, W, 3);
+    add_png("p/dog/no-suffix", 7, H, W, 3);
     add_png("p/Cat/10.png", 0, H, W, 3);
     add_png("p/Cat/9.png", 2, H, W, 3);
-    add_png("p/\xc3\xa9t\xc3\xa9/-rf", 6, H, W, 3);
+    add_png("p/\xc3\xa9t\xc3\xa9/-rf", 8, H, W, 3);
     add_png("p/.git/1.png", 9, H, W, 3);
-    add_png("p/dog/inner/1.png", 9, H, W, 3);
+    folder("p/dog/inner/deep");
+    add_png("p/dog/inner/deep/1.JPG", 6, H, W, 3);
+    add_png("p/dog/inner/2.png", 5, H, W, 3);
     add_png("elsewhere.png", 1, H, W, 3);
     write_bytes("p/dog/.hidden.png", "", 0);
     write_bytes("p/README", "of the photos", 13);
     CHECK(symlink(path_of("elsewhere.png"), path_of("p/Cat/2.png")) == 0);
     CHECK(symlink(path_of("p/dog"), path_of("p/more")) == 0);
     CHECK(mkfifo(path_of("p/dog/pipe.png"), 0666) == 0);
-    check_images("p", NULL, 7, (int[]){0, 1, 2, 3, 4, 5, 6});
-    heard("4 files or folders left out that are no images, the first: dog/inner");
+    check_images("p", NULL, 9, (int[]){0, 1, 2, 3, 4, 5, 6, 7, 8});
+    heard("3 files or folders left out that are no images, the first: dog/pipe.png");
     heard("2 hidden files or folders left out");
     heard("warning: ");
     heard("1 of 4 classes without an image, the first: 2, none");
-    check_images("p", "images", 7, (int[]){0, 1, 2, 3, 4, 5, 6});
-    check_labels("p", "labels", 7, (int[]){0, 0, 0, 1, 1, 1, 3});
+    check_images("p", "images", 9, (int[]){0, 1, 2, 3, 4, 5, 6, 7, 8});
+    check_labels("p", "labels", 9, (int[]){0, 0, 0, 1, 1, 1, 1, 1, 3});
     heard("p: 4 classes: 0 Cat, 1 dog, 2 none, 3 \xc3\xa9t\xc3\xa9\n");
 }
 
@@ -261,11 +263,11 @@ static void long_head(void) {
 }
 
 static dpt_status open_and_read(const char *part) {
-    static uint8_t out[7 * 3 * 16 * 16];
+    static uint8_t out[9 * 3 * 16 * 16];
     dpt_import_stream x;
     int64_t got;
     DPT_TRY(open_part("p", part, &x));
-    dpt_status status = x.read(&x, 7, out, &got);
+    dpt_status status = x.read(&x, 9, out, &got);
     x.close(&x);
     return status;
 }

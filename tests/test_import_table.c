@@ -333,10 +333,9 @@ typedef struct changed_file {
 } changed_file;
 
 /* While the first piece is written the file gets shorter, or longer. */
-static void change_file(void *user, const dpt_import_source *source, int64_t done, int64_t rows) {
+static void change_file(void *user, const dpt_import_progress *now) {
     changed_file *change = user;
-    (void)source;
-    if (done == rows || change->path == NULL) return;
+    if (now->rows == now->all_rows || change->path == NULL) return;
     if (change->more) {
         FILE *f = fopen(change->path, "a");
         fputs("7\n", f);
@@ -355,9 +354,10 @@ static void changed_meanwhile(void) {
         write_bytes("change.csv", text, 2 * LINES);
         dpt_import_source source = {"/x", file_path("change.csv"), NULL};
         changed_file change = {source.file, 2 * LINES - 20, more == 1};
-        CHECK_FAILS(
-            dpt_import_files_watched(&source, 1, file_path("change.h5"), &(dpt_import_watch){change_file, &change}),
-            DPT_ERR_DATA, more ? "line 800001: more rows than were counted" : "ends after 799990 of its 800000 rows");
+        CHECK_FAILS(dpt_import_files_with(&(dpt_import_options){.watch = change_file, .user = &change}, &source, 1,
+                                          file_path("change.h5")),
+                    DPT_ERR_DATA,
+                    more ? "line 800001: more rows than were counted" : "ends after 799990 of its 800000 rows");
         CHECK(change.path == NULL && access(file_path("change.h5"), F_OK) != 0);
     }
     free(text);

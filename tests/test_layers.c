@@ -10,7 +10,7 @@
 #include "models/layer_list.h"
 
 static dpt_status parse(const char *text, dpt_layers **layers) {
-    return dpt_layers_parse("net.yaml", text, strlen(text), layers);
+    return dpt_layers_parse("net.yaml", text, strlen(text), NULL, layers);
 }
 
 static void refuse(const char *text, const char *message) {
@@ -71,7 +71,7 @@ static void bad_lists(void) {
     refuse("layers: [{repeat: 100, layers: [{repeat: 101, layers: [{type: relu}]}]}]\n", "more than 10000 layers");
     refuse("layers: &a [{layers: *a}]\n", "blocks more than 3 deep");
     dpt_layers *layers;
-    CHECK_FAILS(dpt_layers_read("absent.yaml", &layers), DPT_ERR_CONFIG, "layers absent.yaml: No such file");
+    CHECK_FAILS(dpt_layers_read("absent.yaml", NULL, &layers), DPT_ERR_CONFIG, "layers absent.yaml: No such file");
 }
 
 static void bad_joins(void) {
@@ -236,6 +236,77 @@ static void reference(void) {
     free(printed);
 }
 
+/* Inputs and outputs by name. */
+static dpt_status parse_ends(const char *text, dpt_layers **layers) {
+    static const char *const inputs[] = {"u", "kind"}, *const outputs[] = {"head", "top"};
+    const dpt_layers_ends ends = {.input = inputs, .inputs = 2, .output = outputs, .outputs = 2};
+    return dpt_layers_parse("net.yaml", text, strlen(text), &ends, layers);
+}
+
+#define TWO_INPUTS                                                   \
+    "layers:\n"                                                      \
+    "  - {type: embedding, name: t, from: kind, count: 5, out: 2}\n" \
+    "  - {type: concat, name: all, from: [t, u]}\n"
+#define TWO_OUTPUTS                                             \
+    "  - {type: linear, name: head, from: all, out: classes}\n" \
+    "  - {type: linear, name: top, from: all, out: classes}\n"
+
+static void bad_ends(void) {
+    dpt_layers *layers;
+    const char *const wrong[][2] = {
+        {TWO_INPUTS TWO_OUTPUTS "  - {type: relu, from: velocity}\n",
+         "net.yaml:6: from: no layer or input \"velocity\"; the inputs are u, kind"},
+        {TWO_INPUTS TWO_OUTPUTS "  - {type: relu, from: kin}\n", "did you mean kind?; the inputs are u, kind"},
+        {TWO_INPUTS TWO_OUTPUTS "  - {type: relu, from: input}\n", "no layer or input \"input\""},
+        {TWO_INPUTS "  - {type: linear, name: head, out: 1}\n", "net.yaml: a target's layer: no layer \"top\""},
+        {"layers:\n  - {type: linear, name: head, from: u, out: 1}\n  - {type: relu, name: top, from: u}\n",
+         "net.yaml: no layer takes the input \"kind\" (from: kind)"},
+        {TWO_INPUTS TWO_OUTPUTS "  - {type: relu, name: u, from: all}\n", "net.yaml:6: \"u\" is the name of an input"},
+        {TWO_INPUTS TWO_OUTPUTS "  - {type: relu, name: r, from: all}\n",
+         "net.yaml:6: the output of \"r\" goes nowhere"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK_FAILS(parse_ends(wrong[i][0], &layers), DPT_ERR_CONFIG, wrong[i][1]);
+}
+
+/* Two inputs and two targets give the graph that the same calls give; predictions are named by their targets. */
+static void several_ends(void) {
+    dpt_layers *layers;
+    const dpt_model_input_of inputs[] = {{.name = "u", .dtype = DPT_F32, .ndim = 1, .dim = {4}},
+                                         {.name = "kind", .dtype = DPT_I64}};
+    dpt_model_options o[2] = {{.target = "flux",
+                               .several = 1,
+                               .in_ndim = 1,
+                               .in_dim = {4},
+                               .classes = 1,
+                               .target_dtype = DPT_F32,
+                               .loss = DPT_MODEL_MSE},
+                              {.target = "class",
+                               .several = 1,
+                               .in_ndim = 1,
+                               .in_dim = {4},
+                               .classes = 3,
+                               .target_dtype = DPT_I64,
+                               .weight = 0.5}};
+    if (!CHECK_OK(parse_ends(TWO_INPUTS TWO_OUTPUTS, &layers))) return;
+    dpt_graph *g = dpt_graph_create(NULL);
+    if (CHECK_OK(dpt_layers_build_ends(layers, g, inputs, o))) {
+        CHECK(g->n_loss == 2 && g->loss[0].weight == 1 && g->loss[1].weight == 0.5);
+        CHECK_EQ_I64(dpt_graph_find_param(g, "head.weight")->tensor->dim[0], 1);
+        CHECK_EQ_I64(dpt_graph_find_param(g, "top.weight")->tensor->dim[0], 3);
+        CHECK_EQ_I64(dpt_graph_find_param(g, "top.weight")->tensor->dim[1], 6);
+        const char *const names[] = {"flux.y", "class.logits", "class.accuracy"};
+        for (int i = 0; CHECK(g->n_output == 3) && i < 3; i++) CHECK_EQ_TEXT(g->output[i].name, names[i]);
+        const char *const fed[] = {"u", "kind", "flux", "class"};
+        for (int i = 0; CHECK(g->n_input == 4) && i < 4; i++) CHECK_EQ_TEXT(g->input[i]->node->name, fed[i]);
+    }
+    dpt_graph_destroy(&g);
+    o[1].target_dtype = DPT_F32;
+    g = dpt_graph_create(NULL);
+    CHECK_FAILS(dpt_layers_build_ends(layers, g, inputs, o), DPT_ERR_CONFIG, "targets of a cross-entropy");
+    dpt_graph_destroy(&g);
+    dpt_layers_destroy(&layers);
+}
+
 static void no_memory(void) {
     dpt_layers *layers = NULL;
     for (int64_t n = 1; n < 2000; n++) {
@@ -253,5 +324,6 @@ static void no_memory(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "layers", {"bad_lists", bad_lists}, {"bad_joins", bad_joins},
                       {"bad_shapes", bad_shapes}, {"same_as_calls", same_as_calls}, {"orders", orders},
-                      {"reference", reference}, {"no_memory", no_memory});
+                      {"reference", reference}, {"bad_ends", bad_ends}, {"several_ends", several_ends},
+                      {"no_memory", no_memory});
 }

@@ -7,7 +7,7 @@
 #include "data_files.h"
 
 enum { FIRST = 301, ROWS = FIRST + 220, C = 3, H = 5, W = 7, PLANE = H * W, ALL = C * PLANE, FIELDS = 5 };
-enum { IMAGE, BYTES, FAR, SAME, LABEL };
+enum { IMAGE, BYTES, FAR, SAME, LABEL, STEPS };
 
 static dpt_control control, alone;
 static dpt_dataset *data, *of_alone;
@@ -37,6 +37,25 @@ static const struct {
                     {"same", same_of, ALL, 3},
                     {"label", label_of, 1, 0}};
 
+/* Samples of 0 to 4 steps of two values. */
+static int64_t length_of(uint64_t sample) { return (int64_t)(sample * 3 % 5); }
+static float step_of(uint64_t sample, int64_t i) { return (float)sample + (float)i * 0.25f; }
+
+static void add_steps(hid_t file, uint64_t first, uint64_t rows) {
+    int64_t *offset = malloc((rows + 1) * sizeof *offset);
+    float *step = malloc(rows * 8 * sizeof *step);
+    offset[0] = 0;
+    for (uint64_t r = 0; r < rows; r++) {
+        offset[r + 1] = offset[r] + length_of(first + r);
+        for (int64_t i = 0; i < 2 * length_of(first + r); i++) step[2 * offset[r] + i] = step_of(first + r, i);
+    }
+    const hsize_t all = (hsize_t)offset[rows];
+    file_add(file, "offsets", H5T_STD_I64LE, DPT_I64, offset, 1, (hsize_t[]){rows + 1}, STORE_PLAIN);
+    file_add(file, "steps", H5T_IEEE_F32LE, DPT_F32, step, 2, (hsize_t[]){all, 2}, STORE_DEFLATE);
+    free(offset);
+    free(step);
+}
+
 static void write_file(const char *name, uint64_t first, uint64_t rows, file_storage storage) {
     hid_t disk[] = {H5T_IEEE_F32BE, H5T_STD_U8LE, H5T_IEEE_F64LE, H5T_IEEE_F64LE, H5T_STD_I32LE};
     hid_t file = file_create(name);
@@ -48,6 +67,7 @@ static void write_file(const char *name, uint64_t first, uint64_t rows, file_sto
         const hsize_t dim[] = {rows, C, H, W};
         file_add(file, fields[f].path, disk[f], DPT_F64, x, 1 + fields[f].ndim, dim, storage);
     }
+    add_steps(file, first, rows);
     free(x);
     H5Fclose(file);
 }
@@ -61,14 +81,16 @@ static void start(void) {
     }
     files_ready();
     const char *files[] = {file_path("a.h5"), file_path("b.h5")};
-    dpt_field_spec specs[FIELDS];
+    dpt_field_spec specs[FIELDS + 1];
     for (int f = 0; f < FIELDS; f++)
         specs[f] = (dpt_field_spec){.name = fields[f].path,
                                     .path = fields[f].path,
                                     .dtype = f == LABEL ? DPT_I64 : DPT_F32,
                                     .ndim = DPT_ANY_NDIM};
-    CHECK_OK(dpt_dataset_open(&control, files, 2, specs, FIELDS, &data));
-    CHECK_OK(dpt_dataset_open(&alone, files, 2, specs, FIELDS, &of_alone));
+    specs[STEPS] = (dpt_field_spec){
+        .name = "steps", .path = "steps", .offsets = "offsets", .dtype = DPT_F32, .ndim = DPT_ANY_NDIM, .pad = 1e30};
+    CHECK_OK(dpt_dataset_open(&control, files, 2, specs, FIELDS + 1, &data));
+    CHECK_OK(dpt_dataset_open(&alone, files, 2, specs, FIELDS + 1, &of_alone));
     CHECK_OK(dpt_selection_create(ROWS, false, &part));
     for (uint64_t i = 0; i < ROWS; i += i % 3 + 1) dpt_selection_add(part, i, 1);
     CHECK_OK(dpt_selection_seal(part));
@@ -154,6 +176,34 @@ static void special(void) {
     CHECK_NEAR(std[0], (double)d, 1e-14);
 }
 
+/* What samples of different lengths have, without their padding. */
+static void sequences(void) {
+    for (int with = 0; with < 2; with++) {
+        const dpt_selection *s = with ? part : NULL;
+        long double sum = 0, squares = 0;
+        int64_t count = 0;
+        for (int round = 0; round < 2; round++)
+            for (uint64_t i = 0; i < ROWS; i++)
+                for (int64_t k = 0; k < 2 * length_of(i) && (!s || dpt_selection_holds(s, i)); k++)
+                    if (round == 0)
+                        sum += step_of(i, k), count++;
+                    else
+                        squares += (step_of(i, k) - sum / count) * (step_of(i, k) - sum / count);
+        double found[2], of_one[2];
+        CHECK_OK(dpt_moments_find(&control, data, STEPS, NULL, s, 1, &found[0], &found[1]));
+        CHECK_OK(dpt_moments_find(&alone, of_alone, STEPS, NULL, s, 1, &of_one[0], &of_one[1]));
+        CHECK_NEAR(found[0], (double)(sum / count), 1e-14);
+        CHECK_NEAR(found[1], (double)sqrtl(squares / count), 1e-13);
+        CHECK(memcmp(found, of_one, sizeof found) == 0);
+    }
+    double mean[4], std[4];
+    const dpt_normalise logs = {.logs = true}; /* all steps are above 0; what an empty sample is padded with is not */
+    CHECK_OK(dpt_moments_find(&control, data, STEPS, &logs, NULL, 1, mean, std));
+    CHECK(mean[0] > 0 && mean[0] < log(ROWS));
+    CHECK_FAILS(dpt_moments_find(&control, data, STEPS, NULL, NULL, 4, mean, std), DPT_ERR_ARG,
+                "steps: samples of different lengths have no channels");
+}
+
 static void faults(void) {
     double mean[H], std[H];
     const dpt_normalise logs = {.logs = true};
@@ -166,6 +216,6 @@ static void faults(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "moments", {"start", start}, {"values", values},
-                      {"own_moments_are_not_used", own_moments_are_not_used}, {"special", special}, {"faults", faults},
-                      {"stop", stop});
+                      {"own_moments_are_not_used", own_moments_are_not_used}, {"special", special},
+                      {"sequences", sequences}, {"faults", faults}, {"stop", stop});
 }

@@ -7,8 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "data/dataset.h"
+#include "data/describe.h"
+#include "data/manifest.h"
 #include "data_files.h"
 
 /* Three files of images [n,2,3] f32 and labels [n] i64 in /train, and of u8 rows [m] in /test, stored in different
@@ -113,12 +116,55 @@ static void check_layout(const char *name, const char *path, int64_t chunk_rows,
     H5Fclose(file);
 }
 
+/* Each dataset tells the XXH64 of its values, however it is stored. */
+static void check_checksums(const char *name) {
+    dpt_description *all;
+    int64_t count, y[TRAIN];
+    uint8_t t[TEST];
+    for (int64_t r = 0; r < TRAIN; r++) y[r] = y_at(r);
+    for (int64_t r = 0; r < TEST; r++) t[r] = t_at(r);
+    if (!CHECK_OK(dpt_describe(file_path(name), &all, &count)) || !CHECK_EQ_I64(count, 3)) return;
+    CHECK_EQ_TEXT(all[0].path, "/test/t");
+    CHECK(all[0].has_checksum && all[0].checksum == dpt_hash(t, sizeof t, 0) && all[0].rows == TEST);
+    CHECK(all[1].has_checksum && all[1].rows == TRAIN);
+    CHECK(all[2].has_checksum && all[2].checksum == dpt_hash(y, sizeof y, 0));
+    dpt_describe_free(all, count);
+    CHECK_OK(dpt_describe(file_path("a.h5"), &all, &count));
+    CHECK(!all[0].has_checksum);
+    dpt_describe_free(all, count);
+}
+
+/* An attribute of that name that says something else is none. */
+static void other_checksums(void) {
+    static const char *const texts[] = {"0123456789abcdeF", "0123456789abcde", "", "0123456789abcdef0"};
+    dpt_description *all;
+    int64_t count;
+    for (int i = 0; i < 6; i++) {
+        hid_t file = file_create("sum.h5"), space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_C_S1);
+        file_add(file, "/x", H5T_STD_U8LE, DPT_U8, "x", 1, (hsize_t[]){1}, STORE_PLAIN);
+        hid_t set = H5Dopen2(file, "/x", H5P_DEFAULT);
+        if (i < 5) H5Tset_size(type, i < 4 ? strlen(texts[i]) + 1 : H5T_VARIABLE);
+        hid_t attribute =
+            H5Acreate2(set, "dptrain_xxh64", i < 5 ? type : H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+        if (i < 4) H5Awrite(attribute, type, texts[i]);
+        H5Aclose(attribute);
+        H5Dclose(set);
+        H5Tclose(type);
+        H5Sclose(space);
+        H5Fclose(file);
+        CHECK_OK(dpt_describe(file_path("sum.h5"), &all, &count));
+        check_that(!all[0].has_checksum, __FILE__, __LINE__, "attribute %d taken for a checksum", i);
+        dpt_describe_free(all, count);
+    }
+}
+
 static void layouts(void) {
     static const int all[] = {H5Z_FILTER_SHUFFLE, H5Z_FILTER_DEFLATE, H5Z_FILTER_FLETCHER32};
     write_sources();
     CHECK_OK(pack(&(dpt_pack_options){0}, "plain.h5"));
     check_values((const char *[]){"plain.h5"}, 1);
     check_layout("plain.h5", "/train/x", 0, 0, NULL);
+    check_checksums("plain.h5");
     CHECK_OK(pack(&(dpt_pack_options){.layout = {.chunk_rows = 4}}, "chunks.h5"));
     check_values((const char *[]){"chunks.h5"}, 1);
     check_layout("chunks.h5", "/train/x", 4, 0, NULL);
@@ -127,6 +173,7 @@ static void layouts(void) {
                   "filters.h5"));
     check_values((const char *[]){"filters.h5"}, 1);
     check_layout("filters.h5", "/train/x", 20, 3, all);
+    check_checksums("filters.h5");
     check_layout("filters.h5", "/test/t", TEST, 3, all); /* 14 rows: one chunk */
     CHECK_OK(pack(&(dpt_pack_options){.layout = {.chunk_rows = DPT_PACK_CHUNK_AUTO, .deflate = 7}}, "auto.h5"));
     check_values((const char *[]){"auto.h5"}, 1);
@@ -213,6 +260,14 @@ static void shared_out(void) {
             CHECK_EQ_I64(dpt_dataset_rows(ds), i ? 3 : 4);
             dpt_dataset_close(&ds);
         }
+    /* the manifest stands for them, and is a target like the others */
+    const char *manifest = file_path("part.manifest");
+    CHECK(dpt_manifest_is(manifest));
+    check_values((const char *[]){"part.manifest"}, 1);
+    for (int i = 0; i < 4; i++) unlink(file_path(names[i]));
+    CHECK_FAILS(pack(&(dpt_pack_options){.files = 4}, "part.h5"), DPT_ERR_CONFIG, "part.manifest: exists already");
+    unlink(manifest);
+    CHECK_OK(pack(&(dpt_pack_options){.files = 4}, "part.h5"));
     char *name = dpt_pack_name("x/y.h5", 3, 101);
     CHECK_EQ_TEXT(name, "x/y-003.h5");
     dpt_free(name);
@@ -330,6 +385,11 @@ static void no_half_sets(void) {
                 "bad-2.h5.lock: Is a directory");
     CHECK_EQ_I64(files_like("bad"), 0);
     rmdir(lock);
+    mkdir(file_path("bad.manifest.tmp"), 0777); /* nor can the manifest */
+    CHECK_FAILS(dpt_pack(&alone, &source, 1, &(dpt_pack_options){.files = 3}, file_path("bad.h5")), DPT_ERR_IO,
+                "bad.manifest cannot be written: Is a directory");
+    CHECK_EQ_I64(files_like("bad-"), 0);
+    rmdir(file_path("bad.manifest.tmp"));
 }
 
 static void out_of_memory(void) {
@@ -347,8 +407,9 @@ static void out_of_memory(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "pack", {"start", start}, {"layouts", layouts}, {"groups", groups}, {"types", types},
-                      {"shared_out", shared_out}, {"larger_than_buffers", larger_than_buffers},
-                      {"bad_sources", bad_sources}, {"bad_options", bad_options}, {"no_half_sets", no_half_sets},
-                      {"out_of_memory", out_of_memory}, {"stop", stop});
+    return CHECK_MAIN(argc, argv, "pack", {"start", start}, {"layouts", layouts}, {"other_checksums", other_checksums},
+                      {"groups", groups}, {"types", types}, {"shared_out", shared_out},
+                      {"larger_than_buffers", larger_than_buffers}, {"bad_sources", bad_sources},
+                      {"bad_options", bad_options}, {"no_half_sets", no_half_sets}, {"out_of_memory", out_of_memory},
+                      {"stop", stop});
 }

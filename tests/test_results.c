@@ -90,7 +90,23 @@ static void confusion(void) {
     CHECK(svg == NULL);
 }
 
+/* Bars stand where the values are: -1 to 1 over 520 pixels, the highest over the panel's 142. */
+static void histograms(void) {
+    char *svg = NULL;
+    dpt_picture_histogram h[2] = {{.title = "a<b>&\001\xff", .first = -2, .width = 0.5, .bins = 4, .bin = {1, 0, 4, 2}},
+                                  {.title = "huge", .first = -1, .width = 0x1p1023, .bins = 2, .bin = {1, 1}}};
+    if (!CHECK_OK(dpt_picture_histograms(h, 2, &svg))) return;
+    CHECK(strstr(svg, ">a&lt;b>&amp;?" "?</text>") != NULL);
+    CHECK(strstr(svg, "<rect x=\"70.00\" y=\"134.50\" width=\"129.50\" height=\"35.50\"") != NULL);
+    CHECK(strstr(svg, "<rect x=\"330.00\" y=\"28.00\" width=\"129.50\" height=\"142.00\"") != NULL);
+    CHECK(strstr(svg, "<rect x=\"200.00\"") == NULL && strstr(svg, "nan") == NULL && strstr(svg, "inf") == NULL);
+    dpt_free(svg);
+    CHECK_OK(dpt_picture_histograms(NULL, 0, &svg));
+    CHECK(strstr(svg, "</svg>") != NULL);
+    dpt_free(svg);
+}
+
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "results", {"early_stop", early_stop}, {"history", history}, {"curves", curves},
-                      {"confusion", confusion});
+                      {"confusion", confusion}, {"histograms", histograms});
 }

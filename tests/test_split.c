@@ -25,7 +25,7 @@ static void golden(void) {
     for (size_t i = 0; i < sizeof split_groups / sizeof *split_groups; i++) {
         const struct split_group *g = &split_groups[i];
         dpt_selection *taken;
-        if (!CHECK_OK(dpt_split_take(g->samples, g->count, g->seed, &taken))) return;
+        if (!CHECK_OK(dpt_split_take(g->samples, g->count, g->seed, 1, &taken))) return;
         uint64_t n = 0, sum = 0, first = 0, last = 0;
         for (uint64_t s = g->group * 4096; s < g->samples && s < (g->group + 1) * 4096; s++) {
             if (!dpt_selection_holds(taken, s)) continue;
@@ -40,7 +40,7 @@ static void golden(void) {
         dpt_selection_destroy(&taken);
     }
     dpt_selection *taken;
-    if (!CHECK_OK(dpt_split_take(40, 12, 9, &taken)) || !CHECK_OK(dpt_selection_seal(taken))) return;
+    if (!CHECK_OK(dpt_split_take(40, 12, 9, 2, &taken)) || !CHECK_OK(dpt_selection_seal(taken))) return;
     CHECK_EQ_I64(dpt_selection_rows(taken), 12);
     for (uint64_t k = 0; k < 12; k++) CHECK_EQ_I64(dpt_selection_sample(taken, k), split_all[k]);
     dpt_selection_destroy(&taken);
@@ -51,7 +51,7 @@ static void golden(void) {
 static void spread(void) {
     enum { SAMPLES = 100003, WANTED = 12345, SMALL = 50, SEEDS = 4000 };
     dpt_selection *taken;
-    if (!CHECK_OK(dpt_split_take(SAMPLES, WANTED, 5, &taken)) || !CHECK_OK(dpt_selection_seal(taken))) return;
+    if (!CHECK_OK(dpt_split_take(SAMPLES, WANTED, 5, 1, &taken)) || !CHECK_OK(dpt_selection_seal(taken))) return;
     CHECK_EQ_I64(dpt_selection_rows(taken), WANTED);
     for (uint64_t at = 0; at + 8192 <= SAMPLES; at += 4096) {
         double of_run = (double)(dpt_selection_rank(taken, at + 8192) - dpt_selection_rank(taken, at));
@@ -60,7 +60,7 @@ static void spread(void) {
     dpt_selection_destroy(&taken);
     int times[SMALL] = {0};
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        if (!CHECK_OK(dpt_split_take(SMALL, 10, seed, &taken))) return;
+        if (!CHECK_OK(dpt_split_take(SMALL, 10, seed, 1, &taken))) return;
         for (int i = 0; i < SMALL; i++) times[i] += dpt_selection_holds(taken, (uint64_t)i);
         dpt_selection_destroy(&taken);
     }
@@ -69,15 +69,29 @@ static void spread(void) {
     check_that(chi > 20 && chi < 95, __FILE__, __LINE__, "chi-square %.1f of 49", chi);
 }
 
+/* 245 groups, among one thread and three. */
+static void threads(void) {
+    enum { SAMPLES = 1000003, WANTED = 99999 };
+    dpt_selection *one, *three;
+    if (!CHECK_OK(dpt_split_take(SAMPLES, WANTED, 5, 1, &one)) ||
+        !CHECK_OK(dpt_split_take(SAMPLES, WANTED, 5, 3, &three)))
+        return;
+    CHECK_EQ_I64(dpt_selection_common(one, three), WANTED);
+    CHECK_EQ_I64(dpt_selection_common(three, three), WANTED);
+    dpt_selection_destroy(&one);
+    dpt_selection_destroy(&three);
+}
+
 static void refuses(void) {
     dpt_selection *taken;
-    CHECK_FAILS(dpt_split_take(10, 0, 1, &taken), DPT_ERR_DATA, "0 of 10 samples for the test part: each part needs");
-    CHECK_FAILS(dpt_split_take(10, 10, 1, &taken), DPT_ERR_DATA, "10 of 10 samples");
-    CHECK_FAILS(dpt_split_take((uint64_t)1 << 40, 5, 1, &taken), DPT_ERR_UNSUPPORTED, "1099511627776 samples");
+    CHECK_FAILS(dpt_split_take(10, 0, 1, 1, &taken), DPT_ERR_DATA,
+                "0 of 10 samples for the test part: each part needs");
+    CHECK_FAILS(dpt_split_take(10, 10, 1, 1, &taken), DPT_ERR_DATA, "10 of 10 samples");
+    CHECK_FAILS(dpt_split_take((uint64_t)1 << 40, 5, 1, 1, &taken), DPT_ERR_UNSUPPORTED, "1099511627776 samples");
     CHECK(taken == NULL);
 }
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "split", {"counts", counts}, {"golden", golden}, {"spread", spread},
-                      {"refuses", refuses});
+                      {"threads", threads}, {"refuses", refuses});
 }

@@ -6,12 +6,14 @@
  *   graph.h    describing a model: inputs, parameters, state, losses
  *   ops.h      its operations
  *   trainer.h  training, evaluating, predicting, saving
+ *   data.h     batches of samples that the program holds
  *
  * A whole program: examples/01_mlp_from_memory.c. Valid C11 and C++17. */
 #ifndef DPTRAIN_DPTRAIN_H
 #define DPTRAIN_DPTRAIN_H
 
 #include "dptrain/context.h"
+#include "dptrain/data.h"
 #include "dptrain/graph.h"
 #include "dptrain/ops.h"
 #include "dptrain/status.h"

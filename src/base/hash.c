@@ -2,6 +2,7 @@
 #include "base/hash.h"
 
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the size of a state */
 #include <xxhash.h>
 
 uint64_t dpt_hash(const void *data, size_t bytes, uint64_t seed) { return XXH64(data, bytes, seed); }
@@ -25,3 +26,13 @@ void dpt_digest_f64(dpt_digest *d, double value) {
     memcpy(&bits, &value, sizeof bits);
     dpt_digest_i64(d, bits);
 }
+
+_Static_assert(sizeof(XXH64_state_t) <= sizeof(dpt_checksum), "a checksum holds the state of XXH64");
+
+void dpt_checksum_begin(dpt_checksum *sum) { XXH64_reset((XXH64_state_t *)sum->state, 0); }
+
+void dpt_checksum_add(dpt_checksum *sum, const void *data, size_t bytes) {
+    XXH64_update((XXH64_state_t *)sum->state, data, bytes);
+}
+
+uint64_t dpt_checksum_value(const dpt_checksum *sum) { return XXH64_digest((const XXH64_state_t *)sum->state); }

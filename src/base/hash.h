@@ -15,4 +15,13 @@ void dpt_digest_text(dpt_digest *d, const char *text); /* with its length; NULL 
 void dpt_digest_i64(dpt_digest *d, int64_t value);
 void dpt_digest_f64(dpt_digest *d, double value);
 
+/* XXH64 of bytes that come a piece at a time: the same whatever the pieces are, and as xxh64sum prints it. */
+typedef struct dpt_checksum {
+    uint64_t state[12];
+} dpt_checksum;
+
+void dpt_checksum_begin(dpt_checksum *sum);
+void dpt_checksum_add(dpt_checksum *sum, const void *data, size_t bytes);
+uint64_t dpt_checksum_value(const dpt_checksum *sum); /* of what was added so far */
+
 #endif

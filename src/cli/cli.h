@@ -35,8 +35,11 @@ dpt_status dpt_cli_data_import(dpt_cli *cli); /* as the words after `data import
 dpt_status dpt_cli_data_info(dpt_cli *cli);   /* and so on */
 dpt_status dpt_cli_data_verify(dpt_cli *cli);
 dpt_status dpt_cli_data_pack(dpt_cli *cli);
+dpt_status dpt_cli_data_manifest(dpt_cli *cli);
 dpt_status dpt_cli_info(dpt_cli *cli);
 
+/* Whether all ranks do `data <name>` together; else the first of them does it. */
+bool dpt_cli_data_by_ranks(const char *name);
 /* What `data` can do, with examples: at most `bytes` of text. Returns its length. */
 size_t dpt_cli_data_usage(char *text, size_t bytes);
 /* Of one command alone: appends to text, as dpt_append. */
@@ -44,5 +47,6 @@ size_t dpt_cli_data_import_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_info_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_verify_usage(char *text, size_t bytes, size_t length);
 size_t dpt_cli_data_pack_usage(char *text, size_t bytes, size_t length);
+size_t dpt_cli_data_manifest_usage(char *text, size_t bytes, size_t length);
 
 #endif

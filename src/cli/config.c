@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "cli/config_fields.h"
 #include "cli/config_table.h"
 
 enum { LARGEST_FILE = 1 << 20, LONGEST_SECTION = 32 };
@@ -100,6 +101,22 @@ static dpt_status set_conditional_defaults(dpt_config *config, const dpt_config_
     return DPT_OK;
 }
 
+bool dpt_config_splits(const dpt_config *config) {
+    return config->data.test.fraction > 0 || config->data.test.count > 0 || config->data.test.files.count > 0;
+}
+
+/* Test samples that are split off lie where the others do. */
+static dpt_status set_test_paths(dpt_config *config, const dpt_config_origin *origin) {
+    const char *const name[] = {"data.test.x", "data.test.y"};
+    const char *const path[] = {config->data.train.x, config->data.train.y};
+    for (int i = 0; i < 2 && dpt_config_splits(config); i++) {
+        const dpt_config_key *key = dpt_config_find(name[i]);
+        if (origin->layer[key - dpt_config_keys] != DPT_CONFIG_FROM_DEFAULT) continue;
+        DPT_TRY(set_from_text(config, key, path[i]));
+    }
+    return DPT_OK;
+}
+
 static dpt_status apply_override(dpt_config *config, dpt_config_origin *origin, const char *word) {
     const char *equals = strchr(word, '=');
     DPT_CHECK(equals != NULL && equals > word, DPT_ERR_CONFIG, "is not of the form key=value");
@@ -182,6 +199,11 @@ static dpt_status does_nothing(const dpt_config *config, const dpt_config_key *k
     const char *setting = strchr(key->condition, ':');
     if (config->model.file && strncmp(key->name, "model.", 6) == 0)
         return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside model.file: the layers say all", key->name);
+    size_t end = strlen(key->condition) - 1;
+    bool is_set = dpt_config_condition_bytes(key->condition) <= (int)end;
+    if (setting == NULL && !is_set && key->condition[end] == '=')
+        return dpt_error(DPT_ERR_CONFIG, "%s does nothing beside %.*s, whose entries say it", key->name, (int)end,
+                         key->condition);
     if (setting == NULL)
         return dpt_error(DPT_ERR_CONFIG, "%s does nothing without %.*s", key->name,
                          dpt_config_condition_bytes(key->condition), key->condition);
@@ -241,22 +263,10 @@ static dpt_status set_model_defaults(dpt_config *config, const dpt_config_origin
 #undef OPEN
 }
 
-/* What is done to the inputs. */
-static dpt_status check_transforms(const dpt_config *config) {
-    long long mean = config->data.mean.count, std = config->data.std.count, logs = config->data.log.count;
-    const dpt_config_floats *clip = &config->data.clip;
-    DPT_CHECK(mean == 0 || std == 0 || mean == std, DPT_ERR_CONFIG,
-              "data.mean has %lld values and data.std %lld: as many of each", mean, std);
-    DPT_CHECK(clip->count == 0 || clip->count == 2, DPT_ERR_CONFIG,
-              "data.clip has %lld values: the least and the largest", (long long)clip->count);
-    DPT_CHECK(clip->count == 0 || clip->item[0] < clip->item[1], DPT_ERR_CONFIG,
-              "data.clip=[%g, %g]: the second must be above the first", clip->item[0], clip->item[1]);
-    DPT_CHECK(logs <= 1, DPT_ERR_CONFIG, "data.log has %lld values: one, the offset", logs);
-    bool changes = mean > 0 || std > 0 || logs > 0 || clip->count > 0 || config->data.scale != 0;
-    DPT_CHECK(config->data.one_hot == 0 || !changes, DPT_ERR_CONFIG,
-              "data.one_hot makes 0 and 1 of the inputs: without data.scale, clip, log, mean and std");
-    DPT_CHECK(config->model.file || config->model.name->target != DPT_MODEL_OF_INPUT ||
-                  (mean == 0 && std == 0 && logs == 0) || !dpt_config_holds(config, "loss.name=bce,dice"),
+/* Targets that are the model's inputs. */
+static dpt_status check_of_input(const dpt_config *config, const dpt_config_field *input) {
+    DPT_CHECK((input->mean.count == 0 && input->std.count == 0 && input->log.count == 0) ||
+                  !dpt_config_holds(config, "loss.name=bce,dice"),
               DPT_ERR_CONFIG,
               "loss.name=%s wants targets from 0 to 1, but those of model.name=%s are its inputs, which data.log, "
               "data.mean and data.std shift: without them (data.log= data.mean= data.std=)",
@@ -264,9 +274,36 @@ static dpt_status check_transforms(const dpt_config *config) {
     return DPT_OK;
 }
 
+/* How the test samples are said. */
+static dpt_status check_split(const dpt_config *config) {
+    bool fraction = config->data.test.fraction > 0, count = config->data.test.count > 0,
+         files = config->data.test.files.count > 0;
+    DPT_CHECK(fraction + count + files <= 1, DPT_ERR_CONFIG,
+              "%s and %s are both given: one of them says which samples are for testing",
+              files ? "data.test.files" : "data.test.fraction", count ? "data.test.count" : "data.test.fraction");
+    DPT_CHECK(config->data.split_seed.count <= 1, DPT_ERR_CONFIG, "data.split_seed: %lld numbers, at most one",
+              (long long)config->data.split_seed.count);
+    DPT_CHECK(config->data.split_seed.count == 0 || fraction || count, DPT_ERR_CONFIG,
+              "data.split_seed does nothing without data.test.fraction or data.test.count");
+    return DPT_OK;
+}
+
+static dpt_status check_fields(const dpt_config *config) {
+    dpt_config_fields fields;
+    dpt_status status = DPT_OK;
+    DPT_TRY(dpt_config_fields_read(config, &fields));
+    if (config->model.file == NULL && config->model.name->target == DPT_MODEL_OF_INPUT)
+        status = check_of_input(config, &fields.item[0]);
+    dpt_config_fields_free(&fields);
+    return status;
+}
+
 static dpt_status check_together(const dpt_config *config) {
     DPT_CHECK(config->epochs > 0 || config->steps > 0, DPT_ERR_CONFIG, "neither epochs nor steps is set: give one");
-    DPT_TRY(check_transforms(config));
+    DPT_TRY(check_fields(config));
+    DPT_TRY(check_split(config));
+    DPT_CHECK(config->data.order != DPT_CONFIG_ORDER_WEIGHTED || config->data.weights != NULL, DPT_ERR_CONFIG,
+              "data.order=weighted needs data.weights, the dataset that holds a weight for each training sample");
     DPT_CHECK(!dpt_config_holds(config, "schedule.name=cosine,linear,polynomial,plateau") ||
                   config->schedule.min_lr <= config->optimizer.lr,
               DPT_ERR_CONFIG, "schedule.min_lr=%g is above optimizer.lr=%g", config->schedule.min_lr,
@@ -291,9 +328,6 @@ static dpt_status check_together(const dpt_config *config) {
               "optimizer.nesterov looks ahead along the momentum: without optimizer.momentum=0");
     DPT_CHECK(!config->optimizer.by_bucket || !dpt_config_holds(config, "optimizer.name=lars,lamb"), DPT_ERR_CONFIG,
               "optimizer.by_bucket goes without lars and lamb");
-    DPT_CHECK(config->loss.class_weights.count == 0 || config->loss.class_weights.count == config->data.classes,
-              DPT_ERR_CONFIG, "loss.class_weights has %lld values, data.classes is %lld",
-              (long long)config->loss.class_weights.count, (long long)config->data.classes);
     DPT_CHECK(config->loss.ignore.count <= 1, DPT_ERR_CONFIG, "loss.ignore: %lld labels, at most one",
               (long long)config->loss.ignore.count);
     DPT_CHECK(config->accumulate <= config->batch, DPT_ERR_CONFIG, "accumulate=%lld is more than batch=%lld",
@@ -318,6 +352,7 @@ dpt_status dpt_config_parse(const char *file, const char *text, size_t bytes, co
     DPT_TRY_GOTO(choose_length(made, &origin, file), fail);
     DPT_TRY_GOTO(check_conditions(made, &origin, file), fail);
     DPT_TRY_GOTO(set_conditional_defaults(made, &origin), fail);
+    DPT_TRY_GOTO(set_test_paths(made, &origin), fail);
     DPT_TRY_GOTO(set_model_defaults(made, &origin), fail);
     DPT_TRY_GOTO(check_together(made), fail);
     *config = made;

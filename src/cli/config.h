@@ -12,6 +12,7 @@
 #ifndef DPT_CLI_CONFIG_H
 #define DPT_CLI_CONFIG_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,10 +42,13 @@
     X(DPT_CONFIG_NORM_BATCH, "batch") \
     X(DPT_CONFIG_NORM_GROUP, "group") \
     X(DPT_CONFIG_NORM_LAYER, "layer")
-#define DPT_CONFIG_ORDER_LIST(X)       \
-    X(DPT_CONFIG_ORDER_AUTO, "auto")   \
-    X(DPT_CONFIG_ORDER_EXACT, "exact") \
-    X(DPT_CONFIG_ORDER_LANES, "lanes")
+#define DPT_CONFIG_ORDER_LIST(X)             \
+    X(DPT_CONFIG_ORDER_AUTO, "auto")         \
+    X(DPT_CONFIG_ORDER_EXACT, "exact")       \
+    X(DPT_CONFIG_ORDER_LANES, "lanes")       \
+    X(DPT_CONFIG_ORDER_WEIGHTED, "weighted") \
+    X(DPT_CONFIG_ORDER_BALANCED, "balanced") \
+    X(DPT_CONFIG_ORDER_BUCKETS, "buckets")
 #define DPT_CONFIG_CACHE_LIST(X)      \
     X(DPT_CONFIG_CACHE_AUTO, "auto") \
     X(DPT_CONFIG_CACHE_NODE, "node") \
@@ -161,6 +165,10 @@ typedef struct dpt_config_texts {
     int64_t count;
 } dpt_config_texts;
 
+/* Numbers that stand for words: a mean or std that is found from the data, of each channel or of all values. */
+#define DPT_CONFIG_AUTO ((double)NAN)
+#define DPT_CONFIG_AUTO_ALL ((double)INFINITY)
+
 /* What each member means stands in config_table.h and docs/config.md. A member that is not set is 0, NULL or empty. */
 typedef struct dpt_config {
     struct {
@@ -178,17 +186,36 @@ typedef struct dpt_config {
     } model;
     struct {
         dpt_config_texts files; /* empty: the built-in job's data */
+        char *index;            /* "auto", "none" or a folder */
         struct {
             char *x, *y;
-        } train, test;
-        dpt_config_floats mean, std;
-        double scale;           /* 0: by the stored type */
-        dpt_config_floats clip; /* none, or the two bounds */
-        dpt_config_floats log;  /* none, or the offset */
-        int64_t one_hot;        /* 0: off */
+            char *offsets;           /* of x; NULL: all samples have one shape */
+            char *include, *exclude; /* lists of samples */
+        } train;
+        struct {
+            char *x, *y;
+            char *offsets;
+            char *include, *exclude;
+            dpt_config_texts files; /* empty: those of training */
+            double fraction;        /* of the samples; 0: count */
+            int64_t count;          /* 0: none are split off */
+        } test;
+        dpt_config_ints split_seed; /* none: seed; or one */
+        int64_t length;             /* steps; 0: of the longest sample */
+        bool cut;
+        double pad;
+        dpt_config_texts inputs, targets; /* entries (config_fields.h); empty: x, y */
+        dpt_config_floats mean, std;      /* maybe DPT_CONFIG_AUTO or _AUTO_ALL */
+        double scale;                     /* 0: by the stored type */
+        dpt_config_floats clip;           /* none, or the two bounds */
+        dpt_config_floats log;            /* none, or the offset */
+        int64_t one_hot;                  /* 0: off */
         int64_t classes;
         dpt_config_order order;
         int64_t window; /* blocks */
+        char *weights;  /* of order `weighted` */
+        char *lengths;  /* of order `buckets`; NULL: of the sequences */
+        int64_t bucket_batches;
         int64_t threads;
         double memory, read_ahead; /* MiB; 0: chosen by the program */
         dpt_config_cache cache;
@@ -316,12 +343,17 @@ dpt_status dpt_config_digest(const dpt_config *config, dpt_digest *digest);
 /* Every key with type, default, range and meaning: the text of docs/config.md. */
 void dpt_config_reference(FILE *out);
 
+/* Whether test samples are split off the others: by fraction, count or files. */
+bool dpt_config_splits(const dpt_config *config);
+
 /* "mlp"; of a layer list the name of its file without folder and ending, in `text`. */
 const char *dpt_config_model_text(const dpt_config *config, char *text, size_t bytes);
 
 /* data.files with its patterns (glob(3)) replaced by the files that match, those sorted bytewise; release with
  * dpt_config_files_free. DPT_ERR_CONFIG: nothing matches a pattern or name. DPT_ERR_IO: a folder cannot be read. */
 dpt_status dpt_config_files(const dpt_config *config, dpt_config_texts *files);
+/* The same of data.test.files. */
+dpt_status dpt_config_test_files(const dpt_config *config, dpt_config_texts *files);
 void dpt_config_files_free(dpt_config_texts *files);
 
 #endif

@@ -47,27 +47,56 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(model.sigma, NULL, "(0, inf)", "model.name:sigma", "standard deviation of the fixed frequencies") \
     X(model.stem, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_STEM_LIST), "model.name:stem", \
       "how a residual net begins: 3x3 convolution (small), 7x7 of stride 2 and max-pool (large); auto: small up to 64 x 64") \
-    X(data.files, NULL, NULL, NULL, "HDF5 files or glob patterns, the matches of one pattern sorted bytewise; " \
-      "not set: Fashion-MNIST, imported at first use") \
-    X(data.train.x, "/train/x", NULL, NULL, "dataset of the training inputs, samples along its first axis") \
-    X(data.train.y, "/train/y", NULL, NULL, "dataset of the training targets") \
-    X(data.test.x, "/test/x", NULL, NULL, "dataset of the test inputs") \
-    X(data.test.y, "/test/y", NULL, NULL, "dataset of the test targets") \
-    X(data.mean, NULL, "(-inf, inf)", NULL, "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel") \
-    X(data.std, NULL, "(0, inf)", NULL, "those less the mean are divided by it: one value, or one a channel") \
-    X(data.scale, NULL, "(0, inf)", NULL, "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
-    X(data.clip, NULL, "(-inf, inf)", NULL, "least and largest scaled input: what lies beyond is set to them") \
-    X(data.log, NULL, "(-inf, inf)", NULL, "the natural logarithm of the scaled and clipped inputs plus this offset is " \
+    X(data.files, NULL, NULL, NULL, "HDF5 files, manifests of them or glob patterns, the matches of one " \
+      "pattern sorted bytewise; not set: Fashion-MNIST, imported at first use") \
+    X(data.index, "auto", NULL, NULL, "folder that keeps what was found out about the files, used again while they are as " \
+      "they were; auto: dptrain in $XDG_CACHE_HOME or ~/.cache; none: nothing is kept") \
+    X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
+    X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
+    X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
+    X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number (from 0, over all files) or " \
+      "range (100-199) a line; not set: all that are not for testing") \
+    X(data.train.exclude, NULL, NULL, NULL, "text file of samples that are not trained on") \
+    X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
+      "count or files: as data.train.x") \
+    X(data.test.y, "/test/y", NULL, "data.targets=", "dataset of the test targets; not set beside those: as data.train.y") \
+    X(data.test.offsets, NULL, NULL, "data.train.offsets!=", "the same of the test inputs; not set beside data.test.fraction, count or files: as data.train.offsets") \
+    X(data.test.files, NULL, NULL, "data.files!=", "files or patterns that hold the test samples; those of them that are " \
+      "among data.files too are not trained on") \
+    X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \
+      "over the files and drawn at random") \
+    X(data.test.count, NULL, "[1, inf)", NULL, "so many samples are, instead of a fraction") \
+    X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
+    X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
+    X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
+    X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \
+    X(data.cut, "false", NULL, "data.train.offsets!=", "longer samples lose their ends; otherwise they are an error") \
+    X(data.pad, NULL, "(-inf, inf)", "data.train.offsets!=", "what stands behind the end of a sample, after all transforms; not set: 0") \
+    X(data.inputs, NULL, NULL, NULL, "several inputs, or one of another name or type, each an entry (below); not set: x alone, as data.train.x says") \
+    X(data.targets, NULL, NULL, NULL, "several targets, each with a loss of its own; not set: y alone, as data.train.y says") \
+    X(data.mean, NULL, "(-inf, inf)|auto|auto_all", "data.inputs=", "subtracted from the scaled inputs, after data.clip and data.log: one value, or one a channel; auto: the mean of each channel over the training part, auto_all: of all values") \
+    X(data.std, NULL, "(0, inf)|auto|auto_all", "data.inputs=", "those less the mean are divided by it: one value, or one a channel, or found like the mean") \
+    X(data.scale, NULL, "(0, inf)", "data.inputs=", "inputs are multiplied by it; not set: 1/255 for 8-bit integers, 1 for others") \
+    X(data.clip, NULL, "(-inf, inf)", "data.inputs=", "least and largest scaled input: what lies beyond is set to them") \
+    X(data.log, NULL, "(-inf, inf)", "data.inputs=", "the natural logarithm of the scaled and clipped inputs plus this offset is " \
       "taken, before mean and std; not set: none") \
-    X(data.one_hot, NULL, "[2, 1048576]", NULL, "inputs are integers from 0 to this less 1, and become as many numbers " \
+    X(data.one_hot, NULL, "[2, 1048576]", "data.inputs=", "inputs are integers from 0 to this less 1, and become as many numbers " \
       "along a new last axis: 1 at the integer, 0 elsewhere") \
     X(data.classes, "10", "[2, 1048576]", "loss.name=cross_entropy", "labels are 0 to classes-1") \
     X(data.order, "auto", DPT_CONFIG_CHOICES(DPT_CONFIG_ORDER_LIST), NULL, \
       "how an epoch is shuffled: exact, any sample from anywhere; lanes, each chunk read once and few mixed at a time; " \
-      "auto: lanes where the inputs are chunked, exact else") \
-    X(data.window, "16", "[1, 65536]", "data.order!=exact", \
+      "weighted and balanced, samples drawn with repetition; buckets, batches of like length; auto: lanes where the " \
+      "inputs are chunked, exact else") \
+    X(data.window, "16", "[1, 65536]", "data.order=auto,lanes", \
       "order lanes: blocks (chunks, together 64 KiB at least; 1 MiB of samples without chunks) that each of up to 64 lanes " \
       "mixes at a time") \
+    X(data.weights, NULL, NULL, "data.order=weighted", \
+      "order weighted: dataset of a number for each training sample, at least 0: how often it is drawn, beside the others") \
+    X(data.lengths, NULL, NULL, "data.order=buckets", \
+      "order buckets: dataset of an integer for each training sample; not set: how long its sequence is") \
+    X(data.bucket_batches, "50", "[1, 65536]", "data.order=buckets", \
+      "order buckets: batches of a shuffled epoch that are sorted by length together; more of them are more alike in " \
+      "length, and less mixed") \
     X(data.threads, "1", "[1, 64]", NULL, "threads of a rank that read ahead") \
     X(data.memory, NULL, "(0, inf)", NULL, "MiB that a rank may take for reading: batches read ahead, decoded chunks; not " \
       "set: half of what the host, or a limit on this job, has left, shared by the host's ranks") \
@@ -266,9 +295,10 @@ dpt_status dpt_config_value_add(dpt_config_value *value, const char *item, size_
 /* "a", and for a list "[a, b]" or "a,b". */
 dpt_status dpt_config_value_split(dpt_config_value *value, const dpt_config_key *key, const char *text);
 void dpt_config_value_free(dpt_config_value *value);
-dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const dpt_config_value *value);
-void dpt_config_unset(dpt_config *config, const dpt_config_key *key);
-bool dpt_config_is_set(const dpt_config *config, const dpt_config_key *key);
+/* object: the config, or an entry of data.inputs or data.targets with a key of dpt_config_field_keys. */
+dpt_status dpt_config_set(void *object, const dpt_config_key *key, const dpt_config_value *value);
+void dpt_config_unset(void *object, const dpt_config_key *key);
+bool dpt_config_is_set(const void *object, const dpt_config_key *key);
 bool dpt_config_is_list(const dpt_config_key *key);
 /* The n-th choice of "|a|b", its length in bytes; NULL past the last. */
 const char *dpt_config_choice(const char *choices, int n, size_t *bytes);
@@ -282,12 +312,21 @@ bool dpt_config_holds(const dpt_config *config, const char *condition);
 /* How much of a condition is shown: "key!=" as its key. */
 int dpt_config_condition_bytes(const char *condition);
 
+/* config_write.c: the fewest digits that read back exactly; the words of numbers that are to be found. */
+void dpt_config_write_float(FILE *out, double x);
+void dpt_config_write_row(FILE *out, const dpt_config_key *key);
+
+/* config_fields.c: what an entry of data.inputs and data.targets may say; the condition is "inputs" or "targets" for a
+ * word of one of them. */
+enum { DPT_CONFIG_FIELD_KEY_COUNT = 19 };
+extern const dpt_config_key dpt_config_field_keys[DPT_CONFIG_FIELD_KEY_COUNT];
+
 /* config_yaml.c: applies the file's keys. */
 dpt_status dpt_config_read_yaml(dpt_config *config, dpt_config_origin *origin, const char *file, const char *text,
                                 size_t bytes);
 
-static inline void *dpt_config_member(const dpt_config *config, const dpt_config_key *key) {
-    return (char *)(uintptr_t)config + key->offset;
+static inline void *dpt_config_member(const void *object, const dpt_config_key *key) {
+    return (char *)(uintptr_t)object + key->offset;
 }
 
 #endif

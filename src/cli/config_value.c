@@ -77,12 +77,21 @@ static dpt_status parse_int(const dpt_config_key *key, const char *text, int64_t
     return DPT_OK;
 }
 
+/* The words after the interval, "(0, inf)|auto|auto_all". */
+static bool parse_word(const dpt_config_key *key, const char *text, double *out) {
+    bool has = strchr(key->range, '|') != NULL, all = strcmp(text, "auto_all") == 0;
+    *out = all ? DPT_CONFIG_AUTO_ALL : DPT_CONFIG_AUTO;
+    return has && (all || strcmp(text, "auto") == 0);
+}
+
 static dpt_status parse_float(const dpt_config_key *key, const char *text, double *out) {
     char *end;
+    if (parse_word(key, text, out)) return DPT_OK;
     double x = strtod(text, &end);
     DPT_CHECK(end != text && *end == '\0' && !isspace((unsigned char)text[0]), DPT_ERR_CONFIG,
               "%s: \"%s\" is not a number", key->name, text);
-    DPT_CHECK(isfinite(x) && within(key->range, x), DPT_ERR_CONFIG, "%s: %s is not in %s", key->name, text, key->range);
+    DPT_CHECK(isfinite(x) && within(key->range, x), DPT_ERR_CONFIG, "%s: %s is not in %.*s", key->name, text,
+              (int)strcspn(key->range, "|"), key->range);
     *out = x;
     return DPT_OK;
 }
@@ -187,13 +196,13 @@ static dpt_status set_model(const dpt_config_key *key, const char *text, const d
     return DPT_OK;
 }
 
-dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const dpt_config_value *value) {
-    void *member = dpt_config_member(config, key);
+dpt_status dpt_config_set(void *object, const dpt_config_key *key, const dpt_config_value *value) {
+    void *member = dpt_config_member(object, key);
     if (!dpt_config_is_list(key)) {
         DPT_CHECK(!value->is_list, DPT_ERR_CONFIG, "%s: takes one value, not a list", key->name);
         if (value->item[0][0] == '\0') {
             DPT_CHECK(key->initial == NULL, DPT_ERR_CONFIG, "%s: has no value", key->name);
-            dpt_config_unset(config, key);
+            dpt_config_unset(object, key);
             return DPT_OK;
         }
     }
@@ -211,8 +220,8 @@ dpt_status dpt_config_set(dpt_config *config, const dpt_config_key *key, const d
     return dpt_error(DPT_ERR_INTERNAL, "%s: kind %d", key->name, (int)key->kind);
 }
 
-void dpt_config_unset(dpt_config *config, const dpt_config_key *key) {
-    void *member = dpt_config_member(config, key);
+void dpt_config_unset(void *object, const dpt_config_key *key) {
+    void *member = dpt_config_member(object, key);
     switch (key->kind) {
         case DPT_CONFIG_INT: *(int64_t *)member = 0; break;
         case DPT_CONFIG_FLOAT: *(double *)member = 0; break;
@@ -235,9 +244,9 @@ void dpt_config_unset(dpt_config *config, const dpt_config_key *key) {
     }
 }
 
-bool dpt_config_is_set(const dpt_config *config, const dpt_config_key *key) {
+bool dpt_config_is_set(const void *object, const dpt_config_key *key) {
     if (key->initial != NULL) return true;
-    const void *member = dpt_config_member(config, key);
+    const void *member = dpt_config_member(object, key);
     switch (key->kind) {
         case DPT_CONFIG_INT: return *(const int64_t *)member != 0;
         case DPT_CONFIG_FLOAT: return *(const double *)member != 0;

@@ -1,4 +1,4 @@
-/* config_words.c: the words of the command line, sorted; the files that data.files means. */
+/* config_words.c: the words of the command line, sorted; the files that data.files and data.test.files mean. */
 #include <errno.h>
 #include <glob.h>
 #include <stdlib.h>
@@ -55,13 +55,13 @@ static int stop_at_error(const char *path, int code) {
 }
 
 /* glob() sorts by the locale, which may differ between hosts: we sort by bytes. */
-static dpt_status add_matches(dpt_config_value *files, const char *pattern) {
+static dpt_status add_matches(dpt_config_value *files, const char *key, const char *pattern) {
     glob_t found = {0};
     errno = 0;
     int failed = glob(pattern, GLOB_NOSORT, stop_at_error, &found);
-    if (failed == GLOB_NOMATCH) return dpt_error(DPT_ERR_CONFIG, "data.files: no file matches \"%s\"", pattern);
-    if (failed == GLOB_NOSPACE) return dpt_error(DPT_ERR_MEMORY, "data.files: out of memory at \"%s\"", pattern);
-    if (failed) return dpt_error(DPT_ERR_IO, "data.files: \"%s\": %s", pattern, strerror(errno));
+    if (failed == GLOB_NOMATCH) return dpt_error(DPT_ERR_CONFIG, "%s: no file matches \"%s\"", key, pattern);
+    if (failed == GLOB_NOSPACE) return dpt_error(DPT_ERR_MEMORY, "%s: out of memory at \"%s\"", key, pattern);
+    if (failed) return dpt_error(DPT_ERR_IO, "%s: \"%s\": %s", key, pattern, strerror(errno));
     qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, bytewise);
     dpt_status status = DPT_OK;
     for (size_t i = 0; i < found.gl_pathc && status == DPT_OK; i++)
@@ -70,15 +70,22 @@ static dpt_status add_matches(dpt_config_value *files, const char *pattern) {
     return status;
 }
 
-dpt_status dpt_config_files(const dpt_config *config, dpt_config_texts *files) {
+static dpt_status find_files(const char *key, const dpt_config_texts *patterns, dpt_config_texts *files) {
     dpt_config_value found = {0};
     dpt_status status = DPT_OK;
     *files = (dpt_config_texts){0};
-    for (int64_t i = 0; i < config->data.files.count; i++)
-        DPT_TRY_GOTO(add_matches(&found, config->data.files.item[i]), fail);
+    for (int64_t i = 0; i < patterns->count; i++) DPT_TRY_GOTO(add_matches(&found, key, patterns->item[i]), fail);
     *files = (dpt_config_texts){found.item, found.count};
     return DPT_OK;
 fail:
     dpt_config_value_free(&found);
     return status;
+}
+
+dpt_status dpt_config_files(const dpt_config *config, dpt_config_texts *files) {
+    return find_files("data.files", &config->data.files, files);
+}
+
+dpt_status dpt_config_test_files(const dpt_config *config, dpt_config_texts *files) {
+    return find_files("data.test.files", &config->data.test.files, files);
 }

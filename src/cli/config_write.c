@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/config_fields.h"
 #include "cli/config_table.h"
 
-static void write_float(FILE *out, double x) {
+void dpt_config_write_float(FILE *out, double x) {
     char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%s", isnan(x) ? "auto" : "auto_all");
+    for (int digits = 1; isfinite(x) && digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
     }
@@ -52,7 +54,7 @@ static void write_list(FILE *out, const dpt_config_key *key, const void *member)
         if (key->kind == DPT_CONFIG_INTS)
             fprintf(out, "%" PRId64, ints->item[i]);
         else if (key->kind == DPT_CONFIG_FLOATS)
-            write_float(out, floats->item[i]);
+            dpt_config_write_float(out, floats->item[i]);
         else
             write_text(out, texts->item[i]);
     }
@@ -63,7 +65,7 @@ static void write_value(FILE *out, const dpt_config *config, const dpt_config_ke
     const void *member = dpt_config_member(config, key);
     switch (key->kind) {
         case DPT_CONFIG_INT: fprintf(out, "%" PRId64, *(const int64_t *)member); break;
-        case DPT_CONFIG_FLOAT: write_float(out, *(const double *)member); break;
+        case DPT_CONFIG_FLOAT: dpt_config_write_float(out, *(const double *)member); break;
         case DPT_CONFIG_BOOL: fputs(*(const bool *)member ? "true" : "false", out); break;
         case DPT_CONFIG_TEXT: write_text(out, *(char *const *)member); break;
         case DPT_CONFIG_CHOICE: write_choice(out, key->range, *(const int *)member); break;
@@ -172,7 +174,9 @@ static void write_type(FILE *out, const dpt_config_key *key) {
     for (int i = 0; key->kind == DPT_CONFIG_MODEL && i < dpt_model_count; i++)
         fprintf(out, "%s `%s`", i ? "," : "", dpt_models[i].name);
     if (key->kind != DPT_CONFIG_CHOICE) {
-        if (key->range != NULL) fprintf(out, " in %s", key->range);
+        if (key->range == NULL) return;
+        fprintf(out, " in %.*s", (int)strcspn(key->range, "|"), key->range);
+        if (strchr(key->range, '|')) fputs(", or `auto` or `auto_all`", out);
         return;
     }
     size_t bytes;
@@ -205,6 +209,10 @@ static void write_condition(FILE *out, const dpt_config_key *key) {
     const char *setting = strchr(key->condition, ':');
     size_t end = strlen(key->condition) - 1;
     bool is_set = dpt_config_condition_bytes(key->condition) < (int)end;
+    if (strchr(key->condition, '=') == NULL && setting == NULL) {
+        fprintf(out, " (of %s)", key->condition);
+        return;
+    }
     if (setting == NULL && is_set)
         fprintf(out, " (with `%.*s`)", (int)end - 1, key->condition);
     else if (setting == NULL && key->condition[end] == '=')
@@ -216,6 +224,16 @@ static void write_condition(FILE *out, const dpt_config_key *key) {
             if (dpt_model_takes(&dpt_models[i], setting + 1))
                 fprintf(out, "%s`%s`", n++ ? ", " : " (of ", dpt_models[i].name);
     if (setting) fputc(')', out);
+}
+
+void dpt_config_write_row(FILE *out, const dpt_config_key *key) {
+    fprintf(out, "| `%s` | ", key->name);
+    write_type(out, key);
+    fputs(" | ", out);
+    write_default(out, key);
+    fprintf(out, " | %s", key->help);
+    write_condition(out, key);
+    fputs(" |\n", out);
 }
 
 void dpt_config_reference(FILE *out) {
@@ -239,14 +257,6 @@ void dpt_config_reference(FILE *out) {
         "| key | type | default | meaning |\n"
         "|---|---|---|---|\n",
         out);
-    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) {
-        const dpt_config_key *key = &dpt_config_keys[k];
-        fprintf(out, "| `%s` | ", key->name);
-        write_type(out, key);
-        fputs(" | ", out);
-        write_default(out, key);
-        fprintf(out, " | %s", key->help);
-        write_condition(out, key);
-        fputs(" |\n", out);
-    }
+    for (int k = 0; k < DPT_CONFIG_KEY_COUNT; k++) dpt_config_write_row(out, &dpt_config_keys[k]);
+    dpt_config_fields_reference(out);
 }

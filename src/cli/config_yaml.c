@@ -2,6 +2,7 @@
  * only as the table's keys do, so depth is bounded; anchors, aliases, tags and second documents are refused. The reader
  * holds one event at a time and frees it when the next is taken. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -81,11 +82,81 @@ static dpt_status take_scalar(const yaml_reader *r, const dpt_config_key *key, d
     return dpt_config_value_add(value, text, strlen(text));
 }
 
+/* Writes the scalar at hand as a word of an entry, behind `before`; quoted, where it has blanks. */
+static dpt_status write_word(const yaml_reader *r, FILE *out, const char *before) {
+    const yaml_event_t *e = &r->event;
+    if (e->type != YAML_SCALAR_EVENT) return at(r, e->start_mark, dpt_error(DPT_ERR_CONFIG, "one value is expected"));
+    const char *text = (const char *)e->data.scalar.value, *quote = strpbrk(text, " \t") ? "'" : "";
+    if (strchr(text, '\''))
+        return at(r, e->start_mark, dpt_error(DPT_ERR_CONFIG, "\"%s\": a quote (') is not taken here", text));
+    fprintf(out, "%s%s%s%s", before, quote, text, quote);
+    return DPT_OK;
+}
+
+/* The value of an entry's key: one, or a list of numbers. */
+static dpt_status take_entry_value(yaml_reader *r, FILE *out, const char *before) {
+    DPT_TRY(next(r));
+    if (r->event.type != YAML_SEQUENCE_START_EVENT) return write_word(r, out, before);
+    for (const char *between = before;; between = ":") {
+        DPT_TRY(next(r));
+        if (r->event.type == YAML_SEQUENCE_END_EVENT) return DPT_OK;
+        DPT_TRY(write_word(r, out, between));
+    }
+}
+
+/* The name goes to one text, the other keys go to another: it may stand anywhere. */
+static dpt_status take_entry_keys(yaml_reader *r, FILE *name, FILE *rest) {
+    for (bool named = false;;) {
+        DPT_TRY(next(r));
+        if (r->event.type == YAML_MAPPING_END_EVENT) return DPT_OK;
+        yaml_mark_t mark = r->event.start_mark;
+        const char *key = r->event.type == YAML_SCALAR_EVENT ? (const char *)r->event.data.scalar.value : "";
+        char before[LONGEST_PATH];
+        int n = snprintf(before, sizeof before, " %s=", key);
+        bool is_key = key[0] != '\0' && strpbrk(key, " \t='") == NULL && n < (int)sizeof before;
+        bool is_name = strcmp(key, "name") == 0;
+        if (!is_key) return at(r, mark, dpt_error(DPT_ERR_CONFIG, "a key must be a name"));
+        if (is_name && named) return at(r, mark, dpt_error(DPT_ERR_CONFIG, "name is given twice"));
+        named |= is_name;
+        DPT_TRY(take_entry_value(r, is_name ? name : rest, is_name ? "" : before));
+    }
+}
+
+/* An entry of data.inputs or data.targets as a mapping: becomes its text (config_fields.h). */
+static dpt_status take_entry(yaml_reader *r, const dpt_config_key *key, dpt_config_value *value) {
+    yaml_mark_t mark = r->event.start_mark;
+    char *text[2] = {NULL, NULL}, *whole = NULL;
+    size_t bytes[2] = {0, 0};
+    FILE *name = open_memstream(&text[0], &bytes[0]), *rest = open_memstream(&text[1], &bytes[1]);
+    dpt_status status = name && rest ? take_entry_keys(r, name, rest) : DPT_ERR_MEMORY;
+    bool written = name && rest && !ferror(name) && !ferror(rest);
+    if (name) written &= fclose(name) == 0;
+    if (rest) written &= fclose(rest) == 0;
+    if (status == DPT_OK && !written) status = DPT_ERR_MEMORY;
+    if (status == DPT_OK && bytes[0] == 0)
+        status = at(r, mark, dpt_error(DPT_ERR_CONFIG, "%s: an entry without a name", key->name));
+    if (status == DPT_OK) whole = dpt_format("%s%s", text[0], text[1]);
+    if (status == DPT_OK) status = whole ? dpt_config_value_add(value, whole, bytes[0] + bytes[1]) : DPT_ERR_MEMORY;
+    if (status == DPT_ERR_MEMORY) dpt_error(status, "out of memory: an entry of %s", key->name);
+    free(text[0]);
+    free(text[1]);
+    dpt_free(whole);
+    return status;
+}
+
+static bool has_entries(const dpt_config_key *key) {
+    return strcmp(key->name, "data.inputs") == 0 || strcmp(key->name, "data.targets") == 0;
+}
+
 static dpt_status take_list(yaml_reader *r, const dpt_config_key *key, dpt_config_value *value) {
     value->is_list = true;
     for (;;) {
         DPT_TRY(next(r));
         if (r->event.type == YAML_SEQUENCE_END_EVENT) return DPT_OK;
+        if (r->event.type == YAML_MAPPING_START_EVENT && has_entries(key)) {
+            DPT_TRY(take_entry(r, key, value));
+            continue;
+        }
         if (r->event.type != YAML_SCALAR_EVENT)
             return at(r, r->event.start_mark, dpt_error(DPT_ERR_CONFIG, "%s: an item must be one value", key->name));
         DPT_TRY(at(r, r->event.start_mark, take_scalar(r, key, value)));

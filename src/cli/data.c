@@ -1,5 +1,5 @@
 /* data.c: dptrain data: what is done with datasets outside of a training. Finds the command; each has a file of its
- * own, data_<command>.c. Runs without MPI. */
+ * own, data_<command>.c. Runs without MPI, but for what several ranks do together when a launcher started them. */
 #include <string.h>
 
 #include "base/text.h"
@@ -9,13 +9,15 @@ typedef struct data_command {
     const char *name;
     dpt_status (*run)(dpt_cli *cli);
     size_t (*usage)(char *text, size_t bytes, size_t length); /* "dptrain data <name> ...", appended */
+    bool by_ranks;
 } data_command;
 
 static const data_command commands[] = {
-    {"import", dpt_cli_data_import, dpt_cli_data_import_usage},
-    {"info", dpt_cli_data_info, dpt_cli_data_info_usage},
-    {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage},
-    {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage},
+    {"import", dpt_cli_data_import, dpt_cli_data_import_usage, true},
+    {"info", dpt_cli_data_info, dpt_cli_data_info_usage, false},
+    {"verify", dpt_cli_data_verify, dpt_cli_data_verify_usage, false},
+    {"pack", dpt_cli_data_pack, dpt_cli_data_pack_usage, false},
+    {"manifest", dpt_cli_data_manifest, dpt_cli_data_manifest_usage, false},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -26,6 +28,13 @@ size_t dpt_cli_data_usage(char *text, size_t bytes) {
         n = commands[i].usage(text, bytes, n);
     }
     return n;
+}
+
+bool dpt_cli_data_by_ranks(const char *name) {
+    bool by_ranks = false;
+    for (int i = 0; name != NULL && i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0) by_ranks = commands[i].by_ranks;
+    return by_ranks;
 }
 
 dpt_status dpt_cli_data(dpt_cli *cli) {

@@ -1,5 +1,6 @@
 /* data_info.c: dptrain data info: what HDF5 files hold. Of each dataset its shape and type, how it is stored, and what
- * its values look like: those of the first rows, as many as are asked for or take a moment to read. */
+ * its values look like: those of the first rows, as many as are asked for or take a moment to read; as a picture too.
+ */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,20 +8,48 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/data_scan.h"
+#include "cli/picture.h"
 
 enum { BARS = 16, BAR_WIDTH = 40 };
 static const uint64_t MOMENT_BYTES = 256 << 20; /* of values, where no number of rows is asked for */
 
 size_t dpt_cli_data_info_usage(char *text, size_t bytes, size_t length) {
     return dpt_append(text, bytes, length,
-                      "dptrain data info FILE.h5 ... [rows=N|all]\n"
+                      "dptrain data info FILE.h5 ... [rows=N|all] [--picture FILE.svg]\n"
                       "  shapes, types, chunks, filters, and what the first N rows hold: range, mean, histogram");
 }
 
+/* What is asked for, and what was seen on the way. */
+typedef struct info {
+    uint64_t rows; /* UINT64_MAX: all; 0: those that take a moment */
+    int threads;
+    const char *picture; /* file; NULL: none */
+    dpt_picture_histogram *panel;
+    int64_t panels, capacity;
+} info;
+
 /* ---- the histogram ---- */
+
+static int last_bin(const dpt_statistics *s) {
+    int last = DPT_HISTOGRAM_BINS - 1;
+    while (last > 0 && s->bin[last] == 0) last--;
+    return last;
+}
+
+_Static_assert((int)DPT_PICTURE_BINS >= (int)DPT_HISTOGRAM_BINS, "a panel has room for a histogram");
+
+static dpt_status add_panel(info *in, const char *file, const char *path, uint64_t rows, const dpt_statistics *s) {
+    DPT_GROW(in->panel, in->panels, in->capacity);
+    dpt_picture_histogram *h = &in->panel[in->panels++];
+    *h = (dpt_picture_histogram){.first = (double)s->first, .width = ldexp(1, s->exponent), .bins = last_bin(s) + 1};
+    snprintf(h->title, sizeof h->title, "%.140s: %.100s, %" PRIu64 " rows", file, path, rows);
+    memcpy(h->bin, s->bin, sizeof s->bin);
+    return DPT_OK;
+}
 
 /* Bars of whole bins: 2^shift of them each. */
 static int shift_for(const dpt_statistics *s, int last) {
@@ -47,8 +76,7 @@ static void print_bar(const dpt_statistics *s, int64_t place, int exponent, uint
 }
 
 static void print_histogram(const dpt_statistics *s) {
-    int last = DPT_HISTOGRAM_BINS - 1;
-    while (last > 0 && s->bin[last] == 0) last--;
+    const int last = last_bin(s);
     const int shift = shift_for(s, last);
     uint64_t bar[BARS] = {0}, most = 0;
     const int64_t first = s->first >> shift;
@@ -75,22 +103,27 @@ static void print_values(const dpt_scan *scan, uint64_t rows, const dpt_statisti
     if (s->count > 0 && s->min < s->max) print_histogram(s);
 }
 
-/* rows: UINT64_MAX: all; 0: those that take a moment. */
-static dpt_status show_values(const char *file, const char *path, uint64_t rows) {
+static dpt_status show_values(info *in, const char *file, const char *path) {
     dpt_scan scan;
+    dpt_scan_result result;
+    uint64_t rows = in->rows;
     DPT_TRY(dpt_scan_open(file, path, &scan));
     if (rows == 0) rows = MOMENT_BYTES / scan.row_bytes + 1;
     if (rows > scan.rows) rows = scan.rows;
-    dpt_statistics s = dpt_statistics_begin(scan.field->stored);
-    printf("    stored as %s\n", dpt_stored_text(s.stored));
-    dpt_status status = dpt_scan_rows(&scan, rows, &s, NULL, NULL);
-    if (status == DPT_OK) print_values(&scan, rows, &s);
+    printf("    stored as %s\n", dpt_stored_text(scan.field->stored));
+    scan.threads = in->threads;
+    dpt_status status = dpt_scan_rows(&scan, rows, &result);
+    if (status == DPT_OK) {
+        print_values(&scan, rows, &result.statistics);
+        if (in->picture && result.statistics.count > 0) status = add_panel(in, file, path, rows, &result.statistics);
+        dpt_scan_result_free(&result);
+    }
     dpt_scan_close(&scan);
     return status;
 }
 
 /* A dataset that training cannot use is none of this command's failures; one that cannot be read is. */
-static dpt_status show_dataset(const char *file, dpt_description *d, uint64_t rows) {
+static dpt_status show_dataset(info *in, const char *file, dpt_description *d) {
     char *path = dpt_strdup(d->path);
     DPT_CHECK_ALLOC(path);
     dpt_scan_printable(path);
@@ -103,7 +136,12 @@ static dpt_status show_dataset(const char *file, dpt_description *d, uint64_t ro
     else if (d->declared_bytes != d->stored_bytes)
         printf(" for %" PRIu64, d->declared_bytes);
     printf("\n");
-    dpt_status status = show_values(file, d->path, rows);
+    if (d->has_checksum) printf("    checksum of its values (XXH64): %016" PRIx64 "\n", d->checksum);
+    if (d->rows == 0) {
+        printf("    0 rows\n");
+        return DPT_OK;
+    }
+    dpt_status status = show_values(in, file, d->path);
     if (status == DPT_OK || status == DPT_ERR_MEMORY) return status;
     char *said = dpt_strdup(dpt_last_error());
     DPT_CHECK_ALLOC(said);
@@ -114,7 +152,7 @@ static dpt_status show_dataset(const char *file, dpt_description *d, uint64_t ro
     return usable ? DPT_OK : status;
 }
 
-static dpt_status show_file(const char *file, uint64_t rows) {
+static dpt_status show_file(info *in, const char *file) {
     dpt_description *all;
     int64_t count;
     struct stat about;
@@ -124,7 +162,7 @@ static dpt_status show_file(const char *file, uint64_t rows) {
     dpt_status first = DPT_OK;
     char *message = NULL;
     for (int64_t i = 0; i < count; i++) {
-        dpt_status status = show_dataset(file, &all[i], rows);
+        dpt_status status = show_dataset(in, file, &all[i]);
         if (status == DPT_OK || first != DPT_OK) continue;
         first = status;
         message = dpt_strdup(dpt_last_error());
@@ -147,18 +185,43 @@ static dpt_status read_rows(const char *word, uint64_t *rows) {
     return DPT_OK;
 }
 
-dpt_status dpt_cli_data_info(dpt_cli *cli) {
-    char usage[400];
-    uint64_t rows = 0;
-    int files = 0;
-    for (int i = 0; i < cli->argc; i++)
-        if (strncmp(cli->argv[i], "rows=", 5) == 0)
-            DPT_TRY(read_rows(cli->argv[i] + 5, &rows));
-        else
-            files++;
+/* Options out of the words; the files go to the front. */
+static dpt_status read_words(dpt_cli *cli, info *in, int *files) {
+    char usage[500];
     dpt_cli_data_info_usage(usage, sizeof usage, 0);
-    DPT_CHECK(files > 0, DPT_ERR_CONFIG, "usage: %s", usage);
-    for (int i = 0; i < cli->argc; i++)
-        if (strncmp(cli->argv[i], "rows=", 5) != 0) DPT_TRY(show_file(cli->argv[i], rows));
+    for (int i = 0; i < cli->argc; i++) {
+        char *word = cli->argv[i];
+        if (strncmp(word, "rows=", 5) == 0) {
+            DPT_TRY(read_rows(word + 5, &in->rows));
+        } else if (strcmp(word, "--picture") == 0) {
+            in->picture = ++i < cli->argc ? cli->argv[i] : "";
+            const size_t n = strlen(in->picture);
+            DPT_CHECK(n > 4 && strcmp(in->picture + n - 4, ".svg") == 0, DPT_ERR_CONFIG,
+                      "--picture: \"%s\" is no name that ends in .svg", in->picture);
+        } else if (strncmp(word, "--", 2) == 0) {
+            return dpt_error(DPT_ERR_CONFIG, "unknown option \"%s\"\nusage: %s", word, usage);
+        } else {
+            cli->argv[(*files)++] = word;
+        }
+    }
+    DPT_CHECK(*files > 0, DPT_ERR_CONFIG, "usage: %s", usage);
     return DPT_OK;
+}
+
+static dpt_status draw(const info *in) {
+    char *svg;
+    DPT_TRY(dpt_picture_histograms(in->panel, in->panels, &svg));
+    dpt_status status = dpt_file_write(in->picture, svg, strlen(svg));
+    dpt_free(svg);
+    return status;
+}
+
+dpt_status dpt_cli_data_info(dpt_cli *cli) {
+    info in = {.threads = cli->launch.threads > 0 ? cli->launch.threads : 1};
+    int files = 0;
+    dpt_status status = read_words(cli, &in, &files);
+    for (int i = 0; i < files && status == DPT_OK; i++) status = show_file(&in, cli->argv[i]);
+    if (status == DPT_OK && in.picture) status = draw(&in);
+    dpt_free(in.panel);
+    return status;
 }

@@ -12,7 +12,7 @@
 static const char usage[] =
     "dptrain data pack OUT.h5 IN.h5 ... [--chunk-rows N] [--deflate LEVEL] [--shuffle] [--fletcher32] [--files K]\n"
     "  rows side by side, or in chunks of N rows, packed by filters (without N: chunks of about 1 MiB);\n"
-    "  --files K: K files, OUT-0.h5 and so on, that share the rows";
+    "  --files K: K files, OUT-0.h5 and so on, that share the rows, and OUT.manifest, which lists them for data.files";
 
 size_t dpt_cli_data_pack_usage(char *text, size_t bytes, size_t length) {
     return dpt_append(text, bytes, length, "%s", usage);
@@ -82,5 +82,10 @@ dpt_status dpt_cli_data_pack(dpt_cli *cli) {
         printf("%s\n", name);
         dpt_free(name);
     }
+    if (options.files == 0) return DPT_OK;
+    char *manifest = dpt_pack_manifest_name(target);
+    DPT_CHECK_ALLOC(manifest);
+    printf("%s\n", manifest);
+    dpt_free(manifest);
     return DPT_OK;
 }

@@ -26,16 +26,17 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
 }
 
 /* The accuracy stands last, as at the end of training. */
-static void print_measures(const dpt_measures *m, int64_t classes) {
-    const int64_t *confusion = dpt_measures_confusion(m);
+static void print_measures(const dpt_job *job) {
+    int64_t classes;
+    const int64_t *confusion = dpt_job_confusion(job, &classes);
     if (confusion) printf("samples of each class (line) taken for each class (column)\n");
     for (int64_t i = 0; confusion && i < classes * classes; i++)
         printf("%lld%c", (long long)confusion[i], (i + 1) % classes ? ' ' : '\n');
     for (int last = 0; last < 2; last++)
-        for (int i = 0; i < dpt_measures_count(m); i++) {
-            const char *name = dpt_measures_name(m, i);
+        for (int i = 0; i < job->measures; i++) {
+            const char *name = job->measure[i].name;
             bool is_last = strcmp(name, "accuracy") == 0;
-            if (is_last == last) printf("test %s %.*f\n", name, is_last ? 4 : 6, dpt_measures_value(m, i));
+            if (is_last == last) printf("test %s %.*f\n", name, is_last ? 4 : 6, dpt_job_measure_value(job, i));
         }
 }
 
@@ -55,7 +56,7 @@ dpt_status dpt_cli_eval(dpt_cli *cli) {
     DPT_TRY_GOTO(dpt_job_evaluate(&job, &e), fail);
     if (cli->control.rank == 0) {
         printf("test samples %lld\ntest loss %.6f\n", (long long)e.rows, e.loss);
-        print_measures(job.measures, config->data.classes);
+        print_measures(&job);
     }
 fail:
     dpt_words_free(&words);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "cli/job.h"
 #include "program/explain.h"
 
@@ -41,6 +42,24 @@ static dpt_status read_words(dpt_cli *cli, dpt_words *words, dpt_config **config
                 word);
     }
     return dpt_config_load(words->config, words->override, words->override_count, config);
+}
+
+/* The fields that a job reads, as its model gets them. */
+static void show_fields(const dpt_job *job) {
+#define TEXT(name, text) text,
+    static const char *const losses[] = {DPT_CONFIG_LOSS_LIST(TEXT)};
+#undef TEXT
+    for (int i = 0; i < job->fields; i++) {
+        const dpt_config_field *about = &job->about.item[i];
+        const dpt_field *train = dpt_dataset_field(job->train, i), *test = dpt_dataset_field(job->test, i);
+        bool is_input = i < job->inputs;
+        char shape[128];
+        dpt_dims_text(shape, sizeof shape, job->field[i].ndim, job->field[i].dim);
+        printf("%-7s %-12s %s, %s  %s %s", is_input ? "input" : "target", about->name, train->path, test->path,
+               dpt_dtype_text(about->dtype), shape);
+        if (!is_input) printf("  %s, weight %g", losses[about->loss], about->weight);
+        putchar('\n');
+    }
 }
 
 static void show(void *user, const char *pass, const dpt_graph *g) {
@@ -92,6 +111,7 @@ dpt_status dpt_cli_explain(dpt_cli *cli) {
     dpt_status status;
     DPT_TRY_GOTO(dpt_control_agree(&cli->control, read_words(cli, &words, &config, &w)), fail);
     DPT_TRY_GOTO(dpt_job_open(cli, config, true, &job), fail);
+    if (cli->control.rank == 0) show_fields(&job);
     status = dpt_control_agree(&cli->control, explain(&job, &w));
 fail:
     dpt_words_free(&words);

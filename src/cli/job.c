@@ -1,8 +1,7 @@
-/* job.c: config to model, trainer and evaluation; the data are job_data.c's. Whatever can fail on one rank alone is
- * agreed on before the next collective call. */
+/* job.c: config to model and trainer; the data are job_data.c's, evaluation is job_evaluate.c's. Whatever can fail on
+ * one rank alone is agreed on before the next collective call. */
 #include "cli/job.h"
 
-#include "base/memory.h"
 #include "cli/bind.h"
 #include "cli/fatal.h"
 
@@ -95,28 +94,7 @@ static dpt_status check_batch(dpt_job *job) {
     return DPT_OK;
 }
 
-/* What evaluation measures, and memory for a batch's predictions. */
-static dpt_status open_measures(dpt_job *job) {
-    const dpt_config *c = job->config;
-    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    int64_t targets = job->field[job->inputs].elements;
-    dpt_measures_about about = {.names = (const char *const *)c->metrics.item,
-                                .count = (int)c->metrics.count,
-                                .classes = classes ? c->data.classes : 0,
-                                .ignores = c->loss.ignore.count > 0,
-                                .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
-                                .values = classes ? targets * c->data.classes : targets};
-    DPT_TRY(dpt_measures_create(&about, &job->measures));
-    job->prediction = dpt_alloc((size_t)(job->share * about.values) * sizeof *job->prediction);
-    DPT_CHECK_ALLOC(job->prediction);
-    if (c->mixup.alpha == 0) return DPT_OK;
-    job->lambda = dpt_alloc((size_t)job->share * sizeof *job->lambda);
-    DPT_CHECK_ALLOC(job->lambda);
-    for (int64_t i = 0; i < job->share; i++) job->lambda[i] = 1;
-    return DPT_OK;
-}
-
-dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job) {
+dpt_status dpt_job_open(dpt_cli *cli, dpt_config *config, bool plan, dpt_job *job) {
     *job = (dpt_job){.cli = cli, .config = config};
     dpt_cli_log_level = config->log.level;
     dpt_digest digest = {0};
@@ -125,7 +103,7 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     DPT_TRY(check_batch(job));
     DPT_TRY(open_context(job));
     dpt_job_choose_model(job);
-    DPT_TRY(dpt_job_data_open(job));
+    DPT_TRY(dpt_job_data_open(job, plan));
     DPT_TRY(dpt_job_choose_order(job));
     DPT_TRY(dpt_control_agree(&cli->control, build_model(job)));
     job->steps = config->steps ? config->steps : dpt_job_steps(config->epochs, dpt_job_epoch_steps(job));
@@ -133,70 +111,18 @@ dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_j
     dpt_trainer_options o;
     dpt_job_trainer_options(job, &o);
     DPT_TRY(dpt_trainer_create(job->graph, &o, &job->trainer));
-    return dpt_control_agree(&cli->control, open_measures(job));
+    return dpt_control_agree(&cli->control, dpt_job_measures_open(job));
 }
 
 void dpt_job_close(dpt_job *job) {
-    dpt_measures_destroy(&job->measures);
-    dpt_free(job->prediction);
-    dpt_free(job->lambda);
+    dpt_job_measures_close(job);
     dpt_trainer_destroy(&job->trainer);
     dpt_graph_destroy(&job->graph);
     dpt_layers_destroy(&job->layers);
     dpt_job_memory_close(job);
+    dpt_job_draws_close(job);
     dpt_job_data_close(job);
     if (job->ctx) dpt_position_phase(job->ctx->position, DPT_PHASE_END);
     if (job->cli) job->cli->control.position = NULL;
     dpt_context_destroy(&job->ctx);
-}
-
-/* Rows of a part of a batch as the trainer takes them; returns how many arrays. */
-static int part_arrays(const dpt_job *job, const dpt_batch *batch, int64_t first, int64_t rows, dpt_array in[4]) {
-    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    for (int i = 0; i < 2; i++) {
-        const dpt_field *f = &job->field[i];
-        in[i] = batch->array[i];
-        in[i].data = (const char *)in[i].data + (size_t)(first * f->elements) * dpt_dtype_size(f->dtype);
-        in[i].rows = rows;
-    }
-    if (job->lambda == NULL || !classes) return 2;
-    in[2] = in[1]; /* each sample is its own partner */
-    in[2].name = "y" DPT_PARTNER_SUFFIX;
-    in[3] =
-        (dpt_array){.name = DPT_LAMBDA_NAME, .data = job->lambda, .dtype = DPT_F32, .place = DPT_HOST, .rows = rows};
-    return 4;
-}
-
-/* An evaluation batch may be larger than a training one: it goes in parts that fit, as many on every rank. */
-static dpt_status evaluate_batch(dpt_job *job, const dpt_batch *batch, dpt_status mine, int64_t parts) {
-    bool classes = job->config->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
-    for (int64_t p = 0; p < parts; p++) {
-        dpt_array in[4];
-        dpt_step_request r = {.mine = mine, .in = in, .output = classes ? "logits" : "y", .out = job->prediction};
-        int64_t first = batch ? batch->rows * p / parts : 0, end = batch ? batch->rows * (p + 1) / parts : 0;
-        if (batch) r.n_in = part_arrays(job, batch, first, end - first, in);
-        DPT_TRY(dpt_trainer_evaluate_request(job->trainer, &r));
-        dpt_measures_add(job->measures, job->prediction, in[1].data, end - first);
-    }
-    return DPT_OK;
-}
-
-dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result) {
-    dpt_loader *loader = NULL;
-    dpt_status status = dpt_control_agree(&job->cli->control, dpt_job_loader(job, false, &loader));
-    if (status != DPT_OK) goto fail;
-    int64_t global = job->config->eval_batch ? job->config->eval_batch : job->config->batch;
-    int world = job->cli->control.world;
-    int64_t parts = ((global + world - 1) / world + job->share - 1) / job->share;
-    for (uint64_t step = 0; step < dpt_loader_steps(loader); step++) {
-        const dpt_batch *batch = NULL;
-        dpt_status mine = dpt_loader_next(loader, &batch);
-        DPT_TRY_GOTO(evaluate_batch(job, batch, mine, parts), fail);
-        dpt_loader_release(loader);
-    }
-    DPT_TRY_GOTO(dpt_trainer_evaluation(job->trainer, result), fail);
-    DPT_TRY_GOTO(dpt_measures_finish(job->measures, &job->cli->control), fail);
-fail:
-    dpt_loader_destroy(&loader);
-    return status;
 }

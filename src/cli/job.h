@@ -3,16 +3,30 @@
 #define DPT_CLI_JOB_H
 
 #include "cli/cli.h"
+#include "cli/config_fields.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "data/loader_memory.h"
+#include "data/read_cost.h"
 #include "dptrain/dptrain.h"
 #include "models/layer_list.h"
 #include "models/zoo.h"
 #include "train/measures.h"
 #include "train/trainer.h"
 
-enum { DPT_JOB_MOST_FIELDS = 32 };
+enum { DPT_JOB_MOST_TARGETS = DPT_CONFIG_MOST_FIELDS, DPT_JOB_MOST_MEASURES = DPT_MEASURES_ALL };
+
+/* What is measured of a target. */
+typedef struct dpt_job_measured {
+    dpt_measures *measures; /* NULL: nothing */
+    float *prediction;      /* a rank's share of a batch */
+    char output[DPT_CONFIG_LONGEST_NAME + 16];
+} dpt_job_measured;
+
+typedef struct dpt_job_measure {
+    char name[DPT_CONFIG_LONGEST_NAME + 16]; /* with several targets "<target>_<metric>" */
+    int target, number;
+} dpt_job_measure;
 
 /* What reading takes of memory; [0]: of the test part, [1]: of the training part. */
 typedef struct dpt_job_memory {
@@ -26,11 +40,12 @@ typedef struct dpt_job_memory {
 
 typedef struct dpt_job {
     dpt_cli *cli;
-    const dpt_config *config; /* borrowed */
+    dpt_config *config; /* borrowed; what it leaves to be found from the data is put in */
     dpt_context *ctx;
     dpt_dataset *train, *test;
-    dpt_selection *train_rows, *test_rows; /* the samples of each that count; NULL: all */
-    dpt_field field[DPT_JOB_MOST_FIELDS];  /* of both, as a loader delivers them: the inputs, then the targets */
+    dpt_selection *train_rows, *test_rows;   /* the samples of each that count; NULL: all */
+    dpt_config_fields about;                 /* the inputs, then the targets */
+    dpt_field field[DPT_CONFIG_MOST_FIELDS]; /* of both parts, as a loader delivers them */
     int inputs, fields;
     dpt_graph *graph;
     dpt_trainer *trainer;
@@ -41,21 +56,34 @@ typedef struct dpt_job {
     int64_t share;           /* rows of a rank in a global batch at most */
     uint64_t window;         /* of order `lanes` in training; 0: `exact` */
     uint64_t mixed_bytes;    /* of the blocks that this rank mixes at a time, as stored */
-    char order_name[160];    /* for the header */
+    dpt_read_cost cost;      /* of taking training samples from anywhere */
+    char order_name[200];    /* for the header */
     dpt_job_memory memory;
-    int64_t steps;          /* of the whole training */
-    dpt_measures *measures; /* with the trainer */
-    float *prediction;      /* a rank's share of a batch */
-    float *lambda;          /* as many ones: evaluation mixes nothing; NULL without mixup */
+    dpt_dataset *numbers; /* weights or lengths, until they are read; or NULL */
+    dpt_draws *draws;     /* of training, once dpt_job_draw has made them; NULL: another order */
+    int64_t steps;        /* of the whole training */
+    dpt_job_measured measured[DPT_JOB_MOST_TARGETS]; /* with the trainer */
+    dpt_job_measure measure[DPT_JOB_MOST_MEASURES];  /* of all targets */
+    int measures;
+    float *lambda; /* a rank's share of ones: evaluation mixes nothing; NULL without mixup */
+    char partner[DPT_CONFIG_LONGEST_NAME + 16]; /* input of mixup */
 } dpt_job;
 
-/* Opens data and model; the trainer too unless `plan` (explain looks only). Collective. Destroy it on failure too. */
-dpt_status dpt_job_open(dpt_cli *cli, const dpt_config *config, bool plan, dpt_job *job);
+/* Opens data and model; the trainer too unless `plan` (explain looks only). A mean or std that config leaves to be
+ * found is found and put into it, but in a plan. Collective. Destroy it on failure too. */
+dpt_status dpt_job_open(dpt_cli *cli, dpt_config *config, bool plan, dpt_job *job);
 void dpt_job_close(dpt_job *job);
 
-/* job_data.c: opens both parts and says what their fields are, once the model is chosen. Collective. */
-dpt_status dpt_job_data_open(dpt_job *job);
+/* job_data.c: opens both parts and says what their fields are, once the model is chosen; finds means and stds unless
+ * `plan`. Collective. */
+dpt_status dpt_job_data_open(dpt_job *job, bool plan);
 void dpt_job_data_close(dpt_job *job);
+/* job_split.c: takes the files that hold the test samples out of those of training, where both parts read the same
+ * datasets of them. Local, on rank 0. DPT_ERR_DATA: none is left. */
+dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files);
+/* Which samples of the two open datasets are in the parts: by split and lists. Collective. DPT_ERR_DATA: a list has an
+ * error, names what is not there or leaves nothing; a split cannot be made. DPT_ERR_IO: a list cannot be read. */
+dpt_status dpt_job_split(dpt_job *job);
 /* Samples of the training or test part. Local. */
 uint64_t dpt_job_rows(const dpt_job *job, bool training);
 /* A loader over the training or test part, in the job's normalisation; threads as configured. Local. */
@@ -81,6 +109,16 @@ dpt_status dpt_job_choose_order(dpt_job *job);
 /* The options that say which samples come. Local. */
 void dpt_job_order_options(const dpt_job *job, bool training, dpt_loader_options *options);
 
+/* job_draws.c: opens what an order wants to know of each sample, beside the training part. Collective. DPT_ERR_DATA:
+ * not a number for each sample. */
+dpt_status dpt_job_numbers_open(dpt_job *job, char *const *files, int count);
+/* Before training, with all open: warns of classes without a sample; reads weights, labels or lengths and makes the
+ * order of them. Collective. DPT_ERR_DATA: they are none, or balanced order lacks a class. DPT_ERR_CONFIG: the order
+ * has nothing to go by. */
+dpt_status dpt_job_draw(dpt_job *job);
+/* Local. */
+void dpt_job_draws_close(dpt_job *job);
+
 /* job_memory.c: divides data.memory, before the first loader is made. training: there will be one of the training part.
  * Collective. DPT_ERR_CONFIG: too small, with the least that is needed. */
 dpt_status dpt_job_plan_memory(dpt_job *job, bool training);
@@ -89,7 +127,14 @@ void dpt_job_memory_close(dpt_job *job);
 /* Steps of an epoch: epoch.steps, or those of a pass over the samples. Local. */
 int64_t dpt_job_epoch_steps(const dpt_job *job);
 
-/* Evaluates the test part: every rank its share of each batch; the metrics are in job->measures. Collective. */
+/* job_evaluate.c: opens what is measured, with the trainer. Local. */
+dpt_status dpt_job_measures_open(dpt_job *job);
+void dpt_job_measures_close(dpt_job *job);
+/* job->measure[i] of the last evaluation. Local. */
+double dpt_job_measure_value(const dpt_job *job, int i);
+/* The confusion matrix of the first target that has one; NULL: none. Local. */
+const int64_t *dpt_job_confusion(const dpt_job *job, int64_t *classes);
+/* Evaluates the test part: every rank its share of each batch. Collective. */
 dpt_status dpt_job_evaluate(dpt_job *job, dpt_evaluation *result);
 
 #endif

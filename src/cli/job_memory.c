@@ -109,14 +109,31 @@ static uint64_t chunks_in_use(const dpt_job *job) {
     return job->window > 0 ? 2 * job->mixed_bytes : (uint64_t)256 << 20;
 }
 
-static void warn_of_windows(const dpt_job *job, const wishes *w) {
+/* Bytes of decoded chunks of training that can be found again. */
+static uint64_t found_again(const dpt_job_memory *m) {
+    return m->cache_bytes[1] + (m->kept[1] ? dpt_node_cache_bytes(m->kept[1]) : 0);
+}
+
+/* What is not kept is decoded again and again. */
+static void warn_of_decoding(const dpt_job *job) {
     const dpt_job_memory *m = &job->memory;
-    bool all = m->kept[1] && dpt_node_cache_holds_all(m->kept[1]);
-    if (job->window == 0 || w->train_chunks == 0 || all || m->cache_bytes[1] >= 2 * job->mixed_bytes) return;
-    dpt_log(DPT_LOG_WARNING,
+    const double decodes = dpt_read_cost_decodes(&job->cost, found_again(m));
+    const int order = job->config->data.order;
+    bool fixed = order != DPT_CONFIG_ORDER_AUTO && order != DPT_CONFIG_ORDER_EXACT;
+    if (job->cost.bytes == 0 || (m->kept[1] && dpt_node_cache_holds_all(m->kept[1]))) return;
+    if (job->window > 0 && m->cache_bytes[1] < 2 * job->mixed_bytes)
+        dpt_log(
+            DPT_LOG_WARNING,
             "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
             "decoded more than once; a smaller data.window needs less, data.memory allows more",
             (double)(2 * job->mixed_bytes) / MIB, (double)m->cache_bytes[1] / MIB);
+    else if (job->window == 0 && decodes >= 2)
+        dpt_log(
+            DPT_LOG_WARNING,
+            "this order takes samples from anywhere, in chunks that must be decoded whole: %.3g MiB, of which a rank "
+            "finds %.3g MiB again, so that each will be decoded about %.3g times an epoch; data.memory allows more, %s",
+            (double)job->cost.bytes / MIB, (double)found_again(m) / MIB, decodes,
+            fixed ? "dptrain data pack can make a file without chunks" : "data.order=lanes decodes each once");
 }
 
 /* "4 batches ahead (1.5 MiB); all 30 MiB of decoded chunks are kept, once a host" */
@@ -167,7 +184,7 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
     set(m, true, &o);
     describe(job, &w);
     if (job->cli->control.rank != 0) return DPT_OK;
-    warn_of_windows(job, &w);
+    warn_of_decoding(job);
     if (o.slots < 2)
         dpt_log(DPT_LOG_WARNING,
                 "data.memory holds one batch (%.2f MiB) only: nothing is read ahead while a step computes",

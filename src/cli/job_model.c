@@ -22,27 +22,37 @@ static bool is_plane(const dpt_job *job, const dpt_field *x, const dpt_field *y)
            memcmp(y->dim, x->dim + 1, (size_t)y->ndim * sizeof *y->dim) == 0;
 }
 
-/* What the data say. Targets with positions have their channels first, or one channel that has no dimension. */
-static dpt_status options_of_data(const dpt_job *job, dpt_model_options *o) {
-    const dpt_config *c = job->config;
-    const dpt_field *x = &job->field[0], *y = &job->field[job->inputs];
-    bool classes = c->loss.name == DPT_CONFIG_LOSS_CROSS_ENTROPY;
+/* An input as the graph takes it: a number a sample is a vector of one. */
+static dpt_status input_of(const dpt_job *job, int i, dpt_model_input_of *input) {
+    const dpt_field *x = &job->field[i];
     DPT_CHECK(x->ndim < DPT_MAX_NDIM, DPT_ERR_SHAPE, "%s: samples have %d dimensions, at most %d", x->path, x->ndim,
               DPT_MAX_NDIM - 1);
-    o->in_ndim = x->ndim;
-    memcpy(o->in_dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
+    *input = (dpt_model_input_of){.name = x->name, .dtype = x->dtype, .ndim = x->ndim};
+    memcpy(input->dim, x->dim, (size_t)x->ndim * sizeof *x->dim);
+    if (x->ndim == 0 && x->dtype == DPT_F32) input->dim[input->ndim++] = 1;
+    return DPT_OK;
+}
+
+/* What the data say of a target. Targets with positions have their channels first, or one channel that has no
+ * dimension. */
+static void options_of_target(const dpt_job *job, int i, dpt_model_options *o) {
+    const dpt_config *c = job->config;
+    const dpt_config_field *about = &job->about.item[i];
+    const dpt_field *x = &job->field[0], *y = &job->field[i];
     bool positions = job->target != DPT_MODEL_OF_SAMPLE && y->ndim > 1;
-    o->classes = classes ? c->data.classes : is_plane(job, x, y) ? 1 : positions ? y->dim[0] : y->elements;
+    o->target = y->name;
+    o->several = job->fields - job->inputs > 1;
+    o->weight = about->weight;
+    o->classes = about->classes ? about->classes : is_plane(job, x, y) ? 1 : positions ? y->dim[0] : y->elements;
     o->target_dtype = y->dtype;
     o->target_elements = y->elements;
     o->mixup = c->mixup.alpha > 0;
-    o->loss = (dpt_model_loss)c->loss.name;
+    o->loss = (dpt_model_loss)about->loss;
     o->of_loss = (dpt_model_loss_options){.smoothing = c->loss.smoothing,
                                           .class_weights = c->loss.class_weights.item,
                                           .ignores = c->loss.ignore.count > 0,
                                           .ignore = c->loss.ignore.count > 0 ? c->loss.ignore.item[0] : 0,
                                           .delta = c->loss.delta};
-    return DPT_OK;
 }
 
 static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
@@ -62,12 +72,11 @@ static dpt_status settings(const dpt_config *c, dpt_model_options *o) {
     return DPT_OK;
 }
 
-/* The targets in the files against those that the built model wants. */
-static dpt_status check_target(const dpt_job *job) {
-    const dpt_field *y = &job->field[job->inputs];
+/* A target in the files against what the built model wants. */
+static dpt_status check_target(const dpt_job *job, const dpt_field *y) {
     for (int64_t i = 0; i < job->graph->n_input; i++) {
         const dpt_tensor *t = job->graph->input[i];
-        if (strcmp(t->node->name, "y") != 0) continue;
+        if (strcmp(t->node->name, y->name) != 0) continue;
         int skip = is_plane(job, &job->field[0], y) && t->ndim - 2 == y->ndim && t->dim[1] == 1;
         const int64_t *dim = t->dim + 1 + skip;
         bool fits = dpt_row_count(t) == y->elements &&
@@ -81,6 +90,35 @@ static dpt_status check_target(const dpt_job *job) {
     return DPT_OK;
 }
 
+static dpt_status read_layers(dpt_job *job) {
+    const char *inputs[DPT_CONFIG_MOST_FIELDS], *outputs[DPT_CONFIG_MOST_FIELDS];
+    const bool named = job->about.item[job->inputs].layer != NULL;
+    for (int i = 0; i < job->inputs; i++) inputs[i] = job->about.item[i].name;
+    for (int i = job->inputs; i < job->fields; i++) outputs[i - job->inputs] = job->about.item[i].layer;
+    if (job->config->data.inputs.count == 0) inputs[0] = "input"; /* a layer may be called x */
+    dpt_layers_ends ends = {
+        .input = inputs, .inputs = job->inputs, .output = named ? outputs : NULL, .outputs = job->fields - job->inputs};
+    return dpt_layers_read(job->config->model.file, &ends, &job->layers);
+}
+
+static dpt_status build(dpt_job *job, const dpt_model_options *of_model) {
+    dpt_model_input_of input[DPT_CONFIG_MOST_FIELDS];
+    dpt_model_options o[DPT_CONFIG_MOST_FIELDS];
+    for (int i = 0; i < job->inputs; i++) DPT_TRY(input_of(job, i, &input[i]));
+    for (int t = 0; t < job->fields - job->inputs; t++) {
+        o[t] = *of_model;
+        o[t].input = input[0].name;
+        o[t].in_ndim = input[0].ndim;
+        memcpy(o[t].in_dim, input[0].dim, sizeof o[t].in_dim);
+        options_of_target(job, job->inputs + t, &o[t]);
+    }
+    if (job->layers) return dpt_layers_build_ends(job->layers, job->graph, input, o);
+    DPT_CHECK(input[0].dtype == DPT_F32, DPT_ERR_CONFIG,
+              "model.name=%s takes floats, but the input %s is %s: embedding in a list of layers takes integers",
+              job->model_name, input[0].name, dpt_dtype_text(input[0].dtype));
+    return job->config->model.name->build(job->graph, &o[0]);
+}
+
 dpt_status dpt_job_model(dpt_job *job) {
     const dpt_config *c = job->config;
     dpt_model_options o = {0};
@@ -88,11 +126,11 @@ dpt_status dpt_job_model(dpt_job *job) {
         o = c->model.name->defaults;
         DPT_TRY(settings(c, &o));
     } else {
-        DPT_TRY(dpt_layers_read(c->model.file, &job->layers));
+        DPT_TRY(read_layers(job));
     }
-    DPT_TRY(options_of_data(job, &o));
     job->graph = dpt_graph_create(job->ctx);
-    DPT_TRY(job->layers ? dpt_layers_build(job->layers, job->graph, &o) : c->model.name->build(job->graph, &o));
+    DPT_TRY(build(job, &o));
     DPT_TRY(dpt_graph_status(job->graph));
-    return check_target(job);
+    for (int i = job->inputs; i < job->fields; i++) DPT_TRY(check_target(job, &job->field[i]));
+    return DPT_OK;
 }

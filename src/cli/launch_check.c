@@ -83,11 +83,16 @@ static bool is_set_one_of(const char *const *names, int count) {
     return false;
 }
 
+/* What a launcher tells a process that it starts: Open MPI's, or one that speaks PMIx or PMI. */
+bool dpt_launch_is_by_mpi(void) {
+    static const char *const means[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD"};
+    return is_set_one_of(means, sizeof means / sizeof *means);
+}
+
 dpt_status dpt_launch_check_tasks(void) {
 #ifdef OPEN_MPI
-    static const char *const means[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD"};
     int tasks = number_from("SLURM_STEP_NUM_TASKS");
-    if (tasks > 1 && !is_set_one_of(means, sizeof means / sizeof *means)) return tasks_are_alone(tasks);
+    if (tasks > 1 && !dpt_launch_is_by_mpi()) return tasks_are_alone(tasks);
 #endif
     return DPT_OK;
 }

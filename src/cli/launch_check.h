@@ -3,6 +3,8 @@
 #ifndef DPT_CLI_LAUNCH_CHECK_H
 #define DPT_CLI_LAUNCH_CHECK_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 typedef struct dpt_launch {
@@ -16,6 +18,9 @@ typedef struct dpt_launch {
  * is not set already, OMP_NUM_THREADS to this rank's share and, oversubscribed, OMPI_MCA_mpi_yield_when_idle to 1
  * (waiting ranks would spin on the cores that the others need). DPT_ERR_MEMORY: the environment cannot grow. Local. */
 dpt_status dpt_launch_prepare(dpt_launch *launch);
+
+/* Whether a launcher that MPI can find the other ranks by started this process. Local. */
+bool dpt_launch_is_by_mpi(void);
 
 /* Before MPI_Init: DPT_ERR_CONFIG, with the remedy, where srun started several tasks without the means to find each
  * other: Open MPI's MPI_Init would end the process in its own words. Local. */

@@ -242,6 +242,7 @@ int main(int argc, char **argv) {
             if (is_first_rank()) print_command_help(c);
             return 0;
         }
-    if (!c->mpi && !is_first_rank()) return 0;
-    return c->mpi ? run_with_mpi(&cli, c) : run_without_mpi(&cli, c);
+    const bool mpi = c->mpi || (c->run == dpt_cli_data && dpt_cli_data_by_ranks(cli.argv[0]) && dpt_launch_is_by_mpi());
+    if (!mpi && !is_first_rank()) return 0;
+    return mpi ? run_with_mpi(&cli, c) : run_without_mpi(&cli, c);
 }

@@ -228,3 +228,55 @@ dpt_status dpt_picture_confusion(const int64_t *counts, int64_t classes, char **
     }
     return end(out, &buffer, svg);
 }
+
+/* ---- histograms ---- */
+
+/* Text of others: what XML gives a meaning is escaped, what it forbids becomes "?". */
+static void write_escaped(FILE *out, const char *text) {
+    for (; *text; text++) {
+        if (*text == '&')
+            fputs("&amp;", out);
+        else if (*text == '<')
+            fputs("&lt;", out);
+        else if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
+            fputc('?', out);
+        else
+            fputc(*text, out);
+    }
+}
+
+static void write_bars(FILE *out, const dpt_picture_histogram *h, const axis *x, const axis *y) {
+    for (int i = 0; i < h->bins; i++) {
+        if (h->bin[i] == 0) continue;
+        double left = place(x, (h->first + i) * h->width), right = place(x, (h->first + i + 1) * h->width);
+        double top = place(y, (double)h->bin[i]);
+        fprintf(out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", left, top,
+                fmax(right - left - 0.5, 0.5), y->from - top, colours[0]);
+    }
+}
+
+static void write_histogram(FILE *out, const dpt_picture_histogram *h, double top) {
+    axis x = {.low = h->first * h->width, .high = (h->first + h->bins) * h->width, .from = LEFT, .to = WIDTH - RIGHT};
+    axis y = {.high = 1, .from = top + PANEL - BOTTOM, .to = top + TOP};
+    for (int i = 0; i < h->bins; i++) y.high = fmax(y.high, (double)h->bin[i]);
+    fprintf(out, "<text x=\"%d\" y=\"%.2f\" font-weight=\"bold\">", LEFT, top + TOP - 8);
+    write_escaped(out, h->title);
+    fputs("</text>\n", out);
+    if (!isfinite(x.high - x.low)) return; /* no axis is that long */
+    vertical_ticks(out, &y);
+    write_bars(out, h, &x, &y);
+    horizontal_ticks(out, &x, y.from);
+    fprintf(out, "<path d=\"M%d %.2fV%.2fH%d\" fill=\"none\" stroke=\"#555\"/>\n", LEFT, y.to, y.from, WIDTH - RIGHT);
+}
+
+dpt_status dpt_picture_histograms(const dpt_picture_histogram *panels, int64_t count, char **svg) {
+    char *buffer = NULL;
+    size_t bytes = 0;
+    *svg = NULL;
+    DPT_CHECK(count <= INT32_MAX / PANEL - 1, DPT_ERR_UNSUPPORTED, "a picture of %" PRId64 " histograms", count);
+    FILE *out = open_memstream(&buffer, &bytes);
+    DPT_CHECK(out != NULL, DPT_ERR_MEMORY, "out of memory: a picture");
+    begin(out, WIDTH, (int)count * PANEL + BOTTOM);
+    for (int64_t i = 0; i < count; i++) write_histogram(out, &panels[i], (double)i * PANEL);
+    return end(out, &buffer, svg);
+}

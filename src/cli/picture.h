@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-enum { DPT_PICTURE_POINTS = 1000, DPT_PICTURE_CURVES = 16, DPT_PICTURE_CLASSES = 200 };
+enum { DPT_PICTURE_POINTS = 1000, DPT_PICTURE_CURVES = 16, DPT_PICTURE_CLASSES = 200, DPT_PICTURE_BINS = 64 };
 
 typedef enum dpt_panel { DPT_PANEL_LOSS, DPT_PANEL_SHARES, DPT_PANEL_ERRORS, DPT_PANEL_LR, DPT_PANELS } dpt_panel;
 
@@ -41,5 +41,16 @@ dpt_status dpt_picture_curves(const dpt_history *history, char **svg);
 /* counts [classes, classes], true class by row; a cell's shade is its share of the row. *svg is NULL for more than
  * DPT_PICTURE_CLASSES classes. Release with dpt_free. */
 dpt_status dpt_picture_confusion(const int64_t *counts, int64_t classes, char **svg);
+
+/* A field's values: bin i counts those from (first + i) width up to the next. */
+typedef struct dpt_picture_histogram {
+    char title[300];
+    double first, width;
+    int bins;
+    uint64_t bin[DPT_PICTURE_BINS];
+} dpt_picture_histogram;
+
+/* A panel each, one below the other. Titles may hold any text. Release with dpt_free. */
+dpt_status dpt_picture_histograms(const dpt_picture_histogram *panels, int64_t count, char **svg);
 
 #endif

@@ -38,8 +38,8 @@ typedef struct dpt_progress {
 typedef struct dpt_progress_evaluation {
     double loss;
     int count; /* metrics */
-    const char *name[DPT_MEASURES_MAX];
-    double value[DPT_MEASURES_MAX];
+    const char *name[DPT_MEASURES_ALL];
+    double value[DPT_MEASURES_ALL];
     int64_t samples;
     double seconds;
 } dpt_progress_evaluation;

@@ -73,20 +73,20 @@ static dpt_status add_curves(dpt_results *r, int64_t step, const dpt_progress_ev
 
 dpt_status dpt_results_evaluated(dpt_results *r, const dpt_job *job, int64_t step, int64_t epoch,
                                  const dpt_progress_evaluation *e) {
-    const int64_t *confusion = dpt_measures_confusion(job->measures);
-    dpt_metric metrics[DPT_MEASURES_MAX + 4] = {{.name = "epoch", .value = (double)epoch},
+    int64_t classes;
+    const int64_t *confusion = dpt_job_confusion(job, &classes);
+    dpt_metric metrics[DPT_MEASURES_ALL + 4] = {{.name = "epoch", .value = (double)epoch},
                                                 {.name = "loss", .value = e->loss}};
     int n = 2;
     for (int i = 0; i < e->count; i++) metrics[n++] = (dpt_metric){.name = e->name[i], .value = e->value[i]};
     metrics[n++] = (dpt_metric){.name = "samples", .value = (double)e->samples};
-    if (confusion)
-        metrics[n++] = (dpt_metric){.name = "confusion", .matrix = confusion, .side = job->config->data.classes};
+    if (confusion) metrics[n++] = (dpt_metric){.name = "confusion", .matrix = confusion, .side = classes};
     DPT_TRY(dpt_metrics_log_write(r->log, "evaluate", metrics, n));
     DPT_TRY(add_curves(r, step, e));
     char *svg;
     DPT_TRY(dpt_picture_curves(&r->history, &svg));
     DPT_TRY(write_picture(r, "curves.svg", svg));
     if (confusion == NULL) return DPT_OK;
-    DPT_TRY(dpt_picture_confusion(confusion, job->config->data.classes, &svg));
+    DPT_TRY(dpt_picture_confusion(confusion, classes, &svg));
     return write_picture(r, "confusion.svg", svg);
 }

@@ -107,9 +107,8 @@ static dpt_status show_header(training *t) {
 
 /* What is watched must be measured. */
 static dpt_status check_metric(const training *t, const char *key, const char *metric) {
-    const dpt_measures *m = t->job.measures;
     bool found = strcmp(metric, "loss") == 0;
-    for (int i = 0; i < dpt_measures_count(m); i++) found |= strcmp(metric, dpt_measures_name(m, i)) == 0;
+    for (int i = 0; i < t->job.measures; i++) found |= strcmp(metric, t->job.measure[i].name) == 0;
     DPT_CHECK(found, DPT_ERR_CONFIG, "%s=%s is neither loss nor among metrics", key, metric);
     return DPT_OK;
 }
@@ -165,10 +164,11 @@ static dpt_status open_training(training *t) {
         parsed = dpt_error(DPT_ERR_CONFIG, "\"%s\" is no config file (.yaml) and no key=value", words.positional[0]);
     if (parsed == DPT_OK) parsed = dpt_config_load(words.config, words.override, words.override_count, &t->config);
     dpt_words_free(&words);
-    if (parsed == DPT_OK) parsed = dpt_config_text(t->config, &t->config_text);
     DPT_TRY(dpt_control_agree(&t->cli->control, parsed));
     DPT_TRY(dpt_job_open(t->cli, t->config, false, &t->job));
-    dpt_status status = open_schedule(t);
+    DPT_TRY(dpt_job_draw(&t->job));
+    dpt_status status = dpt_config_text(t->config, &t->config_text); /* with what was found in the data */
+    if (status == DPT_OK) status = open_schedule(t);
     if (status == DPT_OK) status = open_early_stop(t);
     DPT_TRY(dpt_control_agree(&t->cli->control, status));
     DPT_TRY(dpt_job_plan_memory(&t->job, true));
@@ -350,12 +350,11 @@ static dpt_status evaluate(training *t, int64_t step, int64_t epoch, dpt_status 
     enter(t, DPT_PHASE_EVALUATE);
     DPT_TRY(dpt_control_agree(&t->cli->control, *mine));
     DPT_TRY(dpt_job_evaluate(&t->job, &e));
-    const dpt_measures *m = t->job.measures;
     t->last = (dpt_progress_evaluation){
-        .loss = e.loss, .count = dpt_measures_count(m), .samples = e.rows, .seconds = dpt_clock_s() - begin};
+        .loss = e.loss, .count = t->job.measures, .samples = e.rows, .seconds = dpt_clock_s() - begin};
     for (int i = 0; i < t->last.count; i++) {
-        t->last.name[i] = dpt_measures_name(m, i);
-        t->last.value[i] = dpt_measures_value(m, i);
+        t->last.name[i] = t->job.measure[i].name;
+        t->last.value[i] = dpt_job_measure_value(&t->job, i);
     }
     if (is_root(t)) {
         dpt_progress_evaluated(&t->progress, epoch, &t->last);

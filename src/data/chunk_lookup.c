@@ -30,6 +30,12 @@ dpt_status dpt_chunk_lookup(hid_t file, hid_t dataset, const hsize_t *start, dpt
     return DPT_OK;
 }
 
+dpt_status dpt_chunk_lookup_content(hid_t file, uint64_t file_bytes, dpt_content *content) {
+    (void)file, (void)file_bytes;
+    *content = (dpt_content){0};
+    return DPT_OK;
+}
+
 #else
 
 #include <errno.h>
@@ -49,6 +55,8 @@ typedef struct observed {
     int notes; /* reads of raw data while noting; the last one: */
     haddr_t offset;
     size_t bytes;
+    dpt_content content; /* what was read that is no raw data */
+    bool forgotten;      /* some of it: out of memory */
 } observed;
 
 static int refuse(const char *what) {
@@ -83,6 +91,7 @@ static H5FD_t *open_observed(const char *path, unsigned flags, hid_t access, had
 static herr_t close_observed(H5FD_t *head) {
     observed *f = (observed *)head;
     close(f->descriptor);
+    dpt_content_free(&f->content);
     dpt_free(f);
     return 0;
 }
@@ -126,6 +135,7 @@ static herr_t read_observed(H5FD_t *head, H5FD_mem_t type, hid_t transfer, haddr
         f->bytes = bytes;
         return 0;
     }
+    if (type != H5FD_MEM_DRAW && !dpt_content_note(&f->content, offset, bytes)) f->forgotten = true;
     for (char *to = out; bytes > 0;) {
         ssize_t n = pread(f->descriptor, to, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
@@ -146,7 +156,10 @@ static herr_t write_observed(H5FD_t *head, H5FD_mem_t type, hid_t transfer, hadd
     return refuse("write");
 }
 
-dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
+/* Registered once, and for good: H5FD_close gives back its hold on the driver of a file before it looks there for how
+ * to close the file, so that a driver which nothing else holds would be freed under it. Inside a scope. */
+static dpt_status find_driver(hid_t *driver) {
+    static hid_t known = -1;
     static const H5FD_class_t class = {.name = "dptrain_observed",
                                        .maxaddr = (haddr_t)INT64_MAX,
                                        .fc_degree = H5F_CLOSE_WEAK,
@@ -161,18 +174,23 @@ dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
                                        .read = read_observed,
                                        .write = write_observed,
                                        .fl_map = H5FD_FLMAP_DICHOTOMY};
+    if (H5Iis_valid(known) <= 0 || H5Iget_type(known) != H5I_VFL) known = H5FDregister(&class); /* or after H5close */
+    *driver = known;
+    return DPT_H5(known);
+}
+
+dpt_status dpt_chunk_lookup_open(const char *path, hid_t *file) {
     hid_t access = -1, driver = -1;
     bool no_memory = false;
     dpt_status status;
     *file = -1;
     DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
-    DPT_TRY_GOTO(DPT_H5(driver = H5FDregister(&class)), fail);
+    DPT_TRY_GOTO(find_driver(&driver), fail);
     DPT_TRY_GOTO(DPT_H5(H5Pset_driver(access, driver, &(request){&no_memory})), fail);
     DPT_TRY_GOTO(dpt_h5_open_with(path, access, file), fail);
 fail:
     if (no_memory) status = dpt_error(DPT_ERR_MEMORY, "%s: out of memory", path);
     dpt_h5_close_properties(access);
-    if (driver >= 0) H5FDunregister(driver); /* the file keeps it */
     return status;
 }
 
@@ -191,6 +209,18 @@ dpt_status dpt_chunk_lookup(hid_t file, hid_t dataset, const hsize_t *start, dpt
     DPT_CHECK(f->bytes <= UINT32_MAX, DPT_ERR_DATA, "declares %zu bytes", f->bytes);
     *chunk = (dpt_index_chunk){.offset = f->offset, .bytes = (uint32_t)f->bytes, .mask = mask};
     return DPT_OK;
+}
+
+dpt_status dpt_chunk_lookup_content(hid_t file, uint64_t file_bytes, dpt_content *content) {
+    void *handle = NULL;
+    *content = (dpt_content){0};
+    DPT_TRY(DPT_H5(H5Fget_vfd_handle(file, H5P_DEFAULT, &handle)));
+    observed *f = handle;
+    if (f->forgotten) return DPT_ERR_MEMORY;
+    *content = f->content;
+    f->content = (dpt_content){0};
+    dpt_content_settle(content, file_bytes);
+    return dpt_content_digest(content, f->descriptor, &content->digest);
 }
 
 #endif

@@ -8,13 +8,8 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "data/dataset_index.h"
-
-struct dpt_dataset {
-    dpt_index index;
-    uint64_t digest;
-    int *descriptor; /* [file] */
-};
+#include "data/dataset_private.h"
+#include "data/index_cache.h"
 
 /* Rank 0's bytes on all ranks. *bytes is the caller's on every rank, also after a failure. */
 static dpt_status share_bytes(const dpt_control *control, void **bytes, uint64_t *size) {
@@ -28,6 +23,9 @@ static dpt_status share_bytes(const dpt_control *control, void **bytes, uint64_t
  * a time of its own. */
 static dpt_status open_descriptor(bool is_first, dpt_index_file *file, int *descriptor) {
     *descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+    DPT_CHECK(*descriptor >= 0 || (errno != EMFILE && errno != ENFILE), DPT_ERR_IO,
+              "%s: %s: raise that limit (ulimit -n), or make few files of many (dptrain data pack)", file->path,
+              strerror(errno));
     DPT_CHECK(*descriptor >= 0, DPT_ERR_IO, "%s: %s", file->path, strerror(errno));
     struct stat about;
     DPT_CHECK(fstat(*descriptor, &about) == 0, DPT_ERR_IO, "%s: %s", file->path, strerror(errno));
@@ -50,22 +48,24 @@ static dpt_status open_files(bool is_first, dpt_dataset *ds) {
 }
 
 static dpt_status make_bytes(const char *const *files, int file_count, const dpt_field_spec *fields, int field_count,
-                             void **bytes, uint64_t *size) {
+                             const char *index_folder, void **bytes, uint64_t *size) {
     dpt_index index;
-    dpt_status status = dpt_index_create(files, file_count, fields, field_count, &index);
+    dpt_status status = dpt_index_obtain(files, file_count, fields, field_count, index_folder, &index);
     if (status == DPT_OK) status = dpt_index_pack(&index, bytes, size);
     dpt_index_destroy(&index);
     return status;
 }
 
-dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
-                            const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
+dpt_status dpt_dataset_open_rows(const dpt_control *control, const char *const *files, int file_count,
+                                 const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                 dpt_dataset **dataset) {
     void *bytes = NULL;
     uint64_t size = 0;
     *dataset = NULL;
     dpt_dataset *ds = dpt_alloc_zero(1, sizeof *ds);
     dpt_status status = ds ? DPT_OK : DPT_ERR_MEMORY;
-    if (ds && control->rank == 0) status = make_bytes(files, file_count, fields, field_count, &bytes, &size);
+    if (ds && control->rank == 0)
+        status = make_bytes(files, file_count, fields, field_count, index_folder, &bytes, &size);
     DPT_TRY_GOTO(dpt_control_agree(control, status), fail);
     DPT_TRY_GOTO(share_bytes(control, &bytes, &size), fail);
     status = dpt_index_unpack(bytes, size, &ds->index);
@@ -82,6 +82,22 @@ fail:
     return status;
 }
 
+dpt_status dpt_dataset_open(const dpt_control *control, const char *const *files, int file_count,
+                            const dpt_field_spec *fields, int field_count, dpt_dataset **dataset) {
+    return dpt_dataset_open_indexed(control, files, file_count, fields, field_count, NULL, dataset);
+}
+
+dpt_status dpt_dataset_open_indexed(const dpt_control *control, const char *const *files, int file_count,
+                                    const dpt_field_spec *fields, int field_count, const char *index_folder,
+                                    dpt_dataset **dataset) {
+    int sequences = 0;
+    *dataset = NULL;
+    for (int i = 0; control->rank == 0 && i < field_count; i++) sequences += fields[i].offsets != NULL;
+    DPT_TRY(dpt_control_broadcast(control, &sequences, sizeof sequences, 0));
+    return (sequences > 0 ? dpt_dataset_open_sequences : dpt_dataset_open_rows)(control, files, file_count, fields,
+                                                                                field_count, index_folder, dataset);
+}
+
 void dpt_dataset_close(dpt_dataset **dataset) {
     dpt_dataset *ds = *dataset;
     *dataset = NULL;
@@ -89,6 +105,8 @@ void dpt_dataset_close(dpt_dataset **dataset) {
     for (int f = 0; ds->descriptor && f < ds->index.files; f++)
         if (ds->descriptor[f] >= 0) close(ds->descriptor[f]);
     dpt_free(ds->descriptor);
+    dpt_sequences_close(ds);
+    dpt_caller_close(&ds->caller);
     dpt_index_destroy(&ds->index);
     dpt_free(ds);
 }
@@ -105,6 +123,7 @@ uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file) { return da
 
 uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field) {
     const dpt_index_part *part = &dataset->index.part[file * dataset->index.fields + field];
+    if (part->storage == DPT_STORAGE_ELSEWHERE) return dpt_sequence_chunk_rows(dataset, file, field);
     return part->storage == DPT_STORAGE_CHUNKED ? part->chunk_dim[0] : 0;
 }
 

@@ -18,30 +18,35 @@ static void shape_text(char *text, size_t bytes, int ndim, const int64_t *dim) {
     dpt_append(text, bytes, n, "]");
 }
 
-static bool same_shape(int ndim, const int64_t *wanted, const dpt_found *found) {
-    bool same = ndim == found->ndim;
-    for (int i = 0; same && i < ndim; i++) same = wanted[i] == DPT_ANY_DIM || wanted[i] == found->dim[i];
+static bool same_shape(int wanted_ndim, const int64_t *wanted, int ndim, const int64_t *dim) {
+    bool same = wanted_ndim == ndim;
+    for (int i = 0; same && i < ndim; i++) same = wanted[i] == DPT_ANY_DIM || wanted[i] == dim[i];
     return same;
 }
 
-static dpt_status refuse_shape(const dpt_found *found, int ndim, const int64_t *wanted, const char *other) {
+static dpt_status refuse_shape(int ndim, const int64_t *dim, int wanted_ndim, const int64_t *wanted,
+                               const char *other) {
     char have[160], want[160];
-    shape_text(have, sizeof have, found->ndim, found->dim);
-    shape_text(want, sizeof want, ndim, wanted);
+    shape_text(have, sizeof have, ndim, dim);
+    shape_text(want, sizeof want, wanted_ndim, wanted);
     if (other) return dpt_error(DPT_ERR_SHAPE, "a sample is %s, but %s in %s", have, want, other);
     return dpt_error(DPT_ERR_SHAPE, "a sample is %s, expected %s", have, want);
 }
 
+dpt_status dpt_index_check_wanted(const dpt_field_spec *wanted, dpt_stored stored, int ndim, const int64_t *dim) {
+    if (wanted->ndim != DPT_ANY_NDIM && !same_shape(wanted->ndim, wanted->dim, ndim, dim))
+        return refuse_shape(ndim, dim, wanted->ndim, wanted->dim, NULL);
+    bool integer = wanted->dtype != DPT_F32 && wanted->dtype != DPT_F64;
+    DPT_CHECK(
+        stored.kind != DPT_STORED_FLOAT || !integer, DPT_ERR_UNSUPPORTED,
+        "stored as %s, wanted as %s for input \"%s\": classes are integers, for numbers there are other losses (mse)",
+        dpt_stored_text(stored), dpt_dtype_text(wanted->dtype), wanted->name);
+    return DPT_OK;
+}
+
 /* The first file decides what a field is. */
 static dpt_status settle_field(const dpt_field_spec *spec, const dpt_found *found, dpt_index_field *field) {
-    if (spec->ndim != DPT_ANY_NDIM && !same_shape(spec->ndim, spec->dim, found))
-        return refuse_shape(found, spec->ndim, spec->dim, NULL);
-    bool integer = spec->dtype != DPT_F32 && spec->dtype != DPT_F64;
-    bool stored_integer = found->stored.kind != DPT_STORED_FLOAT;
-    DPT_CHECK(
-        stored_integer || !integer, DPT_ERR_UNSUPPORTED,
-        "stored as %s, wanted as %s for input \"%s\": classes are integers, for numbers there are other losses (mse)",
-        dpt_stored_text(found->stored), dpt_dtype_text(spec->dtype), spec->name);
+    DPT_TRY(dpt_index_check_wanted(spec, found->stored, found->ndim, found->dim));
     field->name = dpt_strdup(spec->name);
     field->path = dpt_strdup(spec->path);
     if (!field->name || !field->path) return DPT_ERR_MEMORY;
@@ -58,8 +63,8 @@ static dpt_status settle_field(const dpt_field_spec *spec, const dpt_found *foun
 
 static dpt_status check_like_first(const dpt_index *index, const dpt_index_field *field, const dpt_found *found) {
     const dpt_field *about = &field->about;
-    if (!same_shape(about->ndim, about->dim, found))
-        return refuse_shape(found, about->ndim, about->dim, index->file[0].path);
+    if (!same_shape(about->ndim, about->dim, found->ndim, found->dim))
+        return refuse_shape(found->ndim, found->dim, about->ndim, about->dim, index->file[0].path);
     DPT_CHECK(dpt_stored_equal(about->stored, found->stored), DPT_ERR_DATA, "stored as %s, but as %s in %s",
               dpt_stored_text(found->stored), dpt_stored_text(about->stored), index->file[0].path);
     return DPT_OK;
@@ -80,23 +85,22 @@ static dpt_status add_field(dpt_index *index, int64_t handle, int f, const dpt_f
     return DPT_OK;
 }
 
-static dpt_status add_file(dpt_index *index, int f, const char *path, const dpt_field_spec *specs) {
+static dpt_status add_file(dpt_index *index, int f, const dpt_listed_file *listed, const dpt_field_spec *specs) {
     dpt_index_file *file = &index->file[f];
-    file->path = dpt_strdup(path);
+    file->path = dpt_strdup(listed->path);
     DPT_CHECK_ALLOC(file->path);
+    file->bytes = (uint64_t)listed->about.st_size;
+    file->mtime_ns = dpt_index_mtime_ns(&listed->about);
+    file->first_row = index->rows;
     dpt_h5_scope scope;
     hid_t handle = -1;
-    struct stat about;
     dpt_h5_enter(&scope);
     dpt_status status;
-    DPT_TRY_GOTO(dpt_chunk_lookup_open(path, &handle), fail);
-    DPT_CHECK_GOTO(stat(path, &about) == 0, fail, DPT_ERR_IO, "%s: disappeared", path);
-    file->bytes = (uint64_t)about.st_size;
-    file->mtime_ns = dpt_index_mtime_ns(&about);
-    file->first_row = index->rows;
+    DPT_TRY_GOTO(dpt_chunk_lookup_open(file->path, &handle), fail);
     for (int i = 0; i < index->fields; i++) DPT_TRY_GOTO(add_field(index, handle, f, specs, i), fail);
-    DPT_CHECK_GOTO(index->rows + file->rows <= INT64_MAX, fail, DPT_ERR_DATA, "%s: more than 2^63 rows", path);
+    DPT_CHECK_GOTO(index->rows + file->rows <= INT64_MAX, fail, DPT_ERR_DATA, "%s: more than 2^63 rows", file->path);
     index->rows += file->rows;
+    DPT_TRY_GOTO(dpt_chunk_lookup_content(handle, file->bytes, &file->content), fail);
 fail:
     dpt_h5_close_file(handle);
     dpt_h5_leave(&scope);
@@ -121,6 +125,40 @@ dpt_status dpt_index_grid(dpt_index_part *part, uint64_t rows, int ndim, const i
     return DPT_OK;
 }
 
+/* Stored bytes of a chunk are what its filters can make of its values: known but for deflate, which in the worst case
+ * adds a little. */
+static dpt_status check_chunk(const dpt_index_part *part, uint64_t i, uint64_t file_bytes) {
+    const dpt_index_chunk *chunk = &part->chunk[i];
+    uint64_t most = part->chunk_bytes;
+    bool deflated = false;
+    for (int k = 0; k < part->pipeline.count; k++) {
+        if (chunk->mask >> k & 1) continue;
+        if (part->pipeline.filter[k] == DPT_FILTER_FLETCHER32) most += 4;
+        if (part->pipeline.filter[k] == DPT_FILTER_DEFLATE) deflated = true, most += most / 64 + 1024;
+    }
+    uint64_t least = deflated ? 1 : most;
+    DPT_CHECK(chunk->bytes >= least && chunk->bytes <= most, DPT_ERR_DATA,
+              "chunk %llu declares %u stored bytes for %llu of values", (unsigned long long)i, chunk->bytes,
+              (unsigned long long)part->chunk_bytes);
+    DPT_CHECK(chunk->offset <= file_bytes && chunk->bytes <= file_bytes - chunk->offset, DPT_ERR_DATA,
+              "chunk %llu: %u bytes from byte %llu, the file ends at byte %llu", (unsigned long long)i, chunk->bytes,
+              (unsigned long long)chunk->offset, (unsigned long long)file_bytes);
+    return DPT_OK;
+}
+
+dpt_status dpt_index_check_part(const dpt_index_part *part, uint64_t rows, uint64_t row_bytes, uint64_t file_bytes) {
+    uint64_t bytes;
+    DPT_CHECK(!__builtin_mul_overflow(rows, row_bytes, &bytes) && bytes <= INT64_MAX, DPT_ERR_DATA,
+              "declares more than 2^63 bytes");
+    if (part->storage == DPT_STORAGE_CHUNKED)
+        for (uint64_t i = 0; i < part->chunks; i++) DPT_TRY(check_chunk(part, i, file_bytes));
+    DPT_CHECK(
+        part->storage != DPT_STORAGE_CONTIGUOUS || (part->offset <= file_bytes && bytes <= file_bytes - part->offset),
+        DPT_ERR_DATA, "declares %llu bytes from byte %llu, the file ends at byte %llu", (unsigned long long)bytes,
+        (unsigned long long)part->offset, (unsigned long long)file_bytes);
+    return DPT_OK;
+}
+
 void dpt_index_part_clear(dpt_index_part *part) {
     dpt_free(part->values);
     dpt_free(part->chunk);
@@ -129,25 +167,29 @@ void dpt_index_part_clear(dpt_index_part *part) {
 
 dpt_status dpt_index_allocate(dpt_index *index, int files, int fields) {
     *index = (dpt_index){.files = files, .fields = fields};
+    DPT_CHECK((int64_t)files * fields < INT32_MAX, DPT_ERR_UNSUPPORTED, "a dataset of %d fields in %d files", fields,
+              files);
     index->file = dpt_alloc_zero((size_t)files, sizeof *index->file);
     index->field = dpt_alloc_zero((size_t)fields, sizeof *index->field);
     index->part = dpt_alloc_zero((size_t)files * (size_t)fields, sizeof *index->part);
     return index->file && index->field && index->part ? DPT_OK : DPT_ERR_MEMORY;
 }
 
-dpt_status dpt_index_create(const char *const *files, int file_count, const dpt_field_spec *fields, int field_count,
+dpt_status dpt_index_create(const dpt_file_list *files, const dpt_field_spec *fields, int field_count,
                             dpt_index *index) {
     *index = (dpt_index){0};
-    DPT_CHECK(file_count > 0, DPT_ERR_ARG, "a dataset of no files");
-    DPT_CHECK(field_count > 0, DPT_ERR_ARG, "%s: a dataset of no fields", files[0]);
-    DPT_TRY(dpt_index_allocate(index, file_count, field_count));
-    for (int f = 0; f < file_count; f++) DPT_TRY(add_file(index, f, files[f], fields));
-    DPT_CHECK(index->rows > 0, DPT_ERR_DATA, "%s: %s: 0 samples", files[0], fields[0].path);
+    DPT_CHECK(files->count < INT32_MAX, DPT_ERR_UNSUPPORTED, "a dataset of %lld files", (long long)files->count);
+    DPT_TRY(dpt_index_allocate(index, (int)files->count, field_count));
+    for (int f = 0; f < index->files; f++) DPT_TRY(add_file(index, f, &files->file[f], fields));
+    DPT_CHECK(index->rows > 0, DPT_ERR_DATA, "%s: %s: 0 samples", index->file[0].path, fields[0].path);
     return DPT_OK;
 }
 
 void dpt_index_destroy(dpt_index *index) {
-    for (int f = 0; index->file && f < index->files; f++) dpt_free(index->file[f].path);
+    for (int f = 0; index->file && f < index->files; f++) {
+        dpt_free(index->file[f].path);
+        dpt_content_free(&index->file[f].content);
+    }
     for (int i = 0; index->field && i < index->fields; i++) {
         dpt_free(index->field[i].name);
         dpt_free(index->field[i].path);

@@ -10,10 +10,17 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "data/content.h"
 #include "data/dataset.h"
 #include "data/decode.h"
+#include "data/file_list.h"
 
-typedef enum dpt_storage { DPT_STORAGE_CONTIGUOUS = 0, DPT_STORAGE_CHUNKED = 1, DPT_STORAGE_COMPACT = 2 } dpt_storage;
+typedef enum dpt_storage {
+    DPT_STORAGE_CONTIGUOUS = 0,
+    DPT_STORAGE_CHUNKED = 1,
+    DPT_STORAGE_COMPACT = 2,
+    DPT_STORAGE_ELSEWHERE = 3 /* rows are made (dataset_private.h), the index only counts them; never packed */
+} dpt_storage;
 
 /* A chunk as it lies in its file. */
 typedef struct dpt_index_chunk {
@@ -38,9 +45,10 @@ typedef struct dpt_index_part {
 typedef struct dpt_index_file {
     char *path;
     uint64_t bytes;     /* size of the file */
-    int64_t mtime_ns;   /* of its last change, before it was looked at; a rank's own file's once it is open */
+    int64_t mtime_ns;   /* of its last change, from before it was opened; a rank's own file's once it is open */
     uint64_t first_row; /* rows of the files before it */
     uint64_t rows;
+    dpt_content content; /* all of it that the index was made of; no extents: not known */
 } dpt_index_file;
 
 typedef struct dpt_index_field {
@@ -58,8 +66,11 @@ typedef struct dpt_index {
 } dpt_index;
 
 /* Opens every file, checks it, fills the index. Local. Errors as dpt_dataset_open says. */
-dpt_status dpt_index_create(const char *const *files, int file_count, const dpt_field_spec *fields, int field_count,
+dpt_status dpt_index_create(const dpt_file_list *files, const dpt_field_spec *fields, int field_count,
                             dpt_index *index);
+/* Whether a field is what the caller wants: shape, and integers only from integers. DPT_ERR_SHAPE, DPT_ERR_UNSUPPORTED
+ * say why not. Local. */
+dpt_status dpt_index_check_wanted(const dpt_field_spec *wanted, dpt_stored stored, int ndim, const int64_t *dim);
 /* Room for so many files and fields, all zero. On failure the index still wants dpt_index_destroy. */
 dpt_status dpt_index_allocate(dpt_index *index, int files, int fields);
 /* Takes an empty index ({0}) and one that dpt_index_create or _unpack left half-filled. */
@@ -80,13 +91,19 @@ typedef struct dpt_found {
 dpt_status dpt_index_inspect(int64_t file, const char *file_path, uint64_t file_bytes, const char *path,
                              dpt_found *found);
 
+/* Whether a part's values lie within a file of so many bytes, each chunk as long as its filters can make it. What is
+ * read by an index that passes stays within its buffers, whatever the file holds. Local. DPT_ERR_DATA. */
+dpt_status dpt_index_check_part(const dpt_index_part *part, uint64_t rows, uint64_t row_bytes, uint64_t file_bytes);
+
 void dpt_index_part_clear(dpt_index_part *part);
 
 /* Fills grid, chunks and chunk_bytes from chunk_dim and what it cuts: rows, then each axis of a sample. Local.
  * DPT_ERR_DATA: a chunk of size 0. DPT_ERR_UNSUPPORTED: chunks of more than 64 MiB. */
 dpt_status dpt_index_grid(dpt_index_part *part, uint64_t rows, int ndim, const int64_t *dim, uint32_t element_bytes);
 
-/* The index as bytes (caller owns them: dpt_free), and back. */
+/* The index as bytes (caller owns them: dpt_free), and back. Bytes of any origin: an index that comes of them is whole
+ * and has passed dpt_index_check_part; it may still be of other files. DPT_ERR_DATA: it cannot be. On failure the index
+ * still wants dpt_index_destroy. */
 dpt_status dpt_index_pack(const dpt_index *index, void **bytes, uint64_t *size);
 dpt_status dpt_index_unpack(const void *bytes, uint64_t size, dpt_index *index);
 /* dpt_dataset_digest says of what. */

@@ -191,31 +191,9 @@ static dpt_status check_filters(hid_t properties, dpt_pipeline *pipeline) {
     return DPT_OK;
 }
 
-/* Stored bytes of a chunk are what its filters can make of its values: known but for deflate, which in the worst case
- * adds a little. */
-static dpt_status check_chunk(const dpt_index_part *part, uint64_t i, uint64_t file_bytes) {
-    const dpt_index_chunk *chunk = &part->chunk[i];
-    uint64_t most = part->chunk_bytes;
-    bool deflated = false;
-    for (int k = 0; k < part->pipeline.count; k++) {
-        if (chunk->mask >> k & 1) continue;
-        if (part->pipeline.filter[k] == DPT_FILTER_FLETCHER32) most += 4;
-        if (part->pipeline.filter[k] == DPT_FILTER_DEFLATE) deflated = true, most += most / 64 + 1024;
-    }
-    uint64_t least = deflated ? 1 : most;
-    DPT_CHECK(chunk->bytes >= least && chunk->bytes <= most, DPT_ERR_DATA,
-              "chunk %llu declares %u stored bytes for %llu of values", (unsigned long long)i, chunk->bytes,
-              (unsigned long long)part->chunk_bytes);
-    DPT_CHECK(chunk->offset <= file_bytes && chunk->bytes <= file_bytes - chunk->offset, DPT_ERR_DATA,
-              "chunk %llu: %u bytes from byte %llu, the file ends at byte %llu", (unsigned long long)i, chunk->bytes,
-              (unsigned long long)chunk->offset, (unsigned long long)file_bytes);
-    return DPT_OK;
-}
-
 /* The table, chunk by chunk in the order of the grid. whole_only: those that reach over an end are stored as they are,
  * without filters. */
-static dpt_status read_table(hid_t file, hid_t dataset, uint64_t file_bytes, bool whole_only, const hsize_t *dim,
-                             dpt_found *found) {
+static dpt_status read_table(hid_t file, hid_t dataset, bool whole_only, const hsize_t *dim, dpt_found *found) {
     dpt_index_part *part = &found->part;
     uint64_t at[DPT_MAX_NDIM + 1] = {0};
     part->chunk = dpt_alloc_zero(part->chunks, sizeof *part->chunk);
@@ -230,7 +208,6 @@ static dpt_status read_table(hid_t file, hid_t dataset, uint64_t file_bytes, boo
         dpt_status status = dpt_chunk_lookup(file, dataset, start, &part->chunk[i]);
         if (status != DPT_OK) return dpt_error_prefix(status, "chunk %llu: ", (unsigned long long)i);
         if (whole_only && over) part->chunk[i].mask = UINT32_MAX;
-        DPT_TRY(check_chunk(part, i, file_bytes));
         for (int k = found->ndim; k >= 0 && ++at[k] == part->grid[k]; k--) at[k] = 0;
     }
     return DPT_OK;
@@ -255,7 +232,7 @@ static dpt_status check_chunks(hid_t file, hid_t dataset, hid_t properties, uint
     DPT_TRY(status);
     DPT_CHECK(stored == part->chunks, DPT_ERR_DATA, "%llu of its %llu chunks are stored", (unsigned long long)stored,
               (unsigned long long)part->chunks);
-    return read_table(file, dataset, file_bytes, options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, dim, found);
+    return read_table(file, dataset, options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS, dim, found);
 }
 
 /* They lie in the header of the dataset, 64 kB at most, and are kept. */
@@ -273,7 +250,7 @@ static dpt_status read_compact(hid_t dataset, dpt_found *found) {
     return status;
 }
 
-static dpt_status check_contiguous(hid_t dataset, hid_t properties, uint64_t file_bytes, dpt_found *found) {
+static dpt_status check_contiguous(hid_t dataset, hid_t properties, dpt_found *found) {
     int external = H5Pget_external_count(properties);
     DPT_TRY(DPT_H5(external));
     DPT_CHECK(external == 0, DPT_ERR_UNSUPPORTED, "its values lie in %d other files (external storage)", external);
@@ -281,9 +258,6 @@ static dpt_status check_contiguous(hid_t dataset, hid_t properties, uint64_t fil
     if (bytes == 0) return DPT_OK;
     haddr_t offset = H5Dget_offset(dataset);
     DPT_CHECK(offset != HADDR_UNDEF, DPT_ERR_DATA, "declares %llu bytes, none is stored", (unsigned long long)bytes);
-    DPT_CHECK(offset <= file_bytes && bytes <= file_bytes - offset, DPT_ERR_DATA,
-              "declares %llu bytes from byte %llu, the file ends at byte %llu", (unsigned long long)bytes,
-              (unsigned long long)offset, (unsigned long long)file_bytes);
     found->part.offset = offset;
     return DPT_OK;
 }
@@ -295,7 +269,7 @@ static dpt_status check_storage(hid_t file, hid_t dataset, uint64_t file_bytes, 
     switch (H5Pget_layout(properties)) {
         case H5D_CONTIGUOUS:
             found->part.storage = DPT_STORAGE_CONTIGUOUS;
-            status = check_contiguous(dataset, properties, file_bytes, found);
+            status = check_contiguous(dataset, properties, found);
             break;
         case H5D_CHUNKED:
             found->part.storage = DPT_STORAGE_CHUNKED;
@@ -324,6 +298,7 @@ dpt_status dpt_index_inspect(int64_t file, const char *file_path, uint64_t file_
     DPT_TRY_GOTO(check_type(dataset, found), fail);
     DPT_TRY_GOTO(check_sizes(dataset, dim, found), fail);
     DPT_TRY_GOTO(check_storage(file, dataset, file_bytes, dim, found), fail);
+    DPT_TRY_GOTO(dpt_index_check_part(&found->part, found->rows, found->row_bytes, file_bytes), fail);
 fail:
     dpt_h5_close_dataset(dataset);
     if (status == DPT_OK) return DPT_OK;

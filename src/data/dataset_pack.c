@@ -1,6 +1,7 @@
 /* dataset_pack.c: an index as bytes: every number as 8 bytes little-endian, every text as its length and its bytes.
+ * They come from another rank, or from a file that anyone may have written.
  *
- * Invariant: reading believes no size before the bytes for it are there. */
+ * Invariant: reading believes no size before the bytes for it are there, and no place before it is within its file. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -81,6 +82,12 @@ static void put_index(tape *t, const dpt_index *index) {
         put_number(t, (uint64_t)file->mtime_ns);
         put_number(t, file->first_row);
         put_number(t, file->rows);
+        put_number(t, (uint64_t)file->content.extents);
+        for (int64_t e = 0; e < file->content.extents; e++) {
+            put_number(t, file->content.extent[e].offset);
+            put_number(t, file->content.extent[e].bytes);
+        }
+        put_number(t, file->content.digest);
     }
     for (int i = 0; i < index->fields; i++) {
         const dpt_index_field *field = &index->field[i];
@@ -111,10 +118,13 @@ static void get_field(tape *t, dpt_index_field *field) {
     field->name = get_text(t);
     field->path = get_text(t);
     field->about = (dpt_field){.name = field->name, .path = field->path};
-    field->about.dtype = (dpt_dtype)get_number(t);
+    uint64_t dtype = get_number(t);
     field->about.stored = get_stored(t);
-    field->about.ndim = (int)get_number(t);
-    if (field->about.ndim < 0 || field->about.ndim > DPT_MAX_NDIM) t->short_of = true;
+    uint64_t ndim = get_number(t);
+    if (dtype >= DPT_DTYPE_COUNT || ndim > DPT_MAX_NDIM) t->short_of = true;
+    if (t->short_of) return;
+    field->about.dtype = (dpt_dtype)dtype;
+    field->about.ndim = (int)ndim;
     for (int d = 0; !t->short_of && d < field->about.ndim; d++) field->about.dim[d] = (int64_t)get_number(t);
     field->about.elements = (int64_t)get_number(t);
     field->row_bytes = get_number(t);
@@ -145,6 +155,8 @@ static void get_pipeline(tape *t, dpt_pipeline *pipeline) {
     pipeline->count = (int)count;
     memcpy(pipeline->filter, t->at + t->used, count);
     t->used += count;
+    for (uint64_t i = 0; i < count; i++)
+        if (pipeline->filter[i] < DPT_FILTER_DEFLATE || pipeline->filter[i] > DPT_FILTER_FLETCHER32) t->short_of = true;
 }
 
 static void get_chunks(tape *t, uint64_t rows, const dpt_field *about, dpt_index_part *part) {
@@ -166,16 +178,50 @@ static void get_chunks(tape *t, uint64_t rows, const dpt_field *about, dpt_index
     }
 }
 
-static void get_part(tape *t, uint64_t rows, const dpt_index_field *field, dpt_index_part *part) {
-    part->storage = (dpt_storage)get_number(t);
-    part->offset = get_number(t);
+static void get_part(tape *t, const dpt_index_file *file, const dpt_index_field *field, dpt_index_part *part) {
+    const uint64_t rows = file->rows, storage = get_number(t);
     uint64_t bytes;
-    if (__builtin_mul_overflow(rows, field->row_bytes, &bytes) || part->storage > DPT_STORAGE_COMPACT)
-        t->short_of = true;
-    else if (part->storage == DPT_STORAGE_COMPACT)
+    part->offset = get_number(t);
+    if (__builtin_mul_overflow(rows, field->row_bytes, &bytes) || storage > DPT_STORAGE_COMPACT) t->short_of = true;
+    if (t->short_of) return;
+    part->storage = (dpt_storage)storage;
+    if (part->storage == DPT_STORAGE_COMPACT)
         part->values = get_bytes(t, bytes);
     else if (part->storage == DPT_STORAGE_CHUNKED)
         get_chunks(t, rows, &field->about, part);
+    if (!t->short_of && dpt_index_check_part(part, rows, field->row_bytes, file->bytes) != DPT_OK) t->short_of = true;
+}
+
+static void get_content(tape *t, uint64_t file_bytes, dpt_content *content) {
+    uint64_t extents = get_number(t), end = 0;
+    if (t->short_of || extents > (t->size - t->used) / (2 * sizeof(uint64_t))) {
+        t->short_of = true;
+        return;
+    }
+    content->extent = dpt_alloc_zero(extents, sizeof *content->extent);
+    if (content->extent == NULL) t->short_of = t->no_memory = true;
+    for (uint64_t i = 0; !t->short_of && i < extents; i++) {
+        dpt_extent *e = &content->extent[i];
+        e->offset = get_number(t);
+        e->bytes = get_number(t);
+        if (e->offset < end || e->offset > file_bytes || e->bytes > file_bytes - e->offset) t->short_of = true;
+        end = e->offset + e->bytes;
+        content->extents++;
+    }
+    content->digest = get_number(t);
+}
+
+/* Rows follow each other from file to file. */
+static void get_file(tape *t, uint64_t *rows, dpt_index_file *file) {
+    file->path = get_text(t);
+    file->bytes = get_number(t);
+    file->mtime_ns = (int64_t)get_number(t);
+    file->first_row = get_number(t);
+    file->rows = get_number(t);
+    if (file->bytes > INT64_MAX || file->first_row != *rows || file->rows > INT64_MAX - *rows) t->short_of = true;
+    if (t->short_of) return;
+    *rows += file->rows;
+    get_content(t, file->bytes, &file->content);
 }
 
 dpt_status dpt_index_pack(const dpt_index *index, void **bytes, uint64_t *size) {
@@ -191,24 +237,20 @@ dpt_status dpt_index_pack(const dpt_index *index, void **bytes, uint64_t *size) 
 
 dpt_status dpt_index_unpack(const void *bytes, uint64_t size, dpt_index *index) {
     tape t = {.at = (unsigned char *)(uintptr_t)bytes, .size = size};
-    uint64_t files = get_number(&t), fields = get_number(&t), rows = get_number(&t);
-    bool fits = files < INT32_MAX && fields < INT32_MAX && files * fields <= size / (2 * sizeof(uint64_t));
-    DPT_CHECK(!t.short_of && fits, DPT_ERR_INTERNAL, "a dataset index of %llu bytes", (unsigned long long)size);
+    uint64_t files = get_number(&t), fields = get_number(&t), rows = get_number(&t), counted = 0;
+    /* each takes a number at the least; so none of these counts is more than the bytes that are there */
+    uint64_t numbers = size / sizeof(uint64_t);
+    bool fits = files > 0 && fields > 0 && files < INT32_MAX && fields < INT32_MAX && files <= numbers / fields;
+    *index = (dpt_index){0};
+    DPT_CHECK(!t.short_of && fits, DPT_ERR_DATA, "a dataset index of %llu bytes", (unsigned long long)size);
     DPT_TRY(dpt_index_allocate(index, (int)files, (int)fields));
     index->rows = rows;
-    for (int f = 0; f < index->files; f++) {
-        dpt_index_file *file = &index->file[f];
-        file->path = get_text(&t);
-        file->bytes = get_number(&t);
-        file->mtime_ns = (int64_t)get_number(&t);
-        file->first_row = get_number(&t);
-        file->rows = get_number(&t);
-    }
-    for (int i = 0; i < index->fields; i++) get_field(&t, &index->field[i]);
-    for (int p = 0; !t.short_of && p < index->files * index->fields; p++)
-        get_part(&t, index->file[p / index->fields].rows, &index->field[p % index->fields], &index->part[p]);
+    for (int f = 0; f < index->files && !t.short_of; f++) get_file(&t, &counted, &index->file[f]);
+    for (int i = 0; i < index->fields && !t.short_of; i++) get_field(&t, &index->field[i]);
+    for (int p = 0; p < index->files * index->fields && !t.short_of; p++)
+        get_part(&t, &index->file[p / index->fields], &index->field[p % index->fields], &index->part[p]);
     if (t.no_memory) return DPT_ERR_MEMORY;
-    DPT_CHECK(!t.short_of && t.used == size, DPT_ERR_INTERNAL, "a dataset index of %llu bytes, %llu read",
-              (unsigned long long)size, (unsigned long long)t.used);
+    DPT_CHECK(!t.short_of && t.used == size && rows == counted && rows > 0, DPT_ERR_DATA,
+              "a dataset index of %llu bytes, %llu read", (unsigned long long)size, (unsigned long long)t.used);
     return DPT_OK;
 }

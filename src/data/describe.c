@@ -2,9 +2,12 @@
 #include "data/describe.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/hdf5_output.h"
 #include "data/hdf5_util.h"
 
 /* ---- the paths ---- */
@@ -17,7 +20,7 @@ typedef struct listing {
 
 static dpt_status add(listing *list, const char *name) {
     DPT_GROW(list->all, list->count, list->capacity);
-    list->all[list->count] = (dpt_description){.path = dpt_format("/%s", name)};
+    list->all[list->count] = (dpt_description){.path = dpt_format("/%s", name), .rows = -1};
     DPT_CHECK_ALLOC(list->all[list->count].path);
     list->count++;
     return DPT_OK;
@@ -51,6 +54,7 @@ static void describe_shape(hid_t set, dpt_description *d) {
         over |= __builtin_mul_overflow(bytes, (uint64_t)dim[i], &bytes);
     }
     if (d->shape[0] == '[') dpt_append(d->shape, sizeof d->shape, n, "]");
+    if (ndim > 0 && dim[0] <= INT64_MAX) d->rows = (int64_t)dim[0];
     d->declared_bytes = over ? UINT64_MAX : d->shape[0] == '[' ? bytes : 0;
     if (type >= 0) H5Tclose(type);
     dpt_h5_close_space(space);
@@ -99,6 +103,24 @@ static void describe_storage(hid_t set, dpt_description *d) {
     dpt_h5_close_properties(properties);
 }
 
+/* 16 digits, as hdf5_output.c writes them; anything else is none. */
+static void find_checksum(hid_t set, dpt_description *d) {
+    char text[18] = "", *end = text;
+    if (H5Aexists(set, DPT_CHECKSUM_ATTRIBUTE) <= 0) return;
+    hid_t attribute = H5Aopen(set, DPT_CHECKSUM_ATTRIBUTE, H5P_DEFAULT);
+    if (attribute < 0) return;
+    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
+    bool fits = type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
+                H5Tget_size(type) < sizeof text && space >= 0 && H5Sget_simple_extent_npoints(space) == 1;
+    if (fits && H5Aread(attribute, type, text) >= 0 && strspn(text, "0123456789abcdef") == 16) {
+        d->checksum = strtoull(text, &end, 16);
+        d->has_checksum = *end == 0;
+    }
+    dpt_h5_close_space(space);
+    if (type >= 0) H5Tclose(type);
+    H5Aclose(attribute);
+}
+
 dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *count) {
     listing list = {.status = DPT_OK};
     hid_t handle = -1;
@@ -121,6 +143,7 @@ dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *c
         if (set < 0) continue;
         describe_shape(set, &list.all[i]);
         describe_storage(set, &list.all[i]);
+        find_checksum(set, &list.all[i]);
         dpt_h5_close_dataset(set);
     }
     *datasets = list.all;

@@ -3,14 +3,18 @@
 #ifndef DPT_DATA_DESCRIBE_H
 #define DPT_DATA_DESCRIBE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 typedef struct dpt_description {
-    char *path;              /* "/train/x" */
-    char shape[256];         /* "[60000,1,28,28]"; "[]": one value; "none": no values */
-    char storage[400];       /* "chunks [32,1,28,28], shuffle, deflate 4" */
+    char *path;        /* "/train/x" */
+    char shape[256];   /* "[60000,1,28,28]"; "[]": one value; "none": no values */
+    char storage[400]; /* "chunks [32,1,28,28], shuffle, deflate 4" */
+    int64_t rows;      /* along the first axis; -1: it has none */
+    bool has_checksum; /* an attribute DPT_CHECKSUM_ATTRIBUTE (hdf5_output.h), which says: */
+    uint64_t checksum;
     uint64_t stored_bytes;   /* that the values take in the file; 0 where they lie elsewhere */
     uint64_t declared_bytes; /* that they take in memory; UINT64_MAX: more than can be said */
 } dpt_description;

@@ -135,11 +135,16 @@ fail:
 
 /* ---- balanced ---- */
 
+/* The classes of a round that are few come in one go, which costs much less than one by one. */
 static void balanced_rows(const dpt_draws *d, uint64_t epoch, uint64_t position, uint64_t count, uint64_t *row) {
+    enum { FEW = 256 };
+    uint64_t round[FEW];
     wide g = (wide)epoch * d->rows + position;
     for (uint64_t i = 0; i < count; i++, g++) {
         uint64_t t = (uint64_t)(g / d->classes), j = (uint64_t)(g % d->classes);
-        const class_rows *c = &d->of_class[dpt_order_exact(&d->rounds, t, j)];
+        bool few = d->classes <= FEW;
+        if (few && (i == 0 || j == 0)) dpt_order_run(&d->rounds, t, 0, d->classes, round);
+        const class_rows *c = &d->of_class[few ? round[j] : dpt_order_exact(&d->rounds, t, j)];
         row[i] = d->table[c->first + dpt_order_exact(&c->order, t / c->order.rows, t % c->order.rows)];
     }
 }

@@ -91,10 +91,8 @@ static int by_position(const void *a, const void *b) {
 static void fill(const dpt_buckets *b, uint64_t epoch, uint64_t window, uint64_t m, member *members, uint64_t *row) {
     uint64_t first = window * b->window_rows, rows = m * b->batch;
     dpt_order places = dpt_order_keyed(m, dpt_draws_key(b->key, window));
-    for (uint64_t i = 0; i < rows; i++) {
-        uint64_t at = dpt_order_exact(&b->shuffled, epoch, first + i);
-        members[i] = (member){b->length[at], i, at};
-    }
+    dpt_order_run(&b->shuffled, epoch, first, rows, row);
+    for (uint64_t i = 0; i < rows; i++) members[i] = (member){b->length[row[i]], i, row[i]};
     qsort(members, (size_t)rows, sizeof *members, by_length);
     for (uint64_t j = 0; j < m; j++) {
         member *batch = members + dpt_order_exact(&places, epoch, j) * b->batch;
@@ -145,6 +143,6 @@ dpt_status dpt_buckets_rows(dpt_buckets *b, uint64_t epoch, uint64_t position, u
         position += n;
         count -= n;
     }
-    for (uint64_t i = 0; i < count; i++) row[i] = dpt_order_exact(&b->shuffled, epoch, position + i);
+    dpt_order_run(&b->shuffled, epoch, position, count, row);
     return DPT_OK;
 }

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -107,6 +109,7 @@ fail:
 /* What pads the last chunk is written as 0: the same content, the same bytes. */
 static dpt_status set_layout(hid_t creation, const dpt_hdf5_layout *layout, int ndim, const hsize_t *size) {
     hsize_t chunk[DPT_MAX_NDIM + 1];
+    if (layout->reserve) return DPT_H5(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY));
     if (layout->chunk_rows == 0 || ndim == 0) return DPT_OK;
     memcpy(chunk, size, (size_t)ndim * sizeof *size);
     if ((hsize_t)layout->chunk_rows < chunk[0]) chunk[0] = (hsize_t)layout->chunk_rows;
@@ -140,10 +143,53 @@ fail:
     return status;
 }
 
+/* count 0: one value, without an axis. */
+static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, int64_t count,
+                                  const void *value) {
+    hid_t space = -1, attribute = -1;
+    const hsize_t size = (hsize_t)count;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(space = count ? H5Screate_simple(1, &size, NULL) : H5Screate(H5S_SCALAR)), fail);
+    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
+fail:
+    if (attribute >= 0) H5Aclose(attribute);
+    dpt_h5_close_space(space);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "attribute %s: ", name);
+}
+
+/* Texts of so many bytes, their ends included. */
+static dpt_status write_texts(hid_t object, const char *name, size_t bytes, int64_t count, const char *text) {
+    hid_t type = -1;
+    dpt_status status;
+    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, bytes)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
+    DPT_TRY_GOTO(write_attribute(object, name, type, type, count, text), fail);
+fail:
+    if (type >= 0) H5Tclose(type);
+    return status;
+}
+
+/* 16 digits, closed. */
+enum { CHECKSUM_BYTES = 17 };
+
+static dpt_status write_checksum(const dpt_hdf5_output *output) {
+    char text[CHECKSUM_BYTES];
+    snprintf(text, sizeof text, "%016" PRIx64, dpt_checksum_value(&output->sum));
+    return write_texts(output->dataset, DPT_CHECKSUM_ATTRIBUTE, sizeof text, 0, text);
+}
+
 static dpt_status finish_dataset(dpt_hdf5_output *output) {
     hid_t dataset = output->dataset;
+    if (dataset < 0) return DPT_OK;
+    bool whole = output->sums && output->summed_rows == (output->ndim > 0 ? output->dim[0] : 1);
+    dpt_status status = whole ? write_checksum(output) : DPT_OK;
     output->dataset = -1;
-    return dataset < 0 ? DPT_OK : DPT_H5(H5Dclose(dataset));
+    output->sums = false;
+    if (status == DPT_OK) return DPT_H5(H5Dclose(dataset));
+    dpt_h5_close_dataset(dataset);
+    return status;
 }
 
 dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
@@ -159,6 +205,8 @@ dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt
     dpt_status status = finish_dataset(output);
     output->ndim = ndim;
     memcpy(output->dim, dim, (size_t)ndim * sizeof *dim);
+    output->row_bytes = stored.bytes;
+    for (int i = 1; i < ndim; i++) output->row_bytes *= dim[i];
     if (status == DPT_OK) status = create_dataset(output, stored, layout, &output->dataset);
     dpt_h5_leave(&scope);
     return name_failure(output, status);
@@ -168,6 +216,28 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
                                    const int64_t *dim) {
     DPT_CHECK(dtype != DPT_BF16, DPT_ERR_UNSUPPORTED, "%s: bf16 has no type in a file", path);
     return dpt_hdf5_output_stored(output, path, dpt_stored_of(dtype), &(dpt_hdf5_layout){0}, ndim, dim);
+}
+
+void dpt_hdf5_output_checksum(dpt_hdf5_output *output) {
+    output->sums = true;
+    output->summed_rows = 0;
+    dpt_checksum_begin(&output->sum);
+}
+
+static dpt_status find_offset(const dpt_hdf5_output *output, int64_t *offset) {
+    haddr_t at = H5Dget_offset(output->dataset);
+    *offset = (int64_t)at;
+    return at == HADDR_UNDEF ? dpt_h5_status(-1, "H5Dget_offset") : DPT_OK;
+}
+
+dpt_status dpt_hdf5_output_reserve(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
+                                   const int64_t *dim, int64_t *offset) {
+    DPT_TRY(dpt_hdf5_output_stored(output, path, dpt_stored_of(dtype), &(dpt_hdf5_layout){.reserve = true}, ndim, dim));
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = find_offset(output, offset);
+    dpt_h5_leave(&scope);
+    return name_failure(output, status);
 }
 
 static dpt_status write_rows(const dpt_hdf5_output *output, int64_t first, int64_t count, const void *data) {
@@ -195,33 +265,44 @@ dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t 
     dpt_h5_enter(&scope);
     dpt_status status = write_rows(output, first, count, data);
     dpt_h5_leave(&scope);
+    if (output->sums && first != output->summed_rows) output->sums = false;
+    if (status == DPT_OK && output->sums) {
+        dpt_checksum_add(&output->sum, data, (size_t)(count * output->row_bytes));
+        output->summed_rows += count;
+    }
     if (status != DPT_OK)
         dpt_error_prefix(status, "rows %lld to %lld: ", (long long)first, (long long)(first + count - 1));
     return name_failure(output, status);
 }
 
-static dpt_status write_attribute(hid_t object, const char *name, hid_t stored, hid_t in_memory, const void *value) {
-    hid_t space = -1, attribute = -1;
+static dpt_status replace_checksum(const char *path, const char *dataset, const char *text) {
+    hid_t access = -1, file = -1, set = -1, attribute = -1, type = -1;
     dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(space = H5Screate(H5S_SCALAR)), fail);
-    DPT_TRY_GOTO(DPT_H5(attribute = H5Acreate2(object, name, stored, space, H5P_DEFAULT, H5P_DEFAULT)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, in_memory, value)), fail);
-fail:
-    if (attribute >= 0) H5Aclose(attribute);
-    dpt_h5_close_space(space);
-    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "attribute %s: ", name);
-}
-
-static dpt_status write_text(hid_t object, const char *name, const char *text) {
-    hid_t type = -1;
-    dpt_status status;
-    DPT_TRY_GOTO(DPT_H5(type = H5Tcopy(H5T_C_S1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_size(type, strlen(text) + 1)), fail);
-    DPT_TRY_GOTO(DPT_H5(H5Tset_cset(type, H5T_CSET_UTF8)), fail);
-    DPT_TRY_GOTO(write_attribute(object, name, type, type, text), fail);
+    DPT_TRY_GOTO(DPT_H5(access = H5Pcreate(H5P_FILE_ACCESS)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Pset_file_locking(access, 0, 1)), fail);
+    DPT_TRY_GOTO(DPT_H5(file = H5Fopen(path, H5F_ACC_RDWR, access)), fail);
+    DPT_TRY_GOTO(DPT_H5(set = H5Dopen2(file, dataset, H5P_DEFAULT)), fail);
+    DPT_TRY_GOTO(DPT_H5(attribute = H5Aopen(set, DPT_CHECKSUM_ATTRIBUTE, H5P_DEFAULT)), fail);
+    DPT_TRY_GOTO(DPT_H5(type = H5Aget_type(attribute)), fail);
+    DPT_TRY_GOTO(DPT_H5(H5Awrite(attribute, type, text)), fail);
 fail:
     if (type >= 0) H5Tclose(type);
+    if (attribute >= 0) H5Aclose(attribute);
+    dpt_h5_close_dataset(set);
+    if (file >= 0 && H5Fclose(file) < 0 && status == DPT_OK) status = dpt_h5_status(-1, "H5Fclose");
+    dpt_h5_close_properties(access);
     return status;
+}
+
+dpt_status dpt_hdf5_output_seal(const char *path, const char *dataset, uint64_t checksum) {
+    char text[CHECKSUM_BYTES];
+    dpt_h5_scope scope;
+    snprintf(text, sizeof text, "%016" PRIx64, checksum);
+    dpt_h5_enter(&scope);
+    dpt_status status = replace_checksum(path, dataset, text);
+    dpt_h5_leave(&scope);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s cannot be written: %s: ", path, dataset);
 }
 
 static hid_t attribute_owner(const dpt_hdf5_output *output) {
@@ -231,15 +312,29 @@ static hid_t attribute_owner(const dpt_hdf5_output *output) {
 dpt_status dpt_hdf5_output_text(dpt_hdf5_output *output, const char *name, const char *text) {
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
-    dpt_status status = write_text(attribute_owner(output), name, text);
+    dpt_status status = write_texts(attribute_owner(output), name, strlen(text) + 1, 0, text);
     dpt_h5_leave(&scope);
+    return name_failure(output, status);
+}
+
+dpt_status dpt_hdf5_output_texts(dpt_hdf5_output *output, const char *name, char *const *text, int64_t count) {
+    size_t most = 0;
+    for (int64_t i = 0; i < count; i++) most = strlen(text[i]) > most ? strlen(text[i]) : most;
+    char *all = dpt_alloc_zero((size_t)count, most + 1);
+    DPT_CHECK_ALLOC(all);
+    for (int64_t i = 0; i < count; i++) memcpy(all + (size_t)i * (most + 1), text[i], strlen(text[i]));
+    dpt_h5_scope scope;
+    dpt_h5_enter(&scope);
+    dpt_status status = write_texts(attribute_owner(output), name, most + 1, count, all);
+    dpt_h5_leave(&scope);
+    dpt_free(all);
     return name_failure(output, status);
 }
 
 dpt_status dpt_hdf5_output_i32(dpt_hdf5_output *output, const char *name, int32_t value) {
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
-    dpt_status status = write_attribute(attribute_owner(output), name, H5T_STD_I32LE, H5T_NATIVE_INT32, &value);
+    dpt_status status = write_attribute(attribute_owner(output), name, H5T_STD_I32LE, H5T_NATIVE_INT32, 0, &value);
     dpt_h5_leave(&scope);
     return name_failure(output, status);
 }
@@ -253,13 +348,24 @@ static dpt_status close_file(dpt_hdf5_output *output) {
     return status;
 }
 
-dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output) {
+static dpt_status end_file(dpt_hdf5_output *output) {
     dpt_h5_scope scope;
     dpt_h5_enter(&scope);
     dpt_status status = close_file(output);
     dpt_h5_leave(&scope);
-    if (status != DPT_OK) return name_failure(output, status);
-    status = dpt_file_commit(output->temporary, output->path);
+    return name_failure(output, status);
+}
+
+dpt_status dpt_hdf5_output_leave(dpt_hdf5_output *output) {
+    DPT_TRY(end_file(output));
+    dpt_free(output->temporary);
+    output->temporary = NULL;
+    return DPT_OK;
+}
+
+dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output) {
+    DPT_TRY(end_file(output));
+    dpt_status status = dpt_file_commit(output->temporary, output->path);
     dpt_free(output->temporary); /* gone either way */
     output->temporary = NULL;
     return status;
@@ -318,11 +424,20 @@ fail:
     return status;
 }
 
-/* A temporary name of this process alone, for where the lock does not hold. */
-static dpt_status write_whole(const char *path, dpt_hdf5_fill fill, const void *what) {
+dpt_status dpt_hdf5_output_lock(const char *path, int *lock) {
+    *lock = -1;
+    DPT_TRY(make_folders(path));
+    return take_lock(path, lock);
+}
+
+char *dpt_hdf5_output_own_name(const char *path) {
     char host[65] = "host";
     gethostname(host, sizeof host - 1);
-    char *temporary = dpt_format("%s.partial-%s-%ld", path, host, (long)getpid());
+    return dpt_format("%s.partial-%s-%ld", path, host, (long)getpid());
+}
+
+static dpt_status write_whole(const char *path, dpt_hdf5_fill fill, const void *what) {
+    char *temporary = dpt_hdf5_output_own_name(path);
     DPT_CHECK_ALLOC(temporary);
     dpt_hdf5_output output;
     dpt_status status = dpt_hdf5_output_open(&output, path, temporary);
@@ -338,8 +453,7 @@ fail:
 dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what) {
     int lock;
     if (access(path, F_OK) == 0) return DPT_OK;
-    DPT_TRY(make_folders(path));
-    DPT_TRY(take_lock(path, &lock));
+    DPT_TRY(dpt_hdf5_output_lock(path, &lock));
     dpt_status status = access(path, F_OK) == 0 ? DPT_OK : write_whole(path, fill, what);
     if (lock >= 0) close(lock);
     return status;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/stored.h"
 #include "dptrain/types.h"
 
@@ -26,6 +27,10 @@ typedef struct dpt_hdf5_output {
     char *dataset_path;     /* of the dataset last started */
     int ndim;
     int64_t dim[DPT_MAX_NDIM + 1];
+    int64_t row_bytes;
+    bool sums; /* the values, in the order of their rows: */
+    int64_t summed_rows;
+    dpt_checksum sum;
 } dpt_hdf5_output;
 
 /* How a dataset lies in its file; all 0: contiguous. Filters need chunks. */
@@ -33,6 +38,7 @@ typedef struct dpt_hdf5_layout {
     int64_t chunk_rows; /* a chunk is so many whole rows, or all where there are fewer; 0: contiguous */
     int deflate;        /* 1 to 9; 0: none */
     bool shuffle, fletcher32;
+    bool reserve; /* a contiguous one has its place in the file from the start */
 } dpt_hdf5_layout;
 
 /* Creates the file under its temporary name, in the same folder. Copies both names. On failure nothing needs closing.
@@ -45,12 +51,26 @@ dpt_status dpt_hdf5_output_dataset(dpt_hdf5_output *output, const char *path, dp
 /* The same for any type that elements may have in a file, and any layout; rows are then given as they are stored. */
 dpt_status dpt_hdf5_output_stored(dpt_hdf5_output *output, const char *path, dpt_stored stored,
                                   const dpt_hdf5_layout *layout, int ndim, const int64_t *dim);
+/* The dataset last started gets the XXH64 of its values, as they are stored, as an attribute of 16 digits when it is
+ * finished, if all of its rows were written in their order. Call it before the first row. */
+#define DPT_CHECKSUM_ATTRIBUTE "dptrain_xxh64"
+void dpt_hdf5_output_checksum(dpt_hdf5_output *output);
+/* For rows that are written past HDF5: gives a dataset of a file that is left under a temporary name its checksum, in
+ * the place of the one that dpt_hdf5_output_text (16 digits) put there. */
+dpt_status dpt_hdf5_output_seal(const char *path, const char *dataset, uint64_t checksum);
 /* Writes rows [first, first + count) of the dataset last started; the one value is its row 0. */
 dpt_status dpt_hdf5_output_rows(dpt_hdf5_output *output, int64_t first, int64_t count, const void *data);
 /* Adds an attribute to the dataset last started, or to the file where there is none yet: a UTF-8 text of fixed length
  * with its end, or a little-endian integer. */
 dpt_status dpt_hdf5_output_text(dpt_hdf5_output *output, const char *name, const char *text);
 dpt_status dpt_hdf5_output_i32(dpt_hdf5_output *output, const char *name, int32_t value);
+/* The same for texts: one axis, as long each as the longest, filled with zeros. */
+dpt_status dpt_hdf5_output_texts(dpt_hdf5_output *output, const char *name, char *const *text, int64_t count);
+/* Starts a contiguous dataset whose values are written by others, at *offset of the file. */
+dpt_status dpt_hdf5_output_reserve(dpt_hdf5_output *output, const char *path, dpt_dtype dtype, int ndim,
+                                   const int64_t *dim, int64_t *offset);
+/* Ends the file and leaves it under its temporary name. close may follow. */
+dpt_status dpt_hdf5_output_leave(dpt_hdf5_output *output);
 /* Makes it durable and gives it its name. */
 dpt_status dpt_hdf5_output_commit(dpt_hdf5_output *output);
 /* Removes what was not committed. */
@@ -62,6 +82,11 @@ typedef dpt_status (*dpt_hdf5_fill)(dpt_hdf5_output *output, const void *what);
  * and the others wait, for a lock on "<path>.lock", which stays; on file systems without locks each makes it.
  * DPT_ERR_IO also for the folder and the lock, with their names; all of fill's. */
 dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what);
+/* The first step of that: makes the folder and waits for the lock. *lock: to be closed; -1: a file system without
+ * locks. */
+dpt_status dpt_hdf5_output_lock(const char *path, int *lock);
+/* A temporary name of this process alone, for where the lock does not hold. Release with dpt_free. NULL: no memory. */
+char *dpt_hdf5_output_own_name(const char *path);
 
 /* The type in a file of a dtype. Inside a scope (hdf5_util.h). Borrowed from HDF5; -1: none. */
 int64_t dpt_hdf5_output_type(dpt_dtype dtype);

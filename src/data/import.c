@@ -1,18 +1,28 @@
-/* import.c: finds out the format of each source and writes its rows to HDF5, a piece at a time. Nothing here knows a
- * format but the table; a format gets its line there. */
+/* import.c: which formats there are, and an import from its beginning to its end: rank 0 takes the lock, looks at the
+ * sources, plans (import_plan.h) and makes a target without values, or finds those of an import that was ended by
+ * force; all ranks fill it (import_work.h); rank 0 gives it its name. Nothing here knows a format but the table; a
+ * format gets its line there. */
 #include "data/import.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "data/content.h"
 #include "data/hdf5_output.h"
+#include "data/image_folder.h"
 #include "data/import_input.h"
+#include "data/import_work.h"
 
-enum { PIECE_BYTES = 1 << 20, HEAD_BYTES = 8 };
+enum { HEAD_BYTES = 8 };
 
 typedef struct import_format {
     const char *name;
@@ -20,35 +30,28 @@ typedef struct import_format {
     size_t magic_bytes;
     const char *endings; /* of names, less .gz; each closed by a blank */
     const char *example; /* a line of help */
-    dpt_status (*open)(const dpt_import_source *source, dpt_import_stream *stream); /* NULL: not read */
-} import_format;
+    dpt_status (*open)(const dpt_import_source *source, dpt_import_stream *stream);
+    dpt_status (*reopen)(const dpt_import_source *source, const void *notes, int64_t bytes, dpt_import_stream *stream);
+} import_format; /* reopen NULL: there are no notes, and open is quick */
 
 static const import_format formats[] = {
-    {"IDX", "\0\0", 2, ".idx ", "/train/x=train-images-idx3-ubyte.gz    IDX, plain or gzip", dpt_import_open_idx},
-    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy},
+    {"IDX", "\0\0", 2, ".idx ", "/train/x=train-images-idx3-ubyte.gz    IDX, plain or gzip", dpt_import_open_idx, NULL},
+    {"NPY", "\x93NUMPY", 6, ".npy ", "/x=fields.npy                          NumPy array", dpt_import_open_npy, NULL},
     {"NPZ", "PK\3\4", 4, ".npz ", "/x=run.npz#velocity                    array of a NumPy archive",
-     dpt_import_open_npy},
+     dpt_import_open_npy, NULL},
     {"CSV", NULL, 0, ".csv .tsv .tab .txt .dat ",
      "/x=table.csv#1-8  /y=table.csv#9:i64   columns of CSV, TSV or text with blanks; by number from 1, or name of\n"
      "                                         the header; behind them :f32 (not said), :f64 or :i64, and :nan to\n"
-     "                                         allow NaN, infinities and empty fields",
-     dpt_import_open_table},
+     "                                         allow NaN, infinities and empty fields; f32 rounds integers above 2^24",
+     dpt_import_open_table, dpt_import_reopen_table},
+    {"images", NULL, 0, "",
+     "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class;\n"
+     "                                         :size=64x64 another height and width, :skip=yes without broken ones",
+     dpt_import_open_images, dpt_import_reopen_images},
 };
-static const import_format folder_format = {
-    "images",
-    NULL,
-    0,
-    "",
-    "/x=photos#images  /y=photos#labels     folder of PNG or JPEG, a subfolder a class;\n                              "
-    "           :size=64x64 another height and width, :skip=yes without broken ones",
-    dpt_import_open_images};
-enum { FORMATS = sizeof formats / sizeof *formats };
+enum { FORMATS = sizeof formats / sizeof *formats, FOLDER_FORMAT = FORMATS - 1 };
 
-const char *dpt_import_example(int index) {
-    for (int i = 0; i < FORMATS; i++)
-        if (formats[i].open && index-- == 0) return formats[i].example;
-    return folder_format.open && index == 0 ? folder_format.example : NULL;
-}
+const char *dpt_import_example(int index) { return index < FORMATS ? formats[index].example : NULL; }
 
 static dpt_status read_head(const char *path, char *head, int64_t *got) {
     dpt_import_input input;
@@ -69,99 +72,323 @@ static bool has_ending(const char *path, const char *endings) {
     return false;
 }
 
-static dpt_status find_format(const char *path, const import_format **format) {
+static dpt_status find_format(const char *path, int *format) {
     struct stat about;
     char head[HEAD_BYTES];
     int64_t got;
     DPT_CHECK(stat(path, &about) == 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
-    *format = &folder_format;
+    *format = FOLDER_FORMAT;
     if (S_ISDIR(about.st_mode)) return DPT_OK;
     DPT_CHECK(S_ISREG(about.st_mode), DPT_ERR_IO, "%s: neither a file nor a folder", path);
     DPT_TRY(read_head(path, head, &got));
-    for (int i = 0; i < FORMATS; i++) {
-        *format = &formats[i];
-        size_t n = formats[i].magic_bytes;
-        if (n > 0 && (size_t)got >= n && memcmp(head, formats[i].magic, n) == 0) return DPT_OK;
+    for (*format = 0; *format < FORMATS; ++*format) {
+        size_t n = formats[*format].magic_bytes;
+        if (n > 0 && (size_t)got >= n && memcmp(head, formats[*format].magic, n) == 0) return DPT_OK;
     }
-    for (int i = 0; i < FORMATS; i++) {
-        *format = &formats[i];
-        if (has_ending(path, formats[i].endings)) return DPT_OK;
-    }
+    for (*format = 0; *format < FORMATS; ++*format)
+        if (has_ending(path, formats[*format].endings)) return DPT_OK;
     return dpt_error(DPT_ERR_DATA,
                      "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
                      ".csv, .tsv, .tab, .txt or .dat",
                      path);
 }
 
-static dpt_status find_reader(const dpt_import_source *source, const import_format **format) {
-    DPT_TRY(find_format(source->file, format));
-    DPT_CHECK((*format)->open != NULL, DPT_ERR_UNSUPPORTED, "%s: %s is not imported", source->file, (*format)->name);
+dpt_status dpt_import_reopen(const dpt_import_work *work, int64_t item, dpt_import_stream *stream) {
+    const dpt_import_item *about = &work->plan->item[item];
+    const import_format *format = &formats[about->format];
+    const dpt_import_source *source = &work->source[item];
+    if (format->reopen)
+        DPT_TRY(format->reopen(source, work->plan->notes + about->notes_at, about->notes_bytes, stream));
+    else
+        DPT_TRY(format->open(source, stream));
+    const bool same = stream->row_bytes == about->row_bytes && stream->dim[0] == about->dim[0] &&
+                      (int64_t)stream->dtype == about->dtype;
+    if (same) return DPT_OK;
+    stream->close(stream);
+    return dpt_error(DPT_ERR_DATA, "%s: changed while it was imported", source->file);
+}
+
+/* ---- an import ---- */
+
+typedef struct import_job {
+    const dpt_import_options *options;
+    const dpt_import_source *source;
+    int count;
+    const char *target;
+    char *partial, *journal_path;
+    dpt_import_plan plan;
+    uint8_t *marks;
+    int file; /* partial, -1: not open */
+    /* rank 0: */
+    int lock; /* -1: none */
+    uint64_t request;
+    dpt_import_journal journal;
+} import_job;
+
+/* What a source is now: of another digest once it has changed. */
+static dpt_status digest_source(const dpt_import_source *source, dpt_digest *digest) {
+    struct stat about;
+    DPT_CHECK(stat(source->file, &about) == 0, DPT_ERR_IO, "%s: %s", source->file, strerror(errno));
+    dpt_digest_text(digest, source->dataset);
+    dpt_digest_text(digest, source->file);
+    dpt_digest_text(digest, source->part ? source->part : "");
+    if (S_ISDIR(about.st_mode)) {
+        dpt_image_folder folder;
+        DPT_TRY(dpt_image_folder_list(source->file, &folder));
+        dpt_digest_i64(digest, (int64_t)folder.digest);
+        dpt_image_folder_close(&folder);
+        return DPT_OK;
+    }
+    dpt_digest_i64(digest, about.st_size);
+    dpt_digest_i64(digest, about.st_mtim.tv_sec);
+    dpt_digest_i64(digest, about.st_mtim.tv_nsec);
     return DPT_OK;
 }
 
-/* ---- writing ---- */
+static dpt_status digest_request(const import_job *job, uint64_t *request) {
+    dpt_digest digest = {0};
+    dpt_digest_text(&digest, dpt_version());
+    for (int i = 0; i < job->count; i++) DPT_TRY(digest_source(&job->source[i], &digest));
+    *request = digest.value;
+    return DPT_OK;
+}
 
-typedef struct import_job {
-    const dpt_import_source *source;
-    int count;
-    const dpt_import_watch *watch;
-} import_job;
+/* ---- the target without its values ---- */
 
-static dpt_status copy_rows(const dpt_import_source *source, dpt_import_stream *in, dpt_hdf5_output *out, void *piece,
-                            int64_t piece_rows, const dpt_import_watch *watch) {
-    int64_t rows = in->dim[0], got;
-    for (int64_t row = 0; row < rows; row += got) {
-        int64_t n = rows - row < piece_rows ? rows - row : piece_rows;
-        DPT_TRY(in->read(in, n, piece, &got));
-        DPT_CHECK(got == n, DPT_ERR_DATA, "%s: ends after %lld of its %lld rows; was it changed meanwhile?",
-                  source->file, (long long)(row + got), (long long)rows);
-        DPT_TRY(dpt_hdf5_output_rows(out, row, n, piece));
-        if (watch) watch->rows(watch->user, source, row + n, rows);
+static dpt_status add_dataset(dpt_hdf5_output *out, const char *dataset, const dpt_import_stream *stream,
+                              int64_t *offset) {
+    DPT_TRY(dpt_hdf5_output_reserve(out, dataset, stream->dtype, stream->ndim, stream->dim, offset));
+    DPT_TRY(dpt_hdf5_output_text(out, DPT_CHECKSUM_ATTRIBUTE, "0000000000000000")); /* until it is sealed */
+    return stream->class_name ? dpt_hdf5_output_texts(out, "classes", stream->class_name, stream->classes) : DPT_OK;
+}
+
+static dpt_status add_datasets(import_job *job, const dpt_import_stream *stream) {
+    dpt_hdf5_output out;
+    dpt_status status;
+    DPT_TRY(dpt_hdf5_output_open(&out, job->target, job->partial));
+    for (int i = 0; i < job->count; i++)
+        DPT_TRY_GOTO(add_dataset(&out, job->source[i].dataset, &stream[i], &job->plan.item[i].offset), fail);
+    DPT_TRY_GOTO(dpt_hdf5_output_leave(&out), fail);
+fail:
+    dpt_hdf5_output_close(&out);
+    return status;
+}
+
+static dpt_status target_failed(const import_job *job) {
+    return dpt_error(DPT_ERR_IO, "%s cannot be written: %s", job->target, strerror(errno));
+}
+
+/* A disk without the room is told of before the work begins, where the file system can tell. */
+static dpt_status reserve_room(const import_job *job, int file, int64_t bytes) {
+    int failed;
+    do failed = fallocate(file, 0, 0, (off_t)bytes) != 0 ? errno : 0;
+    while (failed == EINTR);
+    if (failed == EOPNOTSUPP || failed == ENOSYS) failed = ftruncate(file, (off_t)bytes) != 0 ? errno : 0;
+    DPT_CHECK(failed == 0, DPT_ERR_IO, "%s cannot be written: it needs %lld bytes: %s", job->target, (long long)bytes,
+              strerror(failed));
+    return DPT_OK;
+}
+
+/* Before HDF5 begins, which would meet a full disk in the middle of closing its file, and could not close it then. */
+static dpt_status try_room(const import_job *job) {
+    int64_t bytes = 0;
+    for (int i = 0; i < job->count; i++) {
+        const dpt_import_item *item = &job->plan.item[i];
+        DPT_CHECK(!__builtin_add_overflow(bytes, item->dim[0] * item->row_bytes, &bytes), DPT_ERR_DATA,
+                  "%s: more than 2^63 bytes of values", job->target);
+    }
+    const int file = open(job->partial, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0) return target_failed(job);
+    const dpt_status status = reserve_room(job, file, bytes);
+    close(file);
+    return status;
+}
+
+static dpt_status make_target(import_job *job, const dpt_import_stream *stream) {
+    struct stat about;
+    unlink(job->journal_path); /* of an older half-made target, which is overwritten now */
+    DPT_TRY(try_room(job));
+    DPT_TRY(add_datasets(job, stream));
+    job->file = open(job->partial, O_RDWR | O_CLOEXEC);
+    if (job->file < 0 || fstat(job->file, &about) != 0) return target_failed(job);
+    DPT_TRY(reserve_room(job, job->file, about.st_size));
+    if (fsync(job->file) != 0) return target_failed(job);
+    if (job->lock < 0) return DPT_OK;
+    return dpt_import_journal_create(job->journal_path, job->request, about.st_size, &job->plan, &job->journal);
+}
+
+/* ---- the plan ---- */
+
+static dpt_status open_streams(const import_job *job, int *format, dpt_import_stream *stream, int *opened) {
+    for (int i = 0; i < job->count; i++) DPT_TRY(find_format(job->source[i].file, &format[i])); /* quick, so first */
+    for (; *opened < job->count; ++*opened)
+        DPT_TRY(formats[format[*opened]].open(&job->source[*opened], &stream[*opened]));
+    return DPT_OK;
+}
+
+static dpt_status begin_anew(import_job *job) {
+    const size_t count = (size_t)job->count;
+    int *format = dpt_alloc_zero(count, sizeof *format), opened = 0;
+    dpt_import_stream *stream = dpt_alloc_zero(count, sizeof *stream);
+    dpt_status status = format && stream ? DPT_OK : DPT_ERR_MEMORY;
+    if (status == DPT_OK) status = open_streams(job, format, stream, &opened);
+    if (status == DPT_OK) status = dpt_import_plan_make(job->source, stream, format, job->count, &job->plan);
+    if (status == DPT_OK) {
+        job->marks = dpt_alloc_zero((size_t)job->plan.pieces, 1);
+        status = job->marks ? make_target(job, stream) : DPT_ERR_MEMORY;
+    }
+    while (opened > 0) opened--, stream[opened].close(&stream[opened]);
+    dpt_free(format);
+    dpt_free(stream);
+    return status;
+}
+
+static dpt_status go_on(import_job *job, bool *found) {
+    struct stat about;
+    const char *why;
+    *found = false;
+    if (job->lock < 0 || stat(job->partial, &about) != 0) return DPT_OK;
+    DPT_TRY(dpt_import_journal_open(job->journal_path, job->request, about.st_size, job->count, FORMATS, &job->journal,
+                                    &job->plan, &job->marks, found, &why));
+    if (!*found) dpt_log(DPT_LOG_WARNING, "%s: a half-made import is thrown away: %s", job->target, why);
+    if (!*found) return DPT_OK;
+    job->file = open(job->partial, O_RDWR | O_CLOEXEC);
+    return job->file >= 0 ? DPT_OK : target_failed(job);
+}
+
+static void say_what_is_there(const import_job *job) {
+    int64_t done = 0;
+    for (int64_t p = 0; p < job->plan.pieces; p++) done += job->marks[p] == 1;
+    dpt_log(DPT_LOG_INFO, "%s: goes on with an import that was ended by force: %lld of %lld pieces are there",
+            job->target, (long long)done, (long long)job->plan.pieces);
+}
+
+static dpt_status name_files(import_job *job) {
+    const bool keeps = job->options->control || job->lock >= 0; /* of several ranks all need the same name */
+    job->partial = keeps ? dpt_format("%s.partial", job->target) : dpt_hdf5_output_own_name(job->target);
+    job->journal_path = dpt_format("%s.partial.journal", job->target);
+    return job->partial && job->journal_path ? DPT_OK : DPT_ERR_MEMORY;
+}
+
+static dpt_status begin_as_first(import_job *job, bool *there) {
+    bool found;
+    *there = access(job->target, F_OK) == 0;
+    if (*there) return DPT_OK;
+    DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
+    *there = access(job->target, F_OK) == 0;
+    if (*there) return DPT_OK;
+    DPT_TRY(digest_request(job, &job->request)); /* first: a failure of it leaves what is half-made */
+    DPT_TRY(name_files(job));
+    DPT_TRY(go_on(job, &found));
+    if (!found) return begin_anew(job);
+    say_what_is_there(job);
+    return DPT_OK;
+}
+
+/* ---- all ranks ---- */
+
+static dpt_status take_plan(import_job *job, const dpt_control *control) {
+    int64_t size[2] = {job->plan.size, job->plan.pieces};
+    DPT_TRY(dpt_control_broadcast(control, size, sizeof size, 0));
+    dpt_status status = DPT_OK;
+    if (control->rank > 0) {
+        job->plan.size = size[0];
+        job->plan.bytes = dpt_alloc((size_t)size[0]);
+        job->marks = dpt_alloc((size_t)size[1]);
+        status = job->plan.bytes && job->marks ? name_files(job) : DPT_ERR_MEMORY;
+    }
+    DPT_TRY(dpt_control_agree(control, status));
+    DPT_TRY(dpt_control_broadcast(control, job->plan.bytes, (size_t)size[0], 0));
+    DPT_TRY(dpt_control_broadcast(control, job->marks, (size_t)size[1], 0));
+    if (control->rank > 0) {
+        if (!dpt_import_plan_read(&job->plan, job->count, FORMATS))
+            status = dpt_error(DPT_ERR_INTERNAL, "rank 0 sent a plan that is none");
+        job->file = open(job->partial, O_RDWR | O_CLOEXEC);
+        if (job->file < 0)
+            status = dpt_error(DPT_ERR_IO, "%s: %s; the ranks of an import need a folder that all of them see",
+                               job->partial, strerror(errno));
+    }
+    return dpt_control_agree(control, status);
+}
+
+/* Rows came in any order and from all ranks: the checksums of values are those of what stands in the file now. A target
+ * that is left half-sealed has no journal, and is made anew. */
+static dpt_status seal(const import_job *job) {
+    unlink(job->journal_path);
+    for (int i = 0; i < job->count; i++) {
+        const dpt_import_item *item = &job->plan.item[i];
+        const dpt_extent values = {(uint64_t)item->offset, (uint64_t)(item->dim[0] * item->row_bytes)};
+        uint64_t checksum;
+        DPT_TRY(dpt_file_checksum(job->partial, &values, &checksum));
+        DPT_TRY(dpt_hdf5_output_seal(job->partial, job->source[i].dataset, checksum));
     }
     return DPT_OK;
 }
 
-/* One row must fit the memory of this machine; no dataset has larger ones. */
-static dpt_status write_stream(const import_job *job, const dpt_import_source *source, dpt_import_stream *in,
-                               dpt_hdf5_output *out) {
-    DPT_CHECK(in->dim[0] > 0 && in->row_bytes > 0, DPT_ERR_DATA, "%s: holds no %s", source->file,
-              in->dim[0] > 0 ? "values" : "rows");
-    int64_t piece_rows = in->row_bytes < PIECE_BYTES ? PIECE_BYTES / in->row_bytes : 1;
-    if (piece_rows > in->dim[0]) piece_rows = in->dim[0];
-    void *piece = dpt_alloc((size_t)(piece_rows * in->row_bytes));
-    DPT_CHECK_ALLOC(piece);
-    dpt_status status = dpt_hdf5_output_dataset(out, source->dataset, in->dtype, in->ndim, in->dim);
-    if (status == DPT_OK) status = copy_rows(source, in, out, piece, piece_rows, job->watch);
-    dpt_free(piece);
-    return status;
-}
-
-static dpt_status import_source(const import_job *job, const dpt_import_source *source, dpt_hdf5_output *out) {
-    const import_format *format = NULL;
-    dpt_import_stream in;
-    DPT_TRY(find_reader(source, &format));
-    DPT_TRY(format->open(source, &in));
-    dpt_status status = write_stream(job, source, &in, out);
-    in.close(&in);
-    return status;
-}
-
-static dpt_status import_sources(dpt_hdf5_output *out, const void *what) {
-    const import_job *job = what;
-    const import_format *format = NULL; /* a wrong name is told of before hours of work */
-    for (int i = 0; i < job->count; i++) DPT_TRY(find_reader(&job->source[i], &format));
-    for (int i = 0; i < job->count; i++) DPT_TRY(import_source(job, &job->source[i], out));
+static dpt_status finish_as_first(import_job *job) {
+    uint64_t request;
+    DPT_TRY(digest_request(job, &request));
+    DPT_CHECK(request == job->request, DPT_ERR_DATA, "%s: a source was changed while it was imported", job->target);
+    DPT_TRY(seal(job));
+    DPT_TRY(dpt_file_commit(job->partial, job->target));
     return DPT_OK;
 }
 
-dpt_status dpt_import_files_watched(const dpt_import_source *sources, int count, const char *target,
-                                    const dpt_import_watch *watch) {
+static dpt_status import_together(import_job *job, const dpt_control *control) {
+    int there = 0;
+    bool is_there = false;
+    dpt_status status = control->rank == 0 ? begin_as_first(job, &is_there) : DPT_OK;
+    DPT_TRY(dpt_control_agree(control, status));
+    there = is_there;
+    DPT_TRY(dpt_control_broadcast(control, &there, sizeof there, 0));
+    if (there) return DPT_OK;
+    DPT_TRY(take_plan(job, control));
+    DPT_TRY(dpt_import_work_run(&(dpt_import_work){.control = control,
+                                                   .options = job->options,
+                                                   .source = job->source,
+                                                   .target = job->target,
+                                                   .plan = &job->plan,
+                                                   .marks = job->marks,
+                                                   .file = job->file,
+                                                   .journal = job->journal.file >= 0 ? &job->journal : NULL,
+                                                   .journal_path = job->journal_path}));
+    return dpt_control_agree(control, control->rank == 0 ? finish_as_first(job) : DPT_OK);
+}
+
+/* A failure leaves nothing half-made. */
+static void close_job(import_job *job, int rank, dpt_status status) {
+    if (job->file >= 0) close(job->file);
+    dpt_import_journal_close(&job->journal);
+    if (rank == 0 && status != DPT_OK && job->partial) {
+        unlink(job->partial);
+        unlink(job->journal_path);
+    }
+    if (job->lock >= 0) close(job->lock);
+    dpt_free(job->partial);
+    dpt_free(job->journal_path);
+    dpt_free(job->marks);
+    dpt_import_plan_close(&job->plan);
+}
+
+dpt_status dpt_import_files_with(const dpt_import_options *options, const dpt_import_source *sources, int count,
+                                 const char *target) {
+    const dpt_control alone = {.comm = MPI_COMM_NULL, .world = 1, .local_world = 1};
+    const dpt_control *control = options->control ? options->control : &alone;
     DPT_CHECK(count > 0, DPT_ERR_ARG, "%s: an import of no files", target);
-    return dpt_hdf5_output_once(target, import_sources, &(import_job){sources, count, watch});
+    import_job job = {.options = options,
+                      .source = sources,
+                      .count = count,
+                      .target = target,
+                      .file = -1,
+                      .lock = -1,
+                      .journal.file = -1};
+    dpt_status status = import_together(&job, control);
+    close_job(&job, control->rank, status);
+    return status;
 }
 
 dpt_status dpt_import_files(const dpt_import_source *sources, int count, const char *target) {
-    return dpt_import_files_watched(sources, count, target, NULL);
+    return dpt_import_files_with(&(dpt_import_options){0}, sources, count, target);
 }
 
 /* ---- Fashion-MNIST ---- */
@@ -173,7 +400,8 @@ static const dpt_import_source fashion_files[FASHION_FILES] = {{"/train/x", "tra
                                                                {"/test/x", "t10k-images-idx3-ubyte.gz", NULL},
                                                                {"/test/y", "t10k-labels-idx1-ubyte.gz", NULL}};
 
-dpt_status dpt_import_fashion_mnist(const char *source_dir, const char *target) {
+dpt_status dpt_import_fashion_mnist_with(const dpt_import_options *options, const char *source_dir,
+                                         const char *target) {
     dpt_import_source sources[FASHION_FILES];
     char *path[FASHION_FILES] = {NULL};
     dpt_status status = DPT_OK;
@@ -182,9 +410,14 @@ dpt_status dpt_import_fashion_mnist(const char *source_dir, const char *target) 
         if (path[i] == NULL) status = DPT_ERR_MEMORY;
         sources[i] = (dpt_import_source){.dataset = fashion_files[i].dataset, .file = path[i]};
     }
-    if (status == DPT_OK) status = dpt_import_files(sources, FASHION_FILES, target);
+    if (options->control) status = dpt_control_agree(options->control, status);
+    if (status == DPT_OK) status = dpt_import_files_with(options, sources, FASHION_FILES, target);
     for (int i = 0; i < FASHION_FILES; i++) dpt_free(path[i]);
     return status;
+}
+
+dpt_status dpt_import_fashion_mnist(const char *source_dir, const char *target) {
+    return dpt_import_fashion_mnist_with(&(dpt_import_options){0}, source_dir, target);
 }
 
 bool dpt_import_fashion_mnist_available(const char *source_dir) {

@@ -38,8 +38,8 @@ static dpt_status read_sizes(idx_file *idx, int64_t *row_bytes) {
         const unsigned char *p = b + 4 * i;
         idx->dim[i] = (int64_t)p[0] << 24 | (int64_t)p[1] << 16 | (int64_t)p[2] << 8 | (int64_t)p[3];
         DPT_CHECK(idx->dim[i] > 0, DPT_ERR_DATA, "%s: axis %d has size 0", path, i);
-        DPT_CHECK(!__builtin_mul_overflow(all, idx->dim[i], &all), DPT_ERR_DATA, "%s: declares more than 2^63 bytes",
-                  path);
+        DPT_CHECK(!__builtin_mul_overflow(all, idx->dim[i], &all) && all <= INT64_MAX - 4 - 4 * DPT_MAX_NDIM,
+                  DPT_ERR_DATA, "%s: declares more than 2^63 bytes", path);
     }
     *row_bytes = all / idx->dim[0];
     return DPT_OK;
@@ -84,6 +84,12 @@ static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, 
     return DPT_OK;
 }
 
+static dpt_status seek_row(dpt_import_stream *stream, int64_t row) {
+    idx_file *idx = stream->state;
+    idx->row = row;
+    return dpt_import_input_seek(&idx->input, 4 + 4 * idx->ndim + row * stream->row_bytes);
+}
+
 static void close_file(dpt_import_stream *stream) {
     idx_file *idx = stream->state;
     dpt_import_input_close(&idx->input);
@@ -107,11 +113,12 @@ dpt_status dpt_import_open_idx(const dpt_import_source *source, dpt_import_strea
               source->part);
     idx_file *idx = dpt_alloc_zero(1, sizeof *idx);
     DPT_CHECK_ALLOC(idx);
-    *stream = (dpt_import_stream){.read = read_rows, .close = close_file, .state = idx};
+    *stream = (dpt_import_stream){.read = read_rows, .seek = seek_row, .close = close_file, .state = idx};
     dpt_status status;
     DPT_TRY_GOTO(dpt_import_input_open(&idx->input, source->file), fail);
     DPT_TRY_GOTO(read_header(idx, &stream->row_bytes), fail);
     describe(idx, stream);
+    stream->in_order = dpt_import_input_is_packed(&idx->input);
     return DPT_OK;
 fail:
     close_file(stream);

@@ -41,7 +41,9 @@ typedef struct folder_state {
     char *name;          /* of the file at hand, for messages */
     uint8_t *bytes;      /* its content */
     size_t size, room;
-    bool whole; /* not only its head */
+    bool whole;  /* not only its head */
+    char *notes; /* channels, height, width, and the list of files */
+    int64_t notes_bytes;
 } folder_state;
 
 /* "64x32": two whole numbers of 1 to DPT_IMAGE_MAX_SIDE. */
@@ -214,6 +216,7 @@ static void say_classes(const dpt_image_folder *folder) {
     text[0] = 0;
     for (int64_t i = 0; i < folder->classes && i < CLASSES_SHOWN; i++)
         length = dpt_append(text, sizeof text, length, "%s%lld %s", i ? ", " : "", (long long)i, folder->class_name[i]);
+    hide_control(text);
     dpt_log(DPT_LOG_INFO, "%s: %lld classes: %s%s", folder->path, (long long)folder->classes, text,
             folder->classes > CLASSES_SHOWN ? ", ..." : "");
 }
@@ -228,14 +231,11 @@ static void say_empty_classes(const dpt_image_folder *folder) {
         if (empty++ == 0) first = i;
     }
     if (empty == 0) return;
+    char name[256];
+    snprintf(name, sizeof name, "%s", folder->class_name[first]);
+    hide_control(name);
     dpt_log(DPT_LOG_WARNING, "%s: %lld of %lld classes without an image, the first: %lld, %s", folder->path,
-            (long long)empty, (long long)folder->classes, (long long)first, folder->class_name[first]);
-}
-
-/* Names go into messages from here on, and no more into paths. */
-static void hide_names(dpt_image_folder *folder) {
-    for (int64_t i = 0; i < folder->classes; i++) hide_control(folder->class_name[i]);
-    if (folder->first_other) hide_control(folder->first_other);
+            (long long)empty, (long long)folder->classes, (long long)first, name);
 }
 
 /* The images say what is left out, the labels what the classes are, so that importing both says it once. */
@@ -246,6 +246,7 @@ static void say_what_was_found(const folder_state *s) {
         return;
     }
     say_empty_classes(folder);
+    if (folder->first_other) hide_control(folder->first_other);
     if (s->skipped > 0)
         dpt_log(DPT_LOG_WARNING, "%s: %lld broken images skipped, the first: %s", folder->path, (long long)s->skipped,
                 s->first_skipped);
@@ -281,12 +282,18 @@ static dpt_status read_labels(dpt_import_stream *stream, int64_t rows, void *out
     return DPT_OK;
 }
 
+static dpt_status seek_row(dpt_import_stream *stream, int64_t row) {
+    ((folder_state *)stream->state)->at = row;
+    return DPT_OK;
+}
+
 static void close_state(folder_state *s) {
     dpt_image_folder_close(&s->folder);
     dpt_image_close(&s->image);
     dpt_free(s->first_skipped);
     dpt_free(s->name);
     dpt_free(s->bytes);
+    dpt_free(s->notes);
     dpt_free(s);
 }
 
@@ -295,38 +302,97 @@ static void close_stream(dpt_import_stream *stream) {
     *stream = (dpt_import_stream){0};
 }
 
-static dpt_status find_images(folder_state *s, const dpt_import_source *source) {
+static dpt_status read_part(folder_state *s, const dpt_import_source *source) {
     char *part = dpt_strdup(source->part ? source->part : "images");
     DPT_CHECK_ALLOC(part);
     dpt_status status = parse_part(source->file, part, &s->options);
     dpt_free(part);
-    DPT_TRY(status);
+    return status;
+}
+
+enum { SHAPE_WORDS = 3, SHAPE_BYTES = SHAPE_WORDS * sizeof(int64_t) };
+
+static dpt_status make_notes(folder_state *s) {
+    const int64_t shape[SHAPE_WORDS] = {s->channels, s->height, s->width};
+    char *list;
+    int64_t bytes;
+    DPT_TRY(dpt_image_folder_write(&s->folder, &list, &bytes));
+    s->notes_bytes = SHAPE_BYTES + bytes;
+    s->notes = dpt_alloc((size_t)s->notes_bytes);
+    if (s->notes) {
+        memcpy(s->notes, shape, SHAPE_BYTES);
+        memcpy(s->notes + SHAPE_BYTES, list, (size_t)bytes);
+    }
+    dpt_free(list);
+    return s->notes ? DPT_OK : DPT_ERR_MEMORY;
+}
+
+static dpt_status find_images(folder_state *s, const dpt_import_source *source) {
+    DPT_TRY(read_part(s, source));
     DPT_TRY(dpt_image_folder_list(source->file, &s->folder));
     DPT_CHECK(!s->options.labels || s->folder.classes > 0, DPT_ERR_CONFIG,
               "%s: no labels: they are the numbers of its sub-folders, and it has none", source->file);
-    return choose_files(s);
+    DPT_TRY(choose_files(s));
+    say_what_was_found(s);
+    return make_notes(s);
 }
 
-dpt_status dpt_import_open_images(const dpt_import_source *source, dpt_import_stream *stream) {
-    folder_state *s = dpt_alloc_zero(1, sizeof *s);
-    DPT_CHECK_ALLOC(s);
-    dpt_status status = find_images(s, source);
-    if (status != DPT_OK) {
-        close_state(s);
-        return status;
-    }
-    hide_names(&s->folder);
-    say_what_was_found(s);
+/* The shape of labels is unknown, that is 0. */
+static dpt_status take_notes(folder_state *s, const dpt_import_source *source, const char *notes, int64_t bytes) {
+    int64_t shape[SHAPE_WORDS];
+    DPT_TRY(read_part(s, source));
+    DPT_CHECK(bytes > SHAPE_BYTES, DPT_ERR_DATA, "%s: notes of another format", source->file);
+    memcpy(shape, notes, SHAPE_BYTES);
+    s->channels = (int)shape[0];
+    s->height = shape[1];
+    s->width = shape[2];
+    const bool image = (shape[0] == 1 || shape[0] == 3) && shape[1] > 0 && shape[1] <= DPT_IMAGE_MAX_SIDE &&
+                       shape[2] > 0 && shape[2] <= DPT_IMAGE_MAX_SIDE;
+    DPT_CHECK(image || s->options.labels, DPT_ERR_DATA, "%s: notes of another format", source->file);
+    return dpt_image_folder_read(source->file, notes + SHAPE_BYTES, bytes - SHAPE_BYTES, &s->folder);
+}
+
+static void describe(folder_state *s, dpt_import_stream *stream) {
     const int64_t rows = s->folder.files;
     if (s->options.labels)
-        *stream = (dpt_import_stream){.dtype = DPT_I32, .ndim = 1, .dim = {rows}, .row_bytes = 4, .read = read_labels};
+        *stream = (dpt_import_stream){.dtype = DPT_I32,
+                                      .ndim = 1,
+                                      .dim = {rows},
+                                      .row_bytes = 4,
+                                      .read = read_labels,
+                                      .class_name = s->folder.class_name,
+                                      .classes = s->folder.classes};
     else
         *stream = (dpt_import_stream){.dtype = DPT_U8,
                                       .ndim = 4,
                                       .dim = {rows, s->channels, s->height, s->width},
                                       .row_bytes = s->channels * s->height * s->width,
                                       .read = read_images};
+    stream->seek = seek_row;
     stream->close = close_stream;
     stream->state = s;
-    return DPT_OK;
+    stream->notes = s->notes;
+    stream->notes_bytes = s->notes_bytes;
+}
+
+/* notes NULL: all files are looked at. */
+static dpt_status open_images(const dpt_import_source *source, const void *notes, int64_t bytes,
+                              dpt_import_stream *stream) {
+    folder_state *s = dpt_alloc_zero(1, sizeof *s);
+    DPT_CHECK_ALLOC(s);
+    dpt_status status = notes ? take_notes(s, source, notes, bytes) : find_images(s, source);
+    if (status == DPT_OK)
+        describe(s, stream);
+    else
+        close_state(s);
+    return status;
+}
+
+dpt_status dpt_import_open_images(const dpt_import_source *source, dpt_import_stream *stream) {
+    return open_images(source, NULL, 0, stream);
+}
+
+dpt_status dpt_import_reopen_images(const dpt_import_source *source, const void *notes, int64_t bytes,
+                                    dpt_import_stream *stream) {
+    return open_images(source, notes, bytes, stream);
 }

@@ -32,10 +32,14 @@ dpt_status dpt_import_input_read(dpt_import_input *input, void *out, int64_t byt
     return DPT_OK;
 }
 
-dpt_status dpt_import_input_rewind(dpt_import_input *input) {
-    DPT_CHECK(gzrewind(input->file) == 0, DPT_ERR_IO, "%s: cannot be read twice: %s", input->path, strerror(errno));
+dpt_status dpt_import_input_seek(dpt_import_input *input, int64_t byte) {
+    errno = 0;
+    DPT_CHECK(gzseek(input->file, (z_off_t)byte, SEEK_SET) == (z_off_t)byte, DPT_ERR_IO, "%s: byte %lld: %s",
+              input->path, (long long)byte, errno ? strerror(errno) : "cannot be gone to");
     return DPT_OK;
 }
+
+bool dpt_import_input_is_packed(dpt_import_input *input) { return !gzdirect(input->file); }
 
 void dpt_import_input_close(dpt_import_input *input) {
     if (input->file) gzclose_r(input->file);

@@ -2,6 +2,7 @@
 #ifndef DPT_DATA_IMPORT_INPUT_H
 #define DPT_DATA_IMPORT_INPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -16,8 +17,10 @@ dpt_status dpt_import_input_open(dpt_import_input *input, const char *path);
 /* Reads up to `bytes`; *got is fewer only where the stream ends. DPT_ERR_IO: cannot be read. DPT_ERR_DATA: the
  * compressed stream is damaged or ends early. */
 dpt_status dpt_import_input_read(dpt_import_input *input, void *out, int64_t bytes, int64_t *got);
-/* Back to the first byte. DPT_ERR_IO. */
-dpt_status dpt_import_input_rewind(dpt_import_input *input);
+/* Goes to a byte: forwards, or back to the first one. Compressed streams are unpacked up to there. DPT_ERR_IO. */
+dpt_status dpt_import_input_seek(dpt_import_input *input, int64_t byte);
+/* Whether the stream is compressed. */
+bool dpt_import_input_is_packed(dpt_import_input *input);
 void dpt_import_input_close(dpt_import_input *input);
 
 #endif

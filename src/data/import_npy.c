@@ -62,6 +62,7 @@ typedef struct npy_stream {
     int file;   /* -1: an archive's */
     dpt_npz_member member;
     int64_t bytes, at; /* of the file or the member; how many are read */
+    int64_t values_at; /* the first value's byte */
     dpt_npy_header header;
     const element *type;
     int64_t row; /* the next */
@@ -228,6 +229,31 @@ static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, 
     return DPT_OK;
 }
 
+/* What is read out of an archive and dropped still counts for its checksum. */
+static dpt_status drop_bytes(npy_stream *s, int64_t bytes) {
+    for (int64_t n; bytes > 0; bytes -= n) {
+        n = bytes < RAW_BYTES ? bytes : RAW_BYTES;
+        DPT_TRY(read_bytes(s, s->raw, n));
+    }
+    return DPT_OK;
+}
+
+static dpt_status seek_row(dpt_import_stream *stream, int64_t row) {
+    npy_stream *s = stream->state;
+    const int64_t row_bytes = s->header.elements * s->header.stored.bytes;
+    dpt_status status = DPT_OK;
+    if (s->block) {
+        s->block_row = row;
+        s->block_from = s->block_bytes = 0;
+    } else if (s->file >= 0) {
+        s->at = s->values_at + row * row_bytes;
+    } else {
+        status = drop_bytes(s, (row - s->row) * row_bytes);
+    }
+    s->row = row;
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s: ", s->name);
+}
+
 /* ---- opening ---- */
 
 static void close_npy(npy_stream *s) {
@@ -340,6 +366,7 @@ dpt_status dpt_import_open_npy(const dpt_import_source *source, dpt_import_strea
     DPT_TRY_GOTO(open_bytes(s, source), fail);
     DPT_TRY_GOTO(read_header(s), fail);
     DPT_TRY_GOTO(prepare_order(s, source->file), fail);
+    s->values_at = s->at;
     s->type = find_element(s->header.stored);
     stream->dtype = s->type->dtype;
     stream->ndim = s->header.ndim;
@@ -348,7 +375,9 @@ dpt_status dpt_import_open_npy(const dpt_import_source *source, dpt_import_strea
         !__builtin_mul_overflow(s->header.elements, (int64_t)dpt_dtype_size(stream->dtype), &stream->row_bytes), fail,
         DPT_ERR_DATA, "declares rows of more than 2^63 bytes");
     stream->read = read_rows;
+    stream->seek = seek_row;
     stream->close = close_stream;
+    stream->in_order = s->file < 0;
     stream->state = s;
     return DPT_OK;
 fail:

@@ -6,6 +6,7 @@
  * (table_rows.h), so neither way needs to look at lengths. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -17,8 +18,12 @@
 typedef struct table {
     dpt_table_rows rows;
     dpt_table_columns columns;
-    int64_t rows_left;
+    int64_t all_rows, rows_left;
+    int64_t *notes; /* all_rows, then the places */
+    int64_t places;
 } table;
+
+static dpt_import_place *places_of(const table *t) { return (dpt_import_place *)(void *)(t->notes + 1); }
 
 /* ---- messages ---- */
 
@@ -159,12 +164,27 @@ static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, 
     return *got > 0 && t->rows_left == 0 ? check_end(t) : DPT_OK;
 }
 
+static int by_row(const void *row, const void *place) {
+    const int64_t a = *(const int64_t *)row, b = ((const dpt_import_place *)place)->row;
+    return (a > b) - (a < b);
+}
+
+static dpt_status seek_row(dpt_import_stream *stream, int64_t row) {
+    table *t = stream->state;
+    const dpt_import_place *place = bsearch(&row, places_of(t), (size_t)t->places, sizeof *place, by_row);
+    DPT_CHECK(place != NULL, DPT_ERR_INTERNAL, "%s: row %lld is not one of its places", t->rows.input.path,
+              (long long)row);
+    t->rows_left = t->all_rows - row;
+    return dpt_table_rows_seek(&t->rows, place);
+}
+
 /* ---- opening ---- */
 
 static void close_table(dpt_import_stream *stream) {
     table *t = stream->state;
     dpt_table_rows_close(&t->rows);
     dpt_table_columns_close(&t->columns);
+    dpt_free(t->notes);
     dpt_free(t);
     stream->state = NULL;
 }
@@ -174,33 +194,100 @@ static dpt_status read_first_row(table *t, const dpt_import_source *source) {
     static const char byte_order_mark[] = "\xEF\xBB\xBF";
     dpt_table_rows *rows = &t->rows;
     const char *values;
-    DPT_TRY(dpt_table_rows_count(rows, &t->rows_left));
     DPT_TRY(dpt_table_rows_more(rows));
-    DPT_CHECK(t->rows_left > 0 && rows->whole > 0, DPT_ERR_DATA, "%s: holds no rows", source->file);
+    DPT_CHECK(rows->whole > 0, DPT_ERR_DATA, "%s: holds no rows", source->file);
     if (rows->whole > 3 && memcmp(rows->text, byte_order_mark, 3) == 0) rows->at = 3;
     const char *row = rows->text + rows->at, *row_end = rows->text + rows->whole;
     DPT_TRY(dpt_table_columns_open(&t->columns, source->file, source->part, row, row_end, &values));
     for (; row < values; row++) rows->line += *row == '\n';
     rows->at = values - rows->text;
-    t->rows_left -= t->columns.name != NULL;
-    DPT_CHECK(t->rows_left > 0, DPT_ERR_DATA, "%s: holds no rows but its header", source->file);
     return DPT_OK;
 }
 
-dpt_status dpt_import_open_table(const dpt_import_source *source, dpt_import_stream *stream) {
-    table *t = dpt_alloc_zero(1, sizeof *t);
-    DPT_CHECK_ALLOC(t);
-    *stream = (dpt_import_stream){.read = read_rows, .close = close_table, .state = t};
-    dpt_status status;
-    DPT_TRY_GOTO(dpt_table_rows_open(&t->rows, source->file), fail);
-    DPT_TRY_GOTO(read_first_row(t, source), fail);
+/* The first place becomes that of the first row of values; rows are counted from it. */
+static dpt_status keep_places(table *t, const dpt_import_source *source, const dpt_table_places *found) {
+    const bool header = t->columns.name != NULL;
+    t->all_rows = found->rows - header;
+    DPT_CHECK(t->all_rows > 0, DPT_ERR_DATA, header ? "%s: holds no rows but its header" : "%s: holds no rows",
+              source->file);
+    t->notes = dpt_alloc(sizeof *t->notes + (size_t)found->count * sizeof(dpt_import_place));
+    DPT_CHECK_ALLOC(t->notes);
+    t->notes[0] = t->all_rows;
+    places_of(t)[t->places++] = (dpt_import_place){0, t->rows.at, t->rows.line};
+    for (int64_t i = 1; i < found->count; i++) {
+        dpt_import_place place = found->place[i];
+        place.row -= header;
+        if (place.row > 0) places_of(t)[t->places++] = place;
+    }
+    return DPT_OK;
+}
+
+static dpt_status find_places(table *t, const dpt_import_source *source) {
+    dpt_table_places found;
+    dpt_status status = dpt_table_rows_find(&t->rows, &found);
+    if (status == DPT_OK) status = read_first_row(t, source);
+    if (status == DPT_OK) status = keep_places(t, source, &found);
+    dpt_free(found.place);
+    return status;
+}
+
+static bool are_places(const dpt_import_place *place, int64_t count, int64_t rows) {
+    bool good = count > 0 && place[0].row == 0;
+    for (int64_t i = 0; i < count; i++)
+        good = good && place[i].row < rows && place[i].byte >= 0 && place[i].line > 0 &&
+               (i == 0 || place[i].row > place[i - 1].row);
+    return good;
+}
+
+static dpt_status take_notes(table *t, const dpt_import_source *source, const void *notes, int64_t bytes) {
+    const int64_t place_bytes = bytes - (int64_t)sizeof *t->notes;
+    DPT_CHECK(place_bytes > 0 && place_bytes % (int64_t)sizeof(dpt_import_place) == 0, DPT_ERR_DATA,
+              "%s: notes of another format", source->file);
+    t->notes = dpt_alloc((size_t)bytes);
+    DPT_CHECK_ALLOC(t->notes);
+    memcpy(t->notes, notes, (size_t)bytes);
+    t->all_rows = t->notes[0];
+    t->places = place_bytes / (int64_t)sizeof(dpt_import_place);
+    DPT_CHECK(are_places(places_of(t), t->places, t->all_rows), DPT_ERR_DATA, "%s: notes of another format",
+              source->file);
+    return read_first_row(t, source);
+}
+
+static void describe(const table *t, dpt_import_stream *stream) {
     stream->dtype = t->columns.dtype;
     stream->ndim = t->columns.keeps_axis ? 2 : 1;
-    stream->dim[0] = t->rows_left;
+    stream->dim[0] = t->all_rows;
     stream->dim[1] = t->columns.chosen;
     stream->row_bytes = t->columns.chosen * (int64_t)dpt_dtype_size(stream->dtype);
+    stream->place = places_of(t);
+    stream->places = t->places;
+    stream->notes = t->notes;
+    stream->notes_bytes = (int64_t)sizeof *t->notes + t->places * (int64_t)sizeof *stream->place;
+}
+
+/* notes NULL: a pass over the file finds them. */
+static dpt_status open_table(const dpt_import_source *source, const void *notes, int64_t bytes,
+                             dpt_import_stream *stream) {
+    table *t = dpt_alloc_zero(1, sizeof *t);
+    DPT_CHECK_ALLOC(t);
+    *stream = (dpt_import_stream){.read = read_rows, .seek = seek_row, .close = close_table, .state = t};
+    dpt_status status;
+    DPT_TRY_GOTO(dpt_table_rows_open(&t->rows, source->file), fail);
+    DPT_TRY_GOTO(notes ? take_notes(t, source, notes, bytes) : find_places(t, source), fail);
+    t->rows_left = t->all_rows;
+    describe(t, stream);
+    stream->in_order = dpt_import_input_is_packed(&t->rows.input);
     return DPT_OK;
 fail:
     close_table(stream);
     return status;
+}
+
+dpt_status dpt_import_open_table(const dpt_import_source *source, dpt_import_stream *stream) {
+    return open_table(source, NULL, 0, stream);
+}
+
+dpt_status dpt_import_reopen_table(const dpt_import_source *source, const void *notes, int64_t bytes,
+                                   dpt_import_stream *stream) {
+    return open_table(source, notes, bytes, stream);
 }

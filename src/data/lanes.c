@@ -14,9 +14,7 @@
 
 typedef unsigned __int128 wide;
 
-enum { TOGETHER = 64 };
-
-enum { PIECE = 1024 }; /* places that are permuted at a time */
+enum { TOGETHER = 64, PIECE = 1024 }; /* rows of any lanes, and places, that are permuted at a time */
 
 typedef struct block {
     uint64_t before; /* rows of the lane */

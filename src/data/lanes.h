@@ -67,7 +67,7 @@ uint64_t dpt_lanes_blocks(const dpt_lanes_shape *shape);
 int dpt_lanes_choose(int64_t global_batch, uint64_t blocks);
 
 /* Rows of a global batch that some rank can get, in any epoch: never more. At least ceil(B/R). Local.
- * DPT_ERR_MEMORY: 8 bytes a block of `begin`. */
+ * DPT_ERR_MEMORY: 32 bytes a block of `begin`. */
 dpt_status dpt_lanes_capacity(const dpt_lanes_shape *shape, int64_t global_batch, int world, int64_t *rows);
 /* Blocks whose rows a rank mixes at a time: of its lanes, a window each. Local. */
 uint64_t dpt_lanes_held(const dpt_lanes_shape *shape, int rank, int world);

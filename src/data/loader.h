@@ -55,16 +55,8 @@ typedef struct dpt_loader_options {
 /* Seed 0, no shuffle, one rank, from the start, endless, 1 thread, 4 slots, 256 MiB of chunks. Local. */
 void dpt_loader_options_init(dpt_loader_options *options);
 
-/* This rank's part of a global batch. */
-typedef struct dpt_batch {
-    uint64_t epoch, step;   /* step within the epoch */
-    int64_t first_row;      /* of this rank in the global batch */
-    int64_t rows;           /* of this rank; maybe 0 */
-    int64_t global_rows;    /* of all ranks: fewer in the last batch of an epoch */
-    int arrays;             /* fields, and those that mixup adds */
-    const dpt_array *array; /* a field each, then mixup's; rows past `rows` up to the capacity hold finite values */
-    const uint64_t *sample; /* [rows]: indices over all files */
-} dpt_batch;
+/* A dpt_batch (dptrain/data.h) has the fields' arrays, then mixup's; rows past `rows` up to the capacity hold finite
+ * values; samples are numbers over all files. */
 
 /* Rows of a global batch that a rank can get: ceil(global_batch / world), with `lanes` more where lanes are of
  * different lengths. The same on all ranks. Local. DPT_ERR_ARG: an option is out of range, or the selection is of

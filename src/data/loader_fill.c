@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/sequence_rows.h"
 
 enum { RUN_BYTES = 256 << 10, ALIGNMENT = 64 };
 
@@ -52,6 +53,10 @@ dpt_status dpt_fill_plan_create(const dpt_dataset *dataset, const dpt_loader_opt
         const dpt_field *field = dpt_dataset_field(dataset, i);
         const dpt_normalise *normalise = options->normalise ? &options->normalise[i] : NULL;
         DPT_TRY(dpt_convert_create(field, normalise, &plan->convert[i]));
+        DPT_CHECK(
+            !field->sequence || (plan->mixup == 0 && !(augment && augment->field == i && dpt_augment_any(augment))),
+            DPT_ERR_CONFIG, "input \"%s\" is of sequences of different lengths: neither mixed nor augmented",
+            field->name);
         if (!augment || augment->field != i || !dpt_augment_any(augment)) continue;
         DPT_TRY(dpt_augmenter_create(field, normalise, augment, options->seed, &plan->augmenter));
         plan->augmented = i;
@@ -184,24 +189,26 @@ static dpt_status read_rows(const dpt_fill_plan *plan, const dpt_fill_tools *too
     int64_t bad = 0;
     void *in = dpt_convert_in_place(plan->convert[i]) ? out : tools->scratch;
     DPT_TRY(dpt_reader_rows(tools->reader, i, sample, (uint64_t)n, in));
-    if (dpt_convert_rows(plan->convert[i], in, n, out, &bad) == DPT_OK) return DPT_OK;
+    dpt_status status = field->sequence
+                            ? dpt_sequence_convert(plan->dataset, i, plan->convert[i], sample, in, n, out, &bad)
+                            : dpt_convert_rows(plan->convert[i], in, n, out, &bad);
+    if (status == DPT_OK) return DPT_OK;
     return name_sample(plan, field, sample + (uint64_t)(bad / field->elements), bad % field->elements);
 }
 
+/* Images that are augmented, which are in a random order, are read one by one to the place that augmentation takes them
+ * from. */
 static dpt_status fill_field(const dpt_fill_plan *plan, int i, const dpt_fill_tools *tools, dpt_slot *slot) {
     const dpt_field *field = dpt_dataset_field(plan->dataset, i);
-    int64_t most = (int64_t)(plan->raw_bytes / stored_row_bytes(field));
+    bool augmented = i == plan->augmented;
+    int64_t most = augmented ? 1 : (int64_t)(plan->raw_bytes / stored_row_bytes(field));
     size_t out_bytes = (size_t)dpt_convert_elements(plan->convert[i]) * dpt_dtype_size(field->dtype);
     char *out = (char *)(uintptr_t)slot->array[i].data, *row = (char *)tools->scratch + plan->raw_bytes;
-    for (int64_t r = 0; r < slot->batch.rows && !atomic_load(&plan->stop);) {
-        int64_t n = run_length(slot, r, most);
-        DPT_TRY(read_rows(plan, tools, i, slot->sample[r], n, out));
-        for (int64_t k = r; k < r + n; k++, out += out_bytes) {
-            if (i != plan->augmented) continue;
-            memcpy(row, out, out_bytes);
-            dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->sample[k], (void *)row, (void *)out);
-        }
-        r += n;
+    for (int64_t r = 0, n; r < slot->batch.rows && !atomic_load(&plan->stop); r += n, out += (size_t)n * out_bytes) {
+        n = run_length(slot, r, most);
+        DPT_TRY(read_rows(plan, tools, i, slot->sample[r], n, augmented ? row : out));
+        if (augmented)
+            dpt_augmenter_apply(plan->augmenter, slot->batch.epoch, slot->sample[r], (void *)row, (void *)out);
     }
     slot->array[i].rows = slot->batch.rows;
     return DPT_OK;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/memory.h"
+#include "data/rank_order.h"
 
 typedef struct dpt_lanes_entry {
     uint64_t epoch;
@@ -21,6 +22,7 @@ struct dpt_loader_order {
     int rank, world;
     int64_t global_batch;
     dpt_order exact;
+    dpt_rank_order *own; /* NULL: ranks hold no samples of their own */
     dpt_lanes_shape shape;
     dpt_lanes_file *file; /* of the shape */
     pthread_mutex_t lock; /* for: */
@@ -40,6 +42,8 @@ static uint64_t block_rows(uint64_t row_bytes, uint64_t chunk_rows) {
     if (__builtin_mul_overflow(unit, row_bytes, &bytes) || bytes >= wanted) return unit;
     return unit * ((wanted + bytes - 1) / bytes);
 }
+
+_Static_assert(sizeof(dpt_lanes_file) % sizeof(uint64_t) == 0, "numbers follow a shape's files");
 
 /* The first row of each block that a selection leaves rows of, in the memory after the files'; the number of rows at
  * the end. */
@@ -73,15 +77,15 @@ dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options
     if (selection) {
         uint64_t blocks = dpt_lanes_blocks(shape), rows = dpt_selection_rows(selection);
         if (blocks > rows) blocks = rows;
-        size_t bytes = (size_t)files * sizeof **file; /* of two 64-bit numbers each */
-        void *both = dpt_realloc(*file, bytes / sizeof(uint64_t) + blocks + 1, sizeof(uint64_t));
+        size_t words = (size_t)files * (sizeof **file / sizeof(uint64_t));
+        void *both = dpt_realloc(*file, words + blocks + 1, sizeof(uint64_t));
         if (both == NULL) {
             dpt_free(*file);
             *file = NULL;
             return DPT_ERR_MEMORY;
         }
         shape->file = *file = both;
-        begin_blocks(selection, shape, (uint64_t *)both + bytes / sizeof(uint64_t));
+        begin_blocks(selection, shape, (uint64_t *)both + words);
     }
     shape->lanes = dpt_lanes_choose(options->global_batch, dpt_lanes_blocks(shape));
     return DPT_OK;
@@ -98,6 +102,13 @@ dpt_status dpt_loader_capacity(const dpt_dataset *dataset, const dpt_loader_opti
     DPT_CHECK(selection == NULL || dpt_selection_samples(selection) == dpt_dataset_rows(dataset), DPT_ERR_ARG,
               "a selection from %llu samples, but a dataset of %llu",
               (unsigned long long)dpt_selection_samples(selection), (unsigned long long)dpt_dataset_rows(dataset));
+    dpt_rank_order *own;
+    DPT_TRY(dpt_rank_order_create(dataset, options, &own));
+    if (own) {
+        *rows = dpt_rank_order_capacity(own);
+        dpt_rank_order_destroy(&own);
+        return DPT_OK;
+    }
     *rows = options->global_batch / options->world + (options->global_batch % options->world != 0);
     if (!is_in_lanes(options)) return DPT_OK;
     DPT_TRY(dpt_loader_lanes(dataset, options, &file, &shape));
@@ -125,6 +136,8 @@ dpt_status dpt_loader_order_create(const dpt_dataset *dataset, const dpt_loader_
     o->world = options->world;
     o->global_batch = options->global_batch;
     o->exact = dpt_order_create(dpt_loader_rows(dataset, options), options->seed);
+    DPT_TRY_GOTO(dpt_rank_order_create(dataset, options, &o->own), fail);
+    if (o->own) o->in_lanes = false;
     if (o->in_lanes) DPT_TRY_GOTO(dpt_loader_lanes(dataset, options, &o->file, &o->shape), fail);
     *order = o;
     return DPT_OK;
@@ -147,6 +160,7 @@ void dpt_loader_order_destroy(dpt_loader_order **order) {
         drop(e);
     }
     pthread_mutex_destroy(&o->lock);
+    dpt_rank_order_destroy(&o->own);
     dpt_free(o->file);
     dpt_free(o);
 }
@@ -190,6 +204,10 @@ static dpt_status acquire(dpt_loader_order *o, uint64_t epoch, entry **found) {
 dpt_status dpt_batch_order_open(dpt_loader_order *o, uint64_t epoch, uint64_t step, dpt_batch_order *b) {
     *b = (dpt_batch_order){.order = o, .epoch = epoch, .begin = step * (uint64_t)o->global_batch};
     b->global_rows = dpt_epoch_batch_rows(o->exact.rows, o->global_batch, step);
+    if (o->own) {
+        dpt_rank_order_batch(o->own, step, &b->first_row, &b->rows, &b->own_begin);
+        return DPT_OK;
+    }
     if (!o->in_lanes) {
         dpt_share(b->global_rows, o->rank, o->world, &b->first_row, &b->rows);
         return DPT_OK;
@@ -213,14 +231,14 @@ static void file_order(const dpt_selection *selection, uint64_t position, uint64
     if (selection) dpt_selection_run(selection, position, n, sample);
 }
 
-/* Rows of the part to samples of the dataset, in place. */
-static void find_samples(const dpt_selection *selection, uint64_t n, uint64_t *row) {
-    for (uint64_t i = 0; selection && i < n; i++) row[i] = dpt_selection_sample(selection, row[i]);
-}
-
 dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int64_t count, uint64_t *sample) {
     const dpt_loader_order *o = b->order;
     uint64_t position = b->begin + (uint64_t)first, n = (uint64_t)count;
+    if (o->own) {
+        uint64_t begin = b->own_begin + (uint64_t)(first - b->first_row);
+        for (uint64_t i = 0; i < n; i++) sample[i] = dpt_rank_order_sample(o->own, b->epoch, begin + i);
+        return DPT_OK;
+    }
     if (b->in) {
         dpt_lanes_rows(b->in->lanes, &b->lanes, first, count, sample);
     } else if (o->draws) {
@@ -231,7 +249,7 @@ dpt_status dpt_batch_order_samples(const dpt_batch_order *b, int64_t first, int6
         file_order(o->selection, position, n, sample);
         return DPT_OK;
     }
-    find_samples(o->selection, n, sample);
+    if (o->selection) dpt_selection_find(o->selection, n, sample);
     return DPT_OK;
 }
 
@@ -246,7 +264,7 @@ dpt_status dpt_loader_order_expected(const dpt_loader_order *o, uint64_t epoch, 
         n = count < PIECE ? count : PIECE;
         if (repeats) {
             DPT_TRY(dpt_draws_rows(o->draws, epoch, (uint64_t)first, (uint64_t)n, sample));
-            find_samples(o->selection, (uint64_t)n, sample);
+            if (o->selection) dpt_selection_find(o->selection, (uint64_t)n, sample);
         } else {
             file_order(o->selection, (uint64_t)first, (uint64_t)n, sample);
         }

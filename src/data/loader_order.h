@@ -22,6 +22,7 @@ typedef struct dpt_batch_order {
     uint64_t epoch, begin;      /* begin: position of its first row in the epoch */
     int64_t global_rows;        /* of all ranks */
     int64_t first_row, rows;    /* of this rank */
+    uint64_t own_begin;         /* `own` only: this rank's first row in what it gives in the epoch */
     struct dpt_lanes_entry *in; /* `lanes` only: holds on to the epoch's table */
     dpt_lanes_batch lanes;
 } dpt_batch_order;

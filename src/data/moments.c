@@ -23,6 +23,8 @@ typedef struct moment {
 } moment;
 
 typedef struct moments {
+    const dpt_scan *scan;
+    const dpt_field *field;
     int64_t channels, inner; /* a sample is [channels, inner] */
     uint64_t first_block;    /* of this rank */
     moment *sum;             /* [blocks of this rank, channels] */
@@ -87,10 +89,22 @@ static void add_channel(moment *sum, const double *values, int64_t rows, int64_t
     join(sum, &rest);
 }
 
+/* Of samples of different lengths what they have, without the padding. */
+static dpt_status add_sequences(const moments *m, moment *sum, uint64_t row, int64_t rows, const double *values) {
+    const int64_t step = m->field->dim[0] > 0 ? m->field->elements / m->field->dim[0] : 0;
+    for (int64_t i = 0; i < rows; i++, values += m->field->elements) {
+        int64_t steps;
+        uint64_t k = row + (uint64_t)i, sample = m->scan->selection ? dpt_selection_sample(m->scan->selection, k) : k;
+        DPT_TRY(dpt_dataset_lengths(m->scan->dataset, m->scan->field, sample, 1, &steps));
+        add_channel(sum, values, 1, 0, steps * step);
+    }
+    return DPT_OK;
+}
+
 static dpt_status add(void *user, uint64_t block, uint64_t row, int64_t rows, const void *values) {
     const moments *m = user;
     moment *sum = m->sum + (block - m->first_block) * (uint64_t)m->channels;
-    (void)row;
+    if (m->field->sequence) return add_sequences(m, sum, row, rows, values);
     if (m->channels == 1)
         add_channel(sum, values, 1, 0, rows * m->inner);
     else
@@ -105,11 +119,13 @@ static dpt_status sum_share(const dpt_control *control, const dpt_scan *scan, in
     DPT_CHECK(channels == 1 || (field->ndim > 0 && channels == field->dim[0]), DPT_ERR_ARG,
               "%s: moments of %lld channels of a sample whose first axis has %lld", field->path, (long long)channels,
               field->ndim > 0 ? (long long)field->dim[0] : 0);
+    DPT_CHECK(channels == 1 || !field->sequence, DPT_ERR_ARG,
+              "%s: samples of different lengths have no channels: one mean and std for all values", field->path);
     int64_t first, count;
     dpt_share((int64_t)dpt_scan_blocks(scan), control->rank, control->world, &first, &count);
     *sum = dpt_alloc_zero((size_t)(count * channels), sizeof **sum);
     DPT_CHECK_ALLOC(*sum);
-    moments m = {channels, field->elements / channels, (uint64_t)first, *sum};
+    moments m = {scan, field, channels, field->elements / channels, (uint64_t)first, *sum};
     return dpt_scan_share(scan, control->rank, control->world, add, &m);
 }
 
@@ -136,6 +152,7 @@ fail:
 
 static dpt_status finish(const char *path, const moment *total, int64_t channels, double *mean, double *std) {
     for (int64_t c = 0; c < channels; c++) {
+        DPT_CHECK(total[c].count > 0, DPT_ERR_DATA, "%s: no value to find a mean of", path);
         mean[c] = total[c].mean;
         std[c] = sqrt(total[c].squares / total[c].count);
         DPT_CHECK(isfinite(mean[c]) && isfinite(std[c]), DPT_ERR_DATA,

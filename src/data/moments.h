@@ -10,8 +10,9 @@
 
 /* Of the values that `normalise` makes before its mean and std (scale, clip, log; those two are not looked at), over
  * all rows of the selection (NULL: all samples). channels: 1, or the field's first axis: mean[channels] and
- * std[channels] (of the population; 1 where all values are equal). The same bits for every number of ranks and threads.
- * Collective. Errors are those of reading and conversion (loader.h), on all ranks. */
+ * std[channels] (of the population; 1 where all values are equal); one channel of samples of different lengths, without
+ * their padding. The same bits for every number of ranks. Collective. Errors, on all ranks, are those of reading and
+ * conversion (loader.h); DPT_ERR_ARG: other channels; DPT_ERR_DATA: values too large for the squares of a double. */
 dpt_status dpt_moments_find(const dpt_control *control, const dpt_dataset *dataset, int field,
                             const dpt_normalise *normalise, const dpt_selection *selection, int64_t channels,
                             double *mean, double *std);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "data/hdf5_util.h"
+#include "data/manifest.h"
 
 enum { MAX_DATASETS = 4096, AUTO_CHUNK_BYTES = 1 << 20, BUFFER_BYTES = 4 << 20 };
 static const int64_t max_chunk_bytes = 64 << 20; /* larger ones are not read */
@@ -172,8 +173,9 @@ static dpt_status check_options(const dpt_pack_options *options, const char *tar
               DPT_ERR_CONFIG, "filters without chunks");
     DPT_CHECK(options->files >= 0 && options->files <= DPT_PACK_MAX_FILES, DPT_ERR_CONFIG,
               "%d files; 1 to %d are possible", options->files, DPT_PACK_MAX_FILES);
-    for (int i = 0; i < options->files || i == 0; i++) {
-        char *name = dpt_pack_name(target, i, options->files);
+    for (int i = 0; i <= options->files; i++) {
+        bool last = options->files > 0 && i == options->files;
+        char *name = last ? dpt_pack_manifest_name(target) : dpt_pack_name(target, i, options->files);
         DPT_CHECK_ALLOC(name);
         bool there = access(name, F_OK) == 0;
         dpt_status status = there ? dpt_error(DPT_ERR_CONFIG, "%s: exists already", name) : DPT_OK;
@@ -211,6 +213,7 @@ static dpt_status copy_field(const packer *p, const dpt_dataset *group, int i, d
     layout.chunk_rows = layout.chunk_rows == 0 ? 0 : chunk_rows(p, field);
     memcpy(dim + 1, field->dim, (size_t)field->ndim * sizeof *dim);
     DPT_TRY(dpt_hdf5_output_stored(out, field->path, field->stored, &layout, field->ndim + 1, dim));
+    dpt_hdf5_output_checksum(out);
     int64_t unit = layout.chunk_rows == 0 ? 1 : layout.chunk_rows < rows ? layout.chunk_rows : rows;
     int64_t units = BUFFER_BYTES / (unit * row_bytes(field)), at_once = unit * (units > 0 ? units : 1);
     if (at_once > rows) at_once = rows;
@@ -233,8 +236,16 @@ static dpt_status fill_part(dpt_hdf5_output *out, const void *what) {
     return DPT_OK;
 }
 
+/* Without ".h5". */
+static size_t stem(const char *target) {
+    size_t n = strlen(target);
+    return n > 3 && strcmp(target + n - 3, ".h5") == 0 ? n - 3 : n;
+}
+
+char *dpt_pack_manifest_name(const char *target) { return dpt_format("%.*s.manifest", (int)stem(target), target); }
+
 char *dpt_pack_name(const char *target, int i, int files) {
-    size_t n = strlen(target), end = n > 3 && strcmp(target + n - 3, ".h5") == 0 ? n - 3 : n;
+    size_t end = stem(target);
     int digits = 1;
     for (int most = files - 1; most > 9; most /= 10) digits++;
     return files == 0 ? dpt_strdup(target) : dpt_format("%.*s-%0*d%s", (int)end, target, digits, i, target + end);
@@ -248,6 +259,21 @@ static void remove_parts(const packer *p, const char *target) {
     }
 }
 
+/* p->part files are there; the manifest is what makes them a set. */
+static dpt_status write_manifest(const packer *p, const char *target) {
+    char *path = dpt_pack_manifest_name(target), **name = dpt_alloc_zero((size_t)p->part, sizeof *name);
+    dpt_status status = path && name ? DPT_OK : DPT_ERR_MEMORY;
+    for (int i = 0; i < p->part && status == DPT_OK; i++) {
+        name[i] = dpt_pack_name(target, i, p->options->files);
+        if (name[i] == NULL) status = DPT_ERR_MEMORY;
+    }
+    if (status == DPT_OK) status = dpt_manifest_write(path, (const char *const *)name, p->part);
+    for (int i = 0; i < p->part && name; i++) dpt_free(name[i]);
+    dpt_free(name);
+    dpt_free(path);
+    return status;
+}
+
 static dpt_status write_parts(packer *p, const char *target) {
     for (p->part = 0; p->part < p->options->files || p->part == 0; p->part++) {
         char *name = dpt_pack_name(target, p->part, p->options->files);
@@ -257,7 +283,10 @@ static dpt_status write_parts(packer *p, const char *target) {
         remove_parts(p, target);
         return status;
     }
-    return DPT_OK;
+    if (p->options->files == 0) return DPT_OK;
+    dpt_status status = write_manifest(p, target);
+    if (status != DPT_OK) remove_parts(p, target);
+    return status;
 }
 
 dpt_status dpt_pack(const dpt_control *control, const char *const *files, int file_count,

@@ -9,7 +9,7 @@
 #include "data/reader.h"
 #include "data/sampler.h"
 
-enum { PIECE_BYTES = 1 << 20 };
+enum { PIECE_BYTES = 1 << 20, SEQUENCE_BYTES = 64 << 20 };
 static const uint64_t MOST_CACHE_BYTES = 256 << 20;
 
 typedef struct scanner {
@@ -76,6 +76,7 @@ static uint64_t sample_of(const scanner *s, uint64_t row) {
 static uint64_t cache_bytes(const dpt_scan *scan) {
     const dpt_index *index = dpt_dataset_index(scan->dataset);
     uint64_t most = 0;
+    if (dpt_dataset_field(scan->dataset, scan->field)->sequence) return SEQUENCE_BYTES;
     for (int f = 0; f < index->files; f++) {
         const dpt_index_part *part = &index->part[(size_t)f * (size_t)index->fields + (size_t)scan->field];
         if (part->storage != DPT_STORAGE_CHUNKED || part->grid[0] == 0) continue;
@@ -136,14 +137,32 @@ static dpt_status read_stored(scanner *s, uint64_t row, int64_t rows) {
     return DPT_OK;
 }
 
+/* A sample without a step has nothing to convert. */
+static bool is_empty(const scanner *s, uint64_t row) {
+    int64_t steps = 1;
+    bool known = dpt_dataset_lengths(s->scan->dataset, s->scan->field, sample_of(s, row), 1, &steps) == DPT_OK;
+    return known && steps == 0;
+}
+
+/* Samples of different lengths go one by one. What stands behind their ends converts where they do (sequence_rows.c).
+ */
 static dpt_status convert(const scanner *s, uint64_t row, int64_t rows) {
-    int64_t bad = 0;
-    if (dpt_convert_rows(s->convert, s->stored, rows, s->values, &bad) == DPT_OK) return DPT_OK;
-    uint64_t sample = sample_of(s, row + (uint64_t)(bad / s->field.elements)), in_file;
-    const char *file = dpt_dataset_locate(s->scan->dataset, sample, &in_file);
-    return dpt_error_prefix(DPT_ERR_DATA, "%s: %s: sample %llu (row %llu of the file), element %lld: ", file,
-                            s->field.path, (unsigned long long)sample, (unsigned long long)in_file,
-                            (long long)(bad % s->field.elements));
+    const bool sequence = s->field.sequence;
+    const int64_t elements = dpt_convert_elements(s->convert), step = sequence ? 1 : rows;
+    for (int64_t i = 0; i < rows; i += step) {
+        int64_t bad = 0;
+        uint64_t in_file;
+        const char *in = s->stored + (uint64_t)i * s->row_bytes;
+        char *out = s->values + i * elements * (int64_t)dpt_dtype_size(s->field.dtype);
+        if (sequence && is_empty(s, row + (uint64_t)i)) continue;
+        if (dpt_convert_rows(s->convert, in, step, out, &bad) == DPT_OK) continue;
+        uint64_t sample = sample_of(s, row + (uint64_t)(i + bad / elements));
+        const char *file = dpt_dataset_locate(s->scan->dataset, sample, &in_file);
+        return dpt_error_prefix(DPT_ERR_DATA, "%s: %s: sample %llu (row %llu of the file), element %lld: ", file,
+                                s->field.path, (unsigned long long)sample, (unsigned long long)in_file,
+                                (long long)(bad % elements));
+    }
+    return DPT_OK;
 }
 
 static dpt_status scan_block(scanner *s, uint64_t block, dpt_scan_fn fn, void *user) {

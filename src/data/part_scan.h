@@ -23,13 +23,13 @@ typedef struct dpt_scan {
 } dpt_scan;
 
 /* Values [rows, elements of a sample] of rows [row, row + rows) of the part, in some block; in their order within a
- * block, and always in the same pieces. */
+ * block, and always in the same pieces. Behind the end of a sequence (dpt_dataset_lengths) stands anything. */
 typedef dpt_status (*dpt_scan_fn)(void *user, uint64_t block, uint64_t row, int64_t rows, const void *values);
 
 /* Blocks that there are: 1 to most_blocks. Local. */
 uint64_t dpt_scan_blocks(const dpt_scan *scan);
 /* Reads a rank's share of the blocks: floor(rM/R) to floor((r+1)M/R)-1 of M. Keeps decoded a row of chunks, or 256 MiB
- * of it, and two pieces of 1 MiB, or of a sample where that is more. Local.
+ * of it (of samples of different lengths 64 MiB), and two pieces of 1 MiB, or of a sample where that is more. Local.
  * Errors of reading and conversion, as of a loader (file, dataset, sample, value), and those of fn. DPT_ERR_MEMORY. */
 dpt_status dpt_scan_share(const dpt_scan *scan, int rank, int world, dpt_scan_fn fn, void *user);
 

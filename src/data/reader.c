@@ -18,7 +18,7 @@
 #include "base/memory.h"
 #include "data/block_advice.h"
 #include "data/chunk_cache.h"
-#include "data/dataset_index.h"
+#include "data/dataset_private.h"
 #include "data/decode.h"
 
 enum { FAILURES = 4, INTERRUPTIONS = 1000, BLOCK_BYTES = 1 << 20 /* of order lanes, without chunks */ };
@@ -33,6 +33,7 @@ struct dpt_reader {
     const dpt_dataset *dataset;
     const dpt_index *index;
     shared_cache *cache;
+    dpt_rows_maker *maker; /* of fields whose rows no file holds as such */
     dpt_decoder *decoder;
     unsigned char *stored; /* a chunk as it is in the file */
     uint64_t stored_room;
@@ -58,7 +59,8 @@ static void leave_cache(shared_cache *cache) {
 }
 
 /* Takes its part in the cache, also on failure. */
-static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, dpt_reader **reader) {
+static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, uint64_t apart, const dpt_reader *first,
+                            dpt_reader **reader) {
     dpt_reader *r = *reader = dpt_alloc_zero(1, sizeof *r);
     if (r == NULL) {
         leave_cache(cache);
@@ -69,6 +71,7 @@ static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, dpt
     r->cache = cache;
     r->looked_s = dpt_alloc_zero((size_t)r->index->files, sizeof *r->looked_s);
     dpt_status status = r->looked_s ? dpt_decoder_create(&r->decoder) : DPT_ERR_MEMORY;
+    if (status == DPT_OK) status = dpt_rows_maker_create(dataset, apart, first ? first->maker : NULL, &r->maker);
     if (status != DPT_OK) dpt_reader_destroy(reader);
     return status;
 }
@@ -78,8 +81,9 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
     shared_cache *cache = dpt_alloc_zero(1, sizeof *cache);
     DPT_CHECK_ALLOC(cache);
     atomic_init(&cache->readers, 1);
-    dpt_status status = dpt_chunk_cache_create(cache_bytes, dpt_dataset_field_count(dataset), &cache->chunks);
-    if (status == DPT_OK) return create_on(dataset, cache, reader);
+    uint64_t apart = dpt_rows_maker_bytes(dataset, cache_bytes);
+    dpt_status status = dpt_chunk_cache_create(cache_bytes - apart, dpt_dataset_field_count(dataset), &cache->chunks);
+    if (status == DPT_OK) return create_on(dataset, cache, apart, NULL, reader);
     dpt_free(cache);
     return status;
 }
@@ -98,7 +102,7 @@ dpt_status dpt_reader_in_blocks(dpt_reader *r, uint64_t epoch) {
 
 dpt_status dpt_reader_share(const dpt_reader *first, dpt_reader **reader) {
     atomic_fetch_add(&first->cache->readers, 1);
-    return create_on(first->dataset, first->cache, reader);
+    return create_on(first->dataset, first->cache, 0, first, reader);
 }
 
 void dpt_reader_destroy(dpt_reader **reader) {
@@ -106,6 +110,7 @@ void dpt_reader_destroy(dpt_reader **reader) {
     *reader = NULL;
     if (r == NULL) return;
     leave_cache(r->cache);
+    dpt_rows_maker_destroy(&r->maker);
     dpt_decoder_destroy(&r->decoder);
     dpt_free(r->stored);
     dpt_free(r->looked_s);
@@ -325,6 +330,7 @@ static dpt_status read_stored(const source *s, uint64_t row, uint64_t count, uns
             return read_here(s, s->part->offset + row * row_bytes, count * row_bytes, out);
         case DPT_STORAGE_COMPACT: memcpy(out, s->part->values + row * row_bytes, count * row_bytes); break;
         case DPT_STORAGE_CHUNKED: return read_chunked(s, row, count, out);
+        case DPT_STORAGE_ELSEWHERE: break; /* dpt_reader_rows has turned elsewhere */
     }
     return DPT_OK;
 }
@@ -361,6 +367,8 @@ dpt_status dpt_reader_rows(dpt_reader *reader, int field, uint64_t row, uint64_t
     DPT_CHECK(row <= index->rows && count <= index->rows - row, DPT_ERR_ARG, "rows %llu to %llu of a dataset of %llu",
               (unsigned long long)row, (unsigned long long)(row + count), (unsigned long long)index->rows);
     unsigned char *to = out;
+    if (index->part[field].storage == DPT_STORAGE_ELSEWHERE)
+        return count > 0 ? dpt_rows_make(reader->dataset, reader->maker, field, row, count, out) : DPT_OK;
     while (count > 0) {
         int f = dpt_index_file_of(index, row), p = f * index->fields + field;
         uint64_t in_file = row - index->file[f].first_row, left = index->file[f].rows - in_file;

@@ -7,8 +7,11 @@
 
 #include <string.h>
 
+#include "backend/parallel.h"
 #include "base/hash.h"
 #include "base/memory.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* into what is compiled for each vector width */
 
 enum { BLOCK = 512, WORDS = BLOCK / 64, HINT_SHIFT = 12 };
 
@@ -72,7 +75,7 @@ void dpt_selection_remove_of(dpt_selection *s, const dpt_selection *other) {
     for (uint64_t w = 0; w < s->blocks * WORDS; w++) s->word[w] &= ~other->word[w];
 }
 
-static uint64_t count_bits(uint64_t word) { return (uint64_t)__builtin_popcountll(word); }
+static ALWAYS_INLINE uint64_t count_bits(uint64_t word) { return (uint64_t)__builtin_popcountll(word); }
 
 uint64_t dpt_selection_common(const dpt_selection *a, const dpt_selection *b) {
     uint64_t count = 0;
@@ -129,19 +132,19 @@ uint64_t dpt_selection_samples(const dpt_selection *s) { return s->samples; }
 uint64_t dpt_selection_digest(const dpt_selection *s) { return s->digest; }
 
 /* The place of the n-th set bit of a word, from 0: halves, and halves of halves. */
-static uint64_t find_bit(uint64_t word, uint64_t n) {
+static ALWAYS_INLINE uint64_t find_bit(uint64_t word, uint64_t n) {
     uint64_t at = 0;
     for (uint64_t half = 32; half > 0; half /= 2) {
         uint64_t low = count_bits(word & (((uint64_t)1 << half) - 1));
-        if (n < low) continue;
-        n -= low;
-        word >>= half;
-        at += half;
+        bool above = n >= low;
+        n -= above ? low : 0;
+        word >>= above ? half : 0;
+        at += above ? half : 0;
     }
     return at;
 }
 
-uint64_t dpt_selection_sample(const dpt_selection *s, uint64_t k) {
+static ALWAYS_INLINE uint64_t find_sample(const dpt_selection *s, uint64_t k) {
     uint64_t h = k >> HINT_SHIFT, low = s->hint[h];
     uint64_t high = h < (s->rows - 1) >> HINT_SHIFT ? s->hint[h + 1] : s->blocks - 1;
     while (low < high) { /* the last block with no more than k rows before it; empty ones before it have as many */
@@ -155,6 +158,14 @@ uint64_t dpt_selection_sample(const dpt_selection *s, uint64_t k) {
     for (uint64_t count; n >= (count = count_bits(s->word[w])); w++) n -= count;
     return w * 64 + find_bit(s->word[w], n);
 }
+
+uint64_t dpt_selection_sample(const dpt_selection *s, uint64_t k) { return find_sample(s, k); }
+
+DPT_MULTIVERSION static void find_samples(const dpt_selection *s, uint64_t count, uint64_t *row) {
+    for (uint64_t i = 0; i < count; i++) row[i] = find_sample(s, row[i]);
+}
+
+void dpt_selection_find(const dpt_selection *s, uint64_t count, uint64_t *row) { find_samples(s, count, row); }
 
 void dpt_selection_run(const dpt_selection *s, uint64_t k, uint64_t count, uint64_t *sample) {
     if (count == 0) return;

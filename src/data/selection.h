@@ -50,6 +50,8 @@ uint64_t dpt_selection_rows(const dpt_selection *selection);
 uint64_t dpt_selection_samples(const dpt_selection *selection);
 /* Row k < rows as a sample of the dataset: rising with k. */
 uint64_t dpt_selection_sample(const dpt_selection *selection, uint64_t k);
+/* The same of many rows, in place: cheaper than one by one. */
+void dpt_selection_find(const dpt_selection *selection, uint64_t count, uint64_t *row);
 /* The same of rows [k, k + count), inside the part; costs little more than copying. */
 void dpt_selection_run(const dpt_selection *selection, uint64_t k, uint64_t count, uint64_t *sample);
 /* How many rows lie before a sample <= samples: row k, where that sample is row k. */

@@ -4,11 +4,12 @@
 
 #include <math.h>
 
+#include "backend/parallel.h"
 #include "base/random.h"
 
 typedef unsigned __int128 wide;
 
-enum { GROUP = 4096 };
+enum { GROUP = 4096, LEAST_GROUPS = 64 }; /* of a thread */
 
 static dpt_status check_count(uint64_t samples, uint64_t count) {
     DPT_CHECK(count >= 1 && count < samples, DPT_ERR_DATA,
@@ -26,26 +27,36 @@ dpt_status dpt_split_count(uint64_t samples, double fraction, uint64_t *count) {
     return check_count(samples, *count);
 }
 
-static void take_of_group(uint64_t key, uint64_t group, uint64_t n, uint64_t t, dpt_selection *taken) {
-    dpt_random4 u = {{0}};
-    for (uint64_t i = 0; i < n && t > 0; i++) {
-        if (i % 4 == 0) u = dpt_random_quad(key, (uint32_t)(i / 4), group, 0);
-        if (u.v[i % 4] * (n - i) >> 32 >= t) continue;
-        dpt_selection_add(taken, group * GROUP + i, 1);
-        t--;
+typedef struct taking {
+    uint64_t samples, count, key;
+    dpt_selection *taken;
+} taking;
+
+static uint64_t taken_before(const taking *t, uint64_t sample) {
+    return (uint64_t)((wide)sample * t->count / t->samples);
+}
+
+/* Groups begin where words of a selection do, so that threads may take of several at once. */
+static void take_of_groups(void *context, int64_t begin, int64_t end) {
+    const taking *t = context;
+    for (uint64_t group = (uint64_t)begin; group < (uint64_t)end; group++) {
+        uint64_t first = group * GROUP, n = t->samples - first < GROUP ? t->samples - first : GROUP;
+        uint64_t wanted = taken_before(t, first + n) - taken_before(t, first);
+        dpt_random4 u = {{0}};
+        for (uint64_t i = 0; i < n && wanted > 0; i++) {
+            if (i % 4 == 0) u = dpt_random_quad(t->key, (uint32_t)(i / 4), group, 0);
+            if (u.v[i % 4] * (n - i) >> 32 >= wanted) continue;
+            dpt_selection_add(t->taken, first + i, 1);
+            wanted--;
+        }
     }
 }
 
-dpt_status dpt_split_take(uint64_t samples, uint64_t count, uint64_t seed, dpt_selection **taken) {
+dpt_status dpt_split_take(uint64_t samples, uint64_t count, uint64_t seed, int threads, dpt_selection **taken) {
     *taken = NULL;
     DPT_TRY(check_count(samples, count));
     DPT_TRY(dpt_selection_create(samples, false, taken));
-    uint64_t key = dpt_random_key("split", seed), given = 0;
-    for (uint64_t group = 0; group * GROUP < samples; group++) {
-        uint64_t left = samples - group * GROUP, n = left < GROUP ? left : GROUP;
-        uint64_t end = (uint64_t)((wide)(group * GROUP + n) * count / samples);
-        take_of_group(key, group, n, end - given, *taken);
-        given = end;
-    }
+    taking t = {.samples = samples, .count = count, .key = dpt_random_key("split", seed), .taken = *taken};
+    dpt_parallel(threads, (int64_t)(samples / GROUP + (samples % GROUP != 0)), LEAST_GROUPS, take_of_groups, &t);
     return DPT_OK;
 }

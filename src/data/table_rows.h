@@ -2,8 +2,8 @@
  * closed by '\n', found without looking at fields. A row ends at a '\n' outside of double quotes (RFC 4180).
  *
  *   DPT_TRY(dpt_table_rows_open(&rows, path));
- *   DPT_TRY_GOTO(dpt_table_rows_count(&rows, &count), fail);          a pass over the whole file, then back to its
- * start DPT_TRY_GOTO(dpt_table_rows_more(&rows), fail);
+ *   DPT_TRY_GOTO(dpt_table_rows_find(&rows, &places), fail);    a pass over the whole file, then back to its start
+ *   DPT_TRY_GOTO(dpt_table_rows_more(&rows), fail);
  *   ... takes rows from rows.at and moves it behind them, to rows.whole at most; then more again
  *   fail: dpt_table_rows_close(&rows); */
 #ifndef DPT_DATA_TABLE_ROWS_H
@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #include "data/import_input.h"
+#include "data/import_stream.h"
 
 typedef struct dpt_table_rows {
     dpt_import_input input;
@@ -24,8 +25,16 @@ typedef struct dpt_table_rows {
 
 /* DPT_ERR_IO, DPT_ERR_MEMORY. On failure nothing needs closing. Local, like all here. */
 dpt_status dpt_table_rows_open(dpt_table_rows *rows, const char *path);
-/* Empty lines at the end of the file are none. */
-dpt_status dpt_table_rows_count(dpt_table_rows *rows, int64_t *count);
+/* How many rows there are, empty lines at the end of the file not counted, and where some of them begin, some MiB
+ * apart: of the first row and of those behind it. Release `place` with dpt_free, after a failure too. */
+typedef struct dpt_table_places {
+    int64_t rows;
+    dpt_import_place *place;
+    int64_t count, room;
+} dpt_table_places;
+dpt_status dpt_table_rows_find(dpt_table_rows *rows, dpt_table_places *places);
+/* Goes forward to a place. */
+dpt_status dpt_table_rows_seek(dpt_table_rows *rows, const dpt_import_place *place);
 /* Once at == whole: reads until there is a whole row again; at == whole still: the file has ended. The last row gets
  * its '\n' if it has none; a quote may be open in it. DPT_ERR_DATA: a row of more than 64 MiB; damaged. */
 dpt_status dpt_table_rows_more(dpt_table_rows *rows);

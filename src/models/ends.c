@@ -54,13 +54,30 @@ dpt_status dpt_model_check_halving(const char *model, const dpt_model_options *o
     return DPT_OK;
 }
 
-dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
+dpt_tensor *dpt_model_input_made(dpt_graph *g, const dpt_model_input_of *input) {
     int64_t dim[DPT_MAX_NDIM] = {DPT_BATCH};
-    for (int i = 0; i < o->in_ndim; i++) dim[i + 1] = o->in_dim[i];
-    return dpt_input(g, "x", DPT_F32, o->in_ndim + 1, dim);
+    for (int i = 0; i < input->ndim; i++) dim[i + 1] = input->dim[i];
+    return dpt_input(g, input->name ? input->name : "x", input->dtype, input->ndim + 1, dim);
 }
 
-/* Input "y": of the value's shape, without its classes where it classifies. */
+dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o) {
+    dpt_model_input_of input = {.name = o->input, .dtype = DPT_F32, .ndim = o->in_ndim};
+    memcpy(input.dim, o->in_dim, sizeof input.dim);
+    return dpt_model_input_made(g, &input);
+}
+
+static const char *target_name(const dpt_model_options *o) { return o->target ? o->target : "y"; }
+
+/* Output `what`, of several targets "<target>.<what>". */
+static void add_output(dpt_graph *g, const dpt_model_options *o, const char *what, dpt_tensor *value) {
+    char name[128];
+    snprintf(name, sizeof name, "%s%s%s", o->several ? target_name(o) : "", o->several ? "." : "", what);
+    dpt_output(g, name, value);
+}
+
+static double weight_of(const dpt_model_options *o) { return o->weight > 0 ? o->weight : 1.0; }
+
+/* The target's input: of the value's shape, without its classes where it classifies. */
 static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor **target) {
     int64_t dim[DPT_MAX_NDIM], elements = 1;
     int ndim = dpt_tensor_dims(value, dim);
@@ -75,15 +92,19 @@ static dpt_status make_target(dpt_graph *g, const dpt_model_options *o, dpt_tens
     DPT_CHECK(o->target_elements == 0 || o->target_elements == elements, DPT_ERR_CONFIG,
               "a sample's target has %lld values, but the model's output %s wants %lld", (long long)o->target_elements,
               dpt_shape_text(value), (long long)elements);
-    *target = dpt_input(g, "y", o->target_dtype, ndim, dim);
+    *target = dpt_input(g, target_name(o), o->target_dtype, ndim, dim);
     return DPT_OK;
 }
 
 /* lambda l(y) + (1 - lambda) l(y of the partner), lambda [B]. */
-static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tensor *target, double smoothing) {
+static dpt_tensor *mixed_cross_entropy(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value,
+                                       dpt_tensor *target) {
+    const double smoothing = o->of_loss.smoothing;
     int64_t dim[DPT_MAX_NDIM];
     int ndim = dpt_tensor_dims(target, dim);
-    dpt_tensor *partner = dpt_input(g, "y" DPT_PARTNER_SUFFIX, target->dtype, ndim, dim);
+    char name[128];
+    snprintf(name, sizeof name, "%s" DPT_PARTNER_SUFFIX, target_name(o));
+    dpt_tensor *partner = dpt_input(g, name, target->dtype, ndim, dim);
     dpt_tensor *lambda = dpt_input(g, DPT_LAMBDA_NAME, DPT_F32, 1, dim);
     for (int i = 1; i < ndim; i++) dim[i] = 1;
     dpt_tensor *own = dpt_smooth_cross_entropy_at(DPT_HERE, value, target, smoothing);
@@ -93,17 +114,17 @@ static dpt_tensor *mixed_cross_entropy(dpt_graph *g, dpt_tensor *value, dpt_tens
 
 static dpt_status classify(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value, dpt_tensor *target) {
     const dpt_model_loss_options *l = &o->of_loss;
-    dpt_output(g, "logits", value);
-    if (value->ndim == 2) dpt_output(g, "accuracy", dpt_accuracy(value, target));
+    add_output(g, o, "logits", value);
+    if (value->ndim == 2) add_output(g, o, "accuracy", dpt_accuracy(value, target));
     if (o->mixup) {
         DPT_CHECK(!l->class_weights && !l->ignores, DPT_ERR_CONFIG,
                   "mixup mixes losses of two targets: without loss.class_weights and loss.ignore");
-        dpt_loss_add(g, mixed_cross_entropy(g, value, target, l->smoothing), 1.0, NULL);
+        dpt_loss_add(g, mixed_cross_entropy(g, o, value, target), weight_of(o), NULL);
         return DPT_OK;
     }
     dpt_cross_entropy_options options = {
         .smoothing = l->smoothing, .weight = l->class_weights, .ignores = l->ignores, .ignore = l->ignore};
-    dpt_cross_entropy_loss(g, value, target, 1.0, options);
+    dpt_cross_entropy_loss(g, value, target, weight_of(o), options);
     return DPT_OK;
 }
 
@@ -119,8 +140,8 @@ static void regress(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value,
         case DPT_MODEL_DICE: loss = dpt_dice(y, target, 1); break;
         default: loss = dpt_mse(y, target); break;
     }
-    dpt_output(g, "y", y);
-    dpt_loss_add(g, loss, 1.0, NULL);
+    add_output(g, o, "y", y);
+    dpt_loss_add(g, loss, weight_of(o), NULL);
 }
 
 dpt_status dpt_model_finish(dpt_graph *g, const dpt_model_options *o, dpt_tensor *value) {

@@ -9,7 +9,9 @@ dpt_status dpt_model_check(const char *model, const dpt_model_options *o);
 /* DPT_ERR_CONFIG: a side of a sample [channels, 1 to 3 sides] is no multiple of 2^o->depth; the message says how to
  * pad. Local. */
 dpt_status dpt_model_check_halving(const char *model, const dpt_model_options *o);
-/* Input "x", [B, sample shape] of f32. Local. */
+/* Input "x" or as named, [B, sample shape]. Local. */
+dpt_tensor *dpt_model_input_made(dpt_graph *g, const dpt_model_input_of *input);
+/* That of a model with one, of f32. Local. */
 dpt_tensor *dpt_model_input(dpt_graph *g, const dpt_model_options *o);
 /* Target "y", loss and outputs for the last layer's value: [B, classes], or [B, classes, positions...] where every
  * position has a target of its own; the graph's status. DPT_ERR_CONFIG: the data has another number of targets. Local.

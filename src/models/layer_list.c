@@ -10,7 +10,9 @@
 
 enum { LARGEST_FILE = 1 << 20 };
 
-dpt_status dpt_layers_parse(const char *file, const char *text, size_t bytes, dpt_layers **layers) {
+dpt_status dpt_layers_parse(const char *file, const char *text, size_t bytes, const dpt_layers_ends *ends,
+                            dpt_layers **layers) {
+    static const char *const only = "input";
     dpt_status status;
     *layers = NULL;
     dpt_layers *made = dpt_alloc_zero(1, sizeof *made);
@@ -18,7 +20,7 @@ dpt_status dpt_layers_parse(const char *file, const char *text, size_t bytes, dp
     made->file = dpt_strdup(file);
     DPT_CHECK_ALLOC_GOTO(made->file, fail);
     DPT_TRY_GOTO(dpt_layers_read_yaml(made, text, bytes), fail);
-    DPT_TRY_GOTO(dpt_layers_join(made), fail);
+    DPT_TRY_GOTO(dpt_layers_join(made, ends ? ends : &(dpt_layers_ends){.input = &only, .inputs = 1}), fail);
     *layers = made;
     return DPT_OK;
 fail:
@@ -26,12 +28,12 @@ fail:
     return status;
 }
 
-dpt_status dpt_layers_read(const char *path, dpt_layers **layers) {
+dpt_status dpt_layers_read(const char *path, const dpt_layers_ends *ends, dpt_layers **layers) {
     char *text;
     size_t bytes;
     *layers = NULL;
     DPT_TRY(dpt_file_read("layers", path, DPT_ERR_CONFIG, LARGEST_FILE, &text, &bytes));
-    dpt_status status = dpt_layers_parse(path, text, bytes, layers);
+    dpt_status status = dpt_layers_parse(path, text, bytes, ends, layers);
     if (status == DPT_OK)
         (*layers)->text = text;
     else
@@ -55,18 +57,22 @@ void dpt_layers_destroy(dpt_layers **layers) {
     }
     dpt_free(all->layer);
     dpt_free(all->order);
+    dpt_free(all->output);
     dpt_free(all->file);
     dpt_free(all->text);
     dpt_free(all);
 }
 
-static dpt_status build_layer(const dpt_layers *all, dpt_graph *g, int64_t classes, int64_t i, dpt_tensor *input,
+static dpt_status build_layer(const dpt_layers *all, dpt_graph *g, int64_t classes, int64_t i, dpt_tensor **input,
                               dpt_tensor **made) {
     const dpt_layer *layer = &all->layer[i];
     int n = layer->from_count ? (int)layer->from_count : 1;
     dpt_tensor **from = dpt_alloc_zero((size_t)n, sizeof(dpt_tensor *));
     DPT_CHECK_ALLOC(from);
-    for (int k = 0; k < n; k++) from[k] = layer->source[k] == DPT_LAYER_INPUT ? input : made[layer->source[k]];
+    for (int k = 0; k < n; k++) {
+        int64_t source = layer->source[k];
+        from[k] = source < 0 ? input[-1 - source] : made[source];
+    }
     const dpt_layer_call call = {.type = layer->type,
                                  .file = all->file,
                                  .line = layer->line,
@@ -88,16 +94,50 @@ static dpt_status build_layer(const dpt_layers *all, dpt_graph *g, int64_t class
     return status;
 }
 
-dpt_status dpt_layers_build(const dpt_layers *all, dpt_graph *g, const dpt_model_options *o) {
-    DPT_TRY(dpt_model_check(all->file, o));
-    dpt_tensor **made = dpt_alloc_zero((size_t)all->count, sizeof(dpt_tensor *)), *input = dpt_model_input(g, o);
-    DPT_CHECK_ALLOC(made);
-    dpt_status status = dpt_graph_status(g);
-    for (int64_t i = 0; i < all->count && status == DPT_OK; i++)
-        status = build_layer(all, g, o->classes, all->order[i], input, made);
-    const bool built = status == DPT_OK;
-    if (built) status = dpt_model_finish(g, o, made[all->count - 1]);
+/* What `out: classes` is in layer i: as its own target says, or the first. */
+static int64_t classes_of(const dpt_layers *all, const dpt_model_options *o, int64_t i) {
+    for (int t = 0; t < all->outputs; t++)
+        if (all->output[t] == i) return o[t].classes;
+    return o[0].classes;
+}
+
+static dpt_status build(const dpt_layers *all, dpt_graph *g, const dpt_model_options *o, dpt_tensor **input,
+                        dpt_tensor **made) {
+    for (int64_t n = 0; n < all->count; n++) {
+        int64_t i = all->order[n];
+        DPT_TRY(build_layer(all, g, classes_of(all, o, i), i, input, made));
+    }
+    for (int t = 0; t < all->outputs; t++) {
+        int64_t i = all->output[t];
+        dpt_status status = dpt_model_finish(g, &o[t], made[i]);
+        if (status == DPT_ERR_MEMORY) return status;
+        if (status != DPT_OK) return dpt_error_prefix(status, "%s:%d: ", all->file, all->layer[i].line);
+    }
+    return DPT_OK;
+}
+
+dpt_status dpt_layers_build_ends(const dpt_layers *all, dpt_graph *g, const dpt_model_input_of *inputs,
+                                 const dpt_model_options *o) {
+    dpt_status status;
+    dpt_tensor **made = dpt_alloc_zero((size_t)all->count, sizeof(dpt_tensor *));
+    dpt_tensor **input = dpt_alloc_zero((size_t)all->inputs, sizeof(dpt_tensor *));
+    DPT_CHECK_ALLOC_GOTO(made, fail);
+    DPT_CHECK_ALLOC_GOTO(input, fail);
+    for (int t = 0; t < all->outputs; t++) DPT_TRY_GOTO(dpt_model_check(all->file, &o[t]), fail);
+    for (int k = 0; k < all->inputs; k++) input[k] = dpt_model_input_made(g, &inputs[k]);
+    DPT_TRY_GOTO(dpt_graph_status(g), fail);
+    status = build(all, g, o, input, made);
+fail:
     dpt_free(made);
-    if (status == DPT_OK || status == DPT_ERR_MEMORY || !built) return status;
-    return dpt_error_prefix(status, "%s:%d: ", all->file, all->layer[all->count - 1].line);
+    dpt_free(input);
+    return status;
+}
+
+dpt_status dpt_layers_build(const dpt_layers *all, dpt_graph *g, const dpt_model_options *o) {
+    dpt_model_input_of input = {.name = o->input, .dtype = DPT_F32, .ndim = o->in_ndim};
+    DPT_CHECK(all->inputs == 1 && all->outputs == 1, DPT_ERR_ARG, "%s: %d inputs and %d outputs", all->file,
+              all->inputs, all->outputs);
+    DPT_TRY(dpt_model_check(all->file, o));
+    memcpy(input.dim, o->in_dim, sizeof input.dim);
+    return dpt_layers_build_ends(all, g, &input, o);
 }

@@ -241,6 +241,12 @@ FOLD(sub)
 FOLD(mul)
 FOLD(div)
 
+/* A vector for each integer: x is of u8, i32 or i64. */
+static dpt_tensor *embedding(const dpt_layer_call *c) {
+    if (c->shared) return dpt_embedding_with_at(PLACE, c->from[0], shared_param(c, "weight"));
+    return dpt_embedding_at(PLACE, c->from[0], integer(c, "count"), integer(c, "out"), c->name);
+}
+
 /* ---- the table ---- */
 
 // clang-format off
@@ -286,6 +292,9 @@ const dpt_layer_type dpt_layer_types[] = {
      {INT("dims", 1, 1), NUMBER("eps", 1e-5, LEAST, 1)}},
     {"group_norm", "normalised over each of `groups` groups of channels and their positions", group_norm, 1, 1, false,
      {NEEDED("groups", DPT_OPTION_INT, 1, MOST), NUMBER("eps", 1e-5, LEAST, 1)}},
+    {"embedding", "a vector of `out` numbers, to be learned, for each integer from 0 to count-1, along a new last dimension; "
+     "of an input of `type: i64` or another integer", embedding, 1, 1, true,
+     {OF_PARAMETERS("count", DPT_OPTION_INT), OF_PARAMETERS("out", DPT_OPTION_INT)}},
     {"dropout", "zero with this probability in training", dropout, 1, 1, false,
      {NEEDED("probability", DPT_OPTION_NUMBER, 0, 1)}},
     {"dropout_channels", "the same of whole channels", dropout_channels, 1, 1, false,
@@ -397,15 +406,19 @@ void dpt_layers_reference(FILE *out) {
         "|---|---|\n"
         "| `type` | one of the table below |\n"
         "| `name` | its name, and the beginning of its parameters' names; not given: the type and a number |\n"
-        "| `from` | names of the layers that it takes, or `input`; not given: the layer before |\n"
+        "| `from` | names of the layers that it takes, or of inputs; not given: the layer before |\n"
         "| `shared` | the name of a layer of the same type whose parameters it uses instead of its own |\n"
         "| `repeat` | how many times the layer, or a block with `layers`, stands here |\n"
+        "\n"
+        "A sole input is called `input`; several have the names that `data.inputs` gives them (docs/config.md), and\n"
+        "`data.targets` says which layer predicts which target.\n"
         "\n"
         "In names, `{i}` is the number of the repeat, from 1; `{j}` and `{k}` are those of a repeat inside it. "
         "`{i-1}`\n"
         "and `{i+1}` are its neighbours. `out: classes` is the width that the data ask for: `data.classes` with a\n"
-        "cross-entropy, else the values of a target. The last layer is the model's output; every other one must be\n"
-        "taken by a layer. A list of numbers for `kernel`, `stride`, `pad` or `dilation` has one for each spatial\n"
+        "cross-entropy, else the values of a target. The last layer is the model's output where no target\n"
+        "names its own; every other one must be taken by a layer. A list of numbers for `kernel`, `stride`, `pad` or "
+        "`dilation` has one for each spatial\n"
         "dimension. Shapes are [samples, channels, spatial ...] before `flatten`; `axis`, `axes` and `order` count\n"
         "dimensions from samples, which are 0.\n"
         "\n"

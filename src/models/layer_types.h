@@ -76,11 +76,11 @@ typedef struct dpt_layer {
     int64_t from_count, from_capacity;
     char *shared; /* NULL: its own parameters */
     dpt_layer_value value[DPT_LAYER_OPTIONS];
-    int64_t *source; /* of from: the layer's index, DPT_LAYER_INPUT; found by dpt_layers_join */
+    int64_t *source; /* of from: the layer's index, or -1 - the input's; found by dpt_layers_join */
     int64_t lender;  /* of shared; -1: none */
 } dpt_layer;
 
-enum { DPT_LAYER_INPUT = -1, DPT_LAYER_CLASSES = -1 /* the value of an INT: the word "classes" */ };
+enum { DPT_LAYER_CLASSES = -1 /* the value of an INT: the word "classes" */ };
 
 struct dpt_layers {
     char *file;       /* its name */
@@ -88,11 +88,15 @@ struct dpt_layers {
     dpt_layer *layer; /* repeats written out */
     int64_t count, capacity;
     int64_t *order; /* in which they are built: each after those it takes from */
+    int inputs;
+    int64_t *output; /* layers that predict */
+    int outputs;
 };
 
 /* layer_yaml.c: the layers of a file, each checked by itself. */
 dpt_status dpt_layers_read_yaml(dpt_layers *layers, const char *text, size_t bytes);
-/* layer_join.c: finds what each takes from and the order; refuses doubled and unknown names, circles, unused layers. */
-dpt_status dpt_layers_join(dpt_layers *layers);
+/* layer_join.c: finds what each takes from and the order; refuses doubled and unknown names, circles, unused layers and
+ * inputs. */
+dpt_status dpt_layers_join(dpt_layers *layers, const dpt_layers_ends *ends);
 
 #endif

@@ -1,6 +1,6 @@
 /* zoo.h: the models that come with the program: a table, and one builder function each. A builder makes input "x",
- * target "y", the layers, one loss, and the outputs: "logits" and "accuracy" (a number per sample) where it classifies,
- * else "y". Parameters are named as in PyTorch ("fc1.weight"). */
+ * target "y" (or as the options name them), the layers, one loss, and the outputs: "logits" and "accuracy" (a number
+ * per sample) where it classifies, else "y". Parameters are named as in PyTorch ("fc1.weight"). */
 #ifndef DPT_MODELS_ZOO_H
 #define DPT_MODELS_ZOO_H
 
@@ -81,9 +81,20 @@ enum { DPT_MODEL_NORM_GROUPS = 8 };
 /* How a residual net begins: auto takes small for images of up to 64 x 64. */
 typedef enum dpt_model_stem { DPT_MODEL_STEM_AUTO, DPT_MODEL_STEM_SMALL, DPT_MODEL_STEM_LARGE } dpt_model_stem;
 
+/* An input: what a graph calls it, and one sample of it. */
+typedef struct dpt_model_input_of {
+    const char *name; /* NULL: "x" */
+    dpt_dtype dtype;
+    int ndim;
+    int64_t dim[DPT_MAX_NDIM - 1];
+} dpt_model_input_of;
+
 /* Start from the model's defaults (dpt_model.defaults). */
 typedef struct dpt_model_options {
-    int in_ndim; /* shape of one sample of x, f32 */
+    const char *input, *target; /* their names in the graph; NULL: "x", "y" */
+    int several;                /* 1: one of several targets: outputs are named "<target>.logits" and so on */
+    double weight;              /* of the loss; 0: as 1 */
+    int in_ndim;                /* shape of one sample of the input, f32 */
     int64_t in_dim[DPT_MAX_NDIM - 1];
     int64_t classes; /* width (channels) of the last layer */
     dpt_dtype target_dtype;

@@ -37,7 +37,14 @@ struct dpt_measures {
     int64_t *confusion; /* of the last finish */
 };
 
+int dpt_measure_of_classes(const char *name) {
+    for (int i = 0; i < MEASURES; i++)
+        if (strcmp(table[i].name, name) == 0) return table[i].of_classes;
+    return -1;
+}
+
 int dpt_measure_rises(const char *name) {
+    if (strrchr(name, '_')) name = strrchr(name, '_') + 1;
     for (int i = 0; i < MEASURES; i++)
         if (strcmp(table[i].name, name) == 0) return table[i].rises;
     return 0;

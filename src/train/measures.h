@@ -17,7 +17,7 @@
 
 #include "backend/control.h"
 
-enum { DPT_MEASURES_MAX = 8, DPT_MEASURES_TOP = 5 };
+enum { DPT_MEASURES_MAX = 8, DPT_MEASURES_TOP = 5, DPT_MEASURES_ALL = 48 /* of all targets together */ };
 
 typedef struct dpt_measures dpt_measures;
 
@@ -48,7 +48,9 @@ const char *dpt_measures_name(const dpt_measures *measures, int i);
 double dpt_measures_value(const dpt_measures *measures, int i);
 /* [classes, classes]: samples of class row that were taken for class column; NULL where it was not asked for. */
 const int64_t *dpt_measures_confusion(const dpt_measures *measures);
-/* Whether more of it is better; "loss" too. Local. */
+/* Whether a metric of this name is of classes (1) or numbers (0); -1: there is none. Local. */
+int dpt_measure_of_classes(const char *name);
+/* Whether more of it is better; "loss" too. A target's name and "_" may stand before it. Local. */
 int dpt_measure_rises(const char *name);
 
 #endif

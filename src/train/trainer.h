@@ -51,6 +51,12 @@ struct dpt_trainer {
     int64_t evaluated_rows[DPT_MAX_AXES];
 };
 
+/* A named output, f32 [B, ...], of which this rank's rows go to out. */
+typedef struct dpt_wanted_output {
+    const char *name;
+    float *out;
+} dpt_wanted_output;
+
 /* A step whose caller may already have failed, or may want to stop: both are agreed in the step's own exchange. */
 typedef struct dpt_step_request {
     dpt_status mine; /* this rank's failure so far, its message in dpt_last_error() */
@@ -58,8 +64,8 @@ typedef struct dpt_step_request {
     int n_in;
     const int64_t *first_row; /* by batch axis: position in the global batch; NULL: the sum of the lower ranks' rows */
     bool stop;                /* in: this rank wants to stop; out: a rank does */
-    const char *output;       /* evaluation: a named output, f32 [B, ...], of which this rank's rows go to out */
-    float *out;
+    const dpt_wanted_output *wanted; /* evaluation: n_wanted outputs */
+    int n_wanted;
 } dpt_step_request;
 
 /* dpt_trainer_step with these. Collective. */

@@ -58,16 +58,21 @@ static dpt_status run_part(dpt_trainer *t, dpt_session *s, const dpt_step_reques
 }
 
 static dpt_status check_wanted(const dpt_trainer *t, const dpt_step_request *r) {
-    const dpt_operand *o = dpt_session_output(t->evaluate.session, r->output);
-    DPT_CHECK(o != NULL && o->axis == 0 && o->dtype == DPT_F32, DPT_ERR_ARG,
-              "the graph has no output \"%s\" of f32 with a number of values for each sample", r->output);
+    for (int k = 0; k < r->n_wanted; k++) {
+        const dpt_operand *o = dpt_session_output(t->evaluate.session, r->wanted[k].name);
+        DPT_CHECK(o != NULL && o->axis == 0 && o->dtype == DPT_F32, DPT_ERR_ARG,
+                  "the graph has no output \"%s\" of f32 with a number of values for each sample", r->wanted[k].name);
+    }
     return DPT_OK;
 }
 
-/* The wanted output's rows of a part that begins at row `begin`. */
+/* The wanted outputs' rows of a part that begins at row `begin`. */
 static dpt_status read_part(dpt_session *s, const dpt_step_request *r, int64_t begin, int64_t rows) {
-    if (r->output == NULL || rows == 0) return DPT_OK;
-    return dpt_session_read(s, r->output, rows, r->out + begin * dpt_session_output(s, r->output)->row_count);
+    for (int k = 0; rows > 0 && k < r->n_wanted; k++) {
+        const dpt_wanted_output *w = &r->wanted[k];
+        DPT_TRY(dpt_session_read(s, w->name, rows, w->out + begin * dpt_session_output(s, w->name)->row_count));
+    }
+    return DPT_OK;
 }
 
 static dpt_status evaluate(dpt_trainer *t, dpt_step_request *r) {
@@ -76,7 +81,7 @@ static dpt_status evaluate(dpt_trainer *t, dpt_step_request *r) {
     dpt_session *s = t->evaluate.session;
     if (s == NULL && r->mine == DPT_OK) r->mine = dpt_error(DPT_ERR_ARG, "the trainer was made with no_evaluation");
     if (r->mine == DPT_OK) r->mine = dpt_check_arrays(t, r->in, r->n_in, true, a.rows);
-    if (r->mine == DPT_OK && r->output != NULL) r->mine = check_wanted(t, r);
+    if (r->mine == DPT_OK) r->mine = check_wanted(t, r);
     DPT_TRY(dpt_agree(t, r, false, &a));
     DPT_TRY(dpt_trainer_gather(t, dpt_trainer_kept(t)));
     DPT_TRY(dpt_trainer_merge(t));

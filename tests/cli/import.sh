@@ -117,7 +117,7 @@ printf '1,2\n3,4\n5\n' >short.csv
 bad_import 65 'short.csv: line 3: 1 field, the first line has 2' short.csv
 seq 100000 >numbers.csv
 run bash -c "ulimit -f 200 && exec '$dptrain' data import bad.h5 /x=numbers.csv"
-expect_refusal 74 'bad.h5 cannot be written: .*/x: .*'
+expect_refusal 74 'bad.h5 cannot be written: it needs 400000 bytes: File too large'
 [ -z "$(find . -name 'bad.h5*' ! -name '*.lock')" ] || failed "no file left behind of a disk that fills" "$(ls)"
 printf '1\t2\n3\t4\t5\n' >long.tsv
 bad_import 65 'long.tsv: line 2: 3 fields, the first line has 2' long.tsv

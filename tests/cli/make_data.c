@@ -2,10 +2,12 @@
  * ten classes that a small network learns in an epoch, and, on demand, one fault.
  *
  *   make_data OUT.h5 [train=600] [test=200] [side=6] [test_side=6] [type=u8|f32] [chunk=ROWS] [labels=ROWS]
- *             [label=SAMPLE:VALUE] [value=SAMPLE:nan|inf|NUMBER] [without=/test/y]
+ *             [label=SAMPLE:VALUE] [value=SAMPLE:nan|inf|NUMBER] [without=/test/y] [numbers=ROWS] [deflate=1]
  *
  * x is [rows, 1, side, side]; /train/image and /test/image, [rows, side, side], hold the same. labels: rows of /train/y
- * where they are not those of /train/x. label, value: of one training sample. The same words give the same bytes. */
+ * where they are not those of /train/x. label, value: of one training sample. numbers: rows of /train/weight (f32; 0
+ * for samples 5, 15, 25, ..., else 1, 2, 3, 1, ...) and /train/length (i32; 0 to 99, scattered). The same words give
+ * the same bytes. */
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,7 @@
 
 typedef struct wanted {
     const char *file, *type, *label, *value, *without;
-    long train, test, side, test_side, chunk, labels;
+    long train, test, side, test_side, chunk, labels, numbers, deflate;
 } wanted;
 
 /* Class c lights pixels c, c + 10, c + 20, ...; the rest is weak noise. */
@@ -32,6 +34,7 @@ static int put(hid_t file, const wanted *w, const char *path, hid_t type, int nd
     H5Pset_create_intermediate_group(links, 1);
     H5Pset_obj_track_times(creation, 0);
     if (w->chunk > 0) H5Pset_chunk(creation, ndim, chunk);
+    if (w->chunk > 0 && w->deflate > 0) H5Pset_deflate(creation, 1);
     hid_t set = H5Dcreate2(file, path, type, space, links, creation, H5P_DEFAULT);
     herr_t written = dim[0] > 0 ? H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) : 0;
     H5Dclose(set);
@@ -91,15 +94,31 @@ static int put_labels(hid_t file, const wanted *w, const char *part, long rows, 
     return failed;
 }
 
+static int put_numbers(hid_t file, const wanted *w) {
+    const hsize_t dim[] = {(hsize_t)w->numbers, 0, 0, 0};
+    float *weight = calloc((size_t)w->numbers + 1, sizeof *weight);
+    int *length = calloc((size_t)w->numbers + 1, sizeof *length);
+    if (weight == NULL || length == NULL) abort();
+    for (long i = 0; i < w->numbers; i++) {
+        weight[i] = i % 10 == 5 ? 0 : (float)(1 + i % 3);
+        length[i] = (int)(i * 37 % 100);
+    }
+    int failed = w->numbers > 0 && (put(file, w, "/train/weight", H5T_NATIVE_FLOAT, 1, dim, weight) ||
+                                    put(file, w, "/train/length", H5T_NATIVE_INT, 1, dim, length));
+    free(weight);
+    free(length);
+    return failed;
+}
+
 static int read_word(wanted *w, const char *word) {
     const struct {
         const char *name;
         const char **text;
         long *number;
-    } known[] = {{"train=", NULL, &w->train},    {"test=", NULL, &w->test},     {"side=", NULL, &w->side},
-                 {"chunk=", NULL, &w->chunk},    {"labels=", NULL, &w->labels}, {"test_side=", NULL, &w->test_side},
-                 {"type=", &w->type, NULL},      {"label=", &w->label, NULL},   {"value=", &w->value, NULL},
-                 {"without=", &w->without, NULL}};
+    } known[] = {{"train=", NULL, &w->train},     {"test=", NULL, &w->test},       {"side=", NULL, &w->side},
+                 {"chunk=", NULL, &w->chunk},     {"labels=", NULL, &w->labels},   {"test_side=", NULL, &w->test_side},
+                 {"type=", &w->type, NULL},       {"label=", &w->label, NULL},     {"value=", &w->value, NULL},
+                 {"without=", &w->without, NULL}, {"numbers=", NULL, &w->numbers}, {"deflate=", NULL, &w->deflate}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t n = strlen(known[i].name);
         if (strncmp(word, known[i].name, n) != 0) continue;
@@ -124,6 +143,7 @@ int main(int argc, char **argv) {
     hid_t file = H5Fcreate(w.file, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     int failed = file < 0 || put_images(file, &w, "/train", w.train, w.side) ||
                  put_labels(file, &w, "/train", w.labels, w.label) ||
-                 put_images(file, &w, "/test", w.test, w.test_side) || put_labels(file, &w, "/test", w.test, NULL);
+                 put_images(file, &w, "/test", w.test, w.test_side) || put_labels(file, &w, "/test", w.test, NULL) ||
+                 put_numbers(file, &w);
     return H5Fclose(file) < 0 || failed;
 }

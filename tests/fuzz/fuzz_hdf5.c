@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "data/dataset_index.h"
+#include "data/index_cache.h"
 #include "data/hdf5_util.h"
 #include "fuzz.h"
 
@@ -15,7 +15,7 @@ dpt_status dpt_fuzz_hdf5(const uint8_t *bytes, size_t size) {
     const dpt_field_spec fields[] = {{.name = "x", .path = "/g/x", .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},
                                      {.name = "y", .path = "/y", .dtype = DPT_I64, .ndim = 0}};
     dpt_index index = {0};
-    dpt_status status = dpt_index_create(&path, 1, fields, 2, &index);
+    dpt_status status = dpt_index_obtain(&path, 1, fields, 2, NULL, &index);
     dpt_index_destroy(&index);
     return status;
 }

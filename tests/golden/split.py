@@ -55,4 +55,5 @@ def main():
     print("static const uint64_t split_all[] = {%s}; /* 12 of 40, seed 9 */" % ", ".join(map(str, take(40, 12, 9, 0))))
 
 
-main()
+if __name__ == "__main__":
+    main()
