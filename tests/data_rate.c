@@ -1,7 +1,7 @@
 /* data_rate.c: how fast the loader delivers, beside plain programs that do the least that could be done instead: pread
  * of the same extents in the same order by as many threads, or H5Dread. Used by launch/bench-data.sh.
  *
- *   data_rate FOLDER [rounds=15] [mib=512] [width=3072] ID...           IDs: D1 D2 D3 D4 D5, all of them if none
+ *   data_rate FOLDER [rounds=11] [mib=512] [width=3072] ID...           IDs: D1 D2 D3 D4 D5, all of them if none
  *
  * Writes its files into FOLDER (which then lie in the page cache) and prints a line of a table a comparison. A round is
  * EPOCHS epochs of each side, one after the other, their order changing from round to round; what is judged is the
@@ -25,7 +25,7 @@
 #include "data/loader.h"
 #include "data_rate_files.h"
 
-enum { EPOCHS = 2, ROWS = 256, IMAGES = 16, SLOTS = 4, WINDOW = 16, MOST_ROUNDS = 1001, MOST_THREADS = 4, RANKS = 4 };
+enum { EPOCHS = 4, ROWS = 256, IMAGES = 16, SLOTS = 4, WINDOW = 16, MOST_ROUNDS = 1001, MOST_THREADS = 4, RANKS = 4 };
 
 typedef struct settings {
     const char *folder;
@@ -125,7 +125,7 @@ static dpt_loader *open_loader(const dpt_dataset *dataset, const job *j, uint64_
     o.slots = SLOTS;
     o.rank = rank;
     o.world = world;
-    if (!j->shuffle) o.cache_bytes = 0; /* what fits would be decoded once for all epochs */
+    if (!j->shuffle) o.cache_bytes = 8 << 20; /* a file that fits would be decoded once for all epochs */
     if (j->file == RATE_IMAGES) o.normalise = &normalise;
     if (dpt_loader_create(dataset, &o, &loader) != DPT_OK) fail("loader");
     return loader;
@@ -358,14 +358,18 @@ static bool read_option(settings *s, const char *word) {
 }
 
 int main(int argc, char **argv) {
-    settings s = {.folder = argv[1], .rounds = 15, .sizes = {.mib = 512, .width = 3072}};
-    int at = 2;
+    settings s = {.folder = argv[1], .rounds = 11, .sizes = {.mib = 512, .width = 3072}};
+    int at = 2, ran = 0;
     bool met = true;
     while (at < argc && read_option(&s, argv[at])) at++;
     if (argc < 2 || s.rounds > MOST_ROUNDS || (at < argc && strchr(argv[at], '=')))
         return fprintf(stderr, "usage: data_rate FOLDER [rounds=N] [mib=N] [width=N] ID...\n"), 64;
-    for (size_t i = 0; i < sizeof contests / sizeof *contests; i++)
-        if (wanted(contests[i].id, argc - at, argv + at)) met &= run_contest(&contests[i], &s);
+    for (size_t i = 0; i < sizeof contests / sizeof *contests; i++) {
+        if (!wanted(contests[i].id, argc - at, argv + at)) continue;
+        met &= run_contest(&contests[i], &s);
+        ran++;
+    }
+    if (ran == 0) return fprintf(stderr, "data_rate: %s is none of D1, D2, D3, D4, D5\n", argv[at]), 64;
     if (wanted("D2", argc - at, argv + at)) {
         met &= count_reads(RATE_CHUNKED, "chunks of whole rows", &s);
         met &= count_reads(RATE_CUT, "chunks that cut rows", &s);

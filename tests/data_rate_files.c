@@ -22,7 +22,7 @@ static const layout layouts[RATE_FILE_COUNT] = {
     [RATE_CONTIGUOUS] = {"contiguous", 1, false, 0, 0},
     [RATE_CHUNKED] = {"chunked", 1, true, 1, 0},
     [RATE_CUT] = {"cut", 4, true, 2, 0},
-    [RATE_DEFLATED] = {"deflated", 4, true, 1, 4},
+    [RATE_DEFLATED] = {"deflated", 8, true, 1, 4},
     [RATE_IMAGES] = {"images", 2, false, 0, 0},
 };
 

@@ -15,7 +15,7 @@ typedef enum rate_file {
 } rate_file;
 
 typedef struct rate_sizes {
-    long mib;   /* of values; an eighth of them where that takes long to write */
+    long mib;   /* of values; fewer where that takes long */
     long width; /* of a row of f32 */
 } rate_sizes;
 

@@ -271,6 +271,12 @@ static void masked_chunk(void) {
     if (!CHECK_OK(open_fields("mask.h5", 1, &ds))) return;
     CHECK_EQ_I64(dpt_dataset_index(ds)->part[0].chunk[1].mask, 3);
     check_field(file_path("mask.h5"), ds, 0, 0);
+    dpt_reader *reader;
+    CHECK_OK(dpt_reader_create(ds, 1 << 20, &reader));
+    CHECK_OK(dpt_reader_rows(reader, 0, 8, 3, plain));
+    CHECK(plain[0] == (float)ROW_ELEMENTS);
+    CHECK_EQ_I64(dpt_reader_chunks(reader), 0); /* rows stand there as they are */
+    dpt_reader_destroy(&reader);
     dpt_dataset_close(&ds);
 }
 
@@ -311,6 +317,23 @@ static void decodes_once(void) {
         }
         dpt_dataset_close(&ds);
     }
+}
+
+/* All rows of a chunk go straight to the caller, and are not kept; they come from the cache if they are there. */
+static void whole_chunks(void) {
+    dpt_dataset *ds = open_two("whole.h5", ALL_THREE, 0);
+    const struct {
+        uint64_t row, count, decoded;
+    } plan[] = {{0, 7, 1}, {0, 7, 2}, {3, 1, 3}, {0, 7, 3}, {2, 5, 3}, {7, 7, 4}, {8, 1, 5}};
+    float rows[7 * ROW_ELEMENTS];
+    dpt_reader *reader;
+    if (ds == NULL || !CHECK_OK(dpt_reader_create(ds, 1 << 20, &reader))) return;
+    for (size_t i = 0; i < sizeof plan / sizeof *plan; i++) {
+        CHECK_OK(dpt_reader_rows(reader, 0, plan[i].row, plan[i].count, rows));
+        CHECK_EQ_I64(dpt_reader_chunks(reader), plan[i].decoded);
+    }
+    dpt_reader_destroy(&reader);
+    dpt_dataset_close(&ds);
 }
 
 typedef struct reading {
@@ -605,7 +628,8 @@ static void stop(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "reader", {"start", start}, {"types_layouts_filters", types_layouts_filters},
                       {"newer_formats", newer_formats}, {"masked_chunk", masked_chunk}, {"decodes_once", decodes_once},
-                      {"threads", threads}, {"damaged_chunk", damaged_chunk}, {"lying_tables", lying_tables},
-                      {"changed_file", changed_file}, {"failing_storage", failing_storage}, {"large_file", large_file},
-                      {"packed", packed}, {"out_of_memory", out_of_memory}, {"stop", stop});
+                      {"whole_chunks", whole_chunks}, {"threads", threads}, {"damaged_chunk", damaged_chunk},
+                      {"lying_tables", lying_tables}, {"changed_file", changed_file},
+                      {"failing_storage", failing_storage}, {"large_file", large_file}, {"packed", packed},
+                      {"out_of_memory", out_of_memory}, {"stop", stop});
 }
