@@ -160,6 +160,9 @@ dpt_status dpt_node_cache_create_in(dpt_node_memory *memory, const dpt_dataset *
     c->ranks = ranks;
     DPT_TRY_GOTO(make_places(dataset, c), fail);
     c->bytes = arrange(c);
+    DPT_CHECK_GOTO(c->bytes <= c->memory.bytes, fail, DPT_ERR_UNSUPPORTED,
+                   "%d ranks of a host: their locks take more than the %d bytes that are there for them", ranks,
+                   OVERHEAD);
     c->alive = (pthread_mutex_t *)(void *)c->memory.data;
     c->state = (_Atomic uint32_t *)(void *)(c->memory.data + lock_bytes(c));
     DPT_TRY_GOTO(show_alive(c), fail);

@@ -31,8 +31,8 @@ uint64_t dpt_node_cache_need(const dpt_dataset *dataset);
 dpt_status dpt_node_cache_create(const dpt_control *control, const dpt_dataset *dataset, uint64_t bytes,
                                  dpt_node_cache **cache);
 /* The same in memory that is there already, and that all ranks of a host map: filled as far as it goes, less 64 KiB for
- * locks. Takes the
- * memory where it succeeds. All ranks have done so before the first chunk is taken. Local. */
+ * locks. Takes the memory where it succeeds. All ranks have done so before the first chunk is taken. Local.
+ * DPT_ERR_UNSUPPORTED: the locks of so many ranks do not fit in 64 KiB. */
 dpt_status dpt_node_cache_create_in(dpt_node_memory *memory, const dpt_dataset *dataset, int rank, int ranks,
                                     dpt_node_cache **cache);
 /* Local. Chunks of it are in use no more. The thread that created it. */
