@@ -3,14 +3,8 @@
 #include "data/read_cost.h"
 
 #include "data/dataset_private.h"
+#include "data/node_cache.h"
 #include "data/part_scan.h"
-
-static bool is_decoded_whole(const dpt_index_part *part, const dpt_field *field) {
-    bool cut = false;
-    if (part->storage != DPT_STORAGE_CHUNKED || part->grid[0] == 0) return false;
-    for (int k = 0; k < field->ndim; k++) cut |= part->chunk_dim[k + 1] < (uint64_t)field->dim[k];
-    return cut || part->pipeline.count > 0;
-}
 
 /* Bands that a selection leaves rows of. */
 static uint64_t count_bands(const dpt_index_part *part, const dpt_index_file *file, const dpt_selection *selection) {
@@ -37,7 +31,7 @@ dpt_read_cost dpt_read_cost_find(const dpt_dataset *dataset, const dpt_selection
     for (int p = 0; p < index->files * index->fields; p++) {
         const dpt_index_part *part = &index->part[p];
         const dpt_index_file *file = &index->file[p / index->fields];
-        if (!is_decoded_whole(part, &index->field[p % index->fields].about)) continue;
+        if (part->chunks == 0 || !dpt_chunks_are_decoded(&index->field[p % index->fields], part)) continue;
         uint64_t bands = part->grid[0], rows = file->rows;
         if (selection) {
             bands = count_bands(part, file, selection);
