@@ -11,10 +11,13 @@ enum { ROWS = 500, WIDTH = 3000, CHUNK_ROWS = 7, CHUNKS = (ROWS + CHUNK_ROWS - 1
 
 static dpt_control control;
 static dpt_dataset *plain, *deflated;
+enum { STEPS = 4, SAMPLES = ROWS / STEPS }; /* of deflated.h5 as sequences */
 
 static dpt_dataset *make(const char *name, file_storage storage) {
     float *x = malloc(sizeof *x * ROWS * WIDTH);
     int32_t y[ROWS];
+    int64_t begin[SAMPLES + 1];
+    for (int i = 0; i <= SAMPLES; i++) begin[i] = i * STEPS;
     for (int64_t i = 0; i < (int64_t)ROWS * WIDTH; i++) x[i] = (float)(i * 2654435761u % 1000003);
     for (int row = 0; row < ROWS; row++) y[row] = row % 10;
     const char *path = file_path(name);
@@ -22,6 +25,7 @@ static dpt_dataset *make(const char *name, file_storage storage) {
         hid_t file = file_create(name);
         file_add(file, "x", H5T_IEEE_F32LE, DPT_F32, x, 2, (hsize_t[]){ROWS, WIDTH}, storage);
         file_add(file, "y", H5T_STD_I32LE, DPT_I32, y, 1, (hsize_t[]){ROWS}, storage);
+        file_add(file, "begin", H5T_STD_I64LE, DPT_I64, begin, 1, (hsize_t[]){SAMPLES + 1}, STORE_PLAIN);
         H5Fclose(file);
     }
     free(x);
@@ -142,6 +146,32 @@ static void keeps_to_budget(void) {
     }
 }
 
+/* Steps have readers and a cache of their own: they are counted, and what a budget gives to chunks is theirs. */
+static void sequences(void) {
+    const char *path = file_path("deflated.h5");
+    const dpt_field_spec fields[] = {
+        {.name = "x", .path = "x", .offsets = "begin", .dtype = DPT_F32, .ndim = 2, .dim = {DPT_ANY_DIM, WIDTH}},
+        {.name = "n", .offsets = "begin", .dtype = DPT_I64, .ndim = 0}};
+    const int64_t all = (int64_t)CHUNKS * CHUNK_ROWS * WIDTH * 4;
+    dpt_loader_options o = options(0);
+    dpt_loader_need need;
+    dpt_dataset *ds;
+    if (!CHECK_OK(dpt_dataset_open(&control, &path, 1, fields, 2, &ds))) return;
+    o.global_batch = 2 * control.world, o.threads = 2;
+    CHECK_OK(dpt_loader_measure(ds, &o, &need));
+    CHECK_EQ_I64(need.chunk_bytes, 2 * CHUNK_ROWS * WIDTH * 4);
+    CHECK(need.thread_bytes > 2 * 2 * CHUNK_ROWS * WIDTH * 4);
+    dpt_loader_divide(&need, 64 << 20, 1, (uint64_t)all, &o);
+    CHECK_EQ_I64(o.cache_bytes, all);
+    dpt_loader *loader;
+    if (!CHECK_OK(dpt_loader_create(ds, &o, &loader))) return;
+    for (const dpt_batch *b; CHECK_OK(dpt_loader_next(loader, &b)) && b;) dpt_loader_release(loader);
+    CHECK(dpt_loader_done(loader).chunks <= CHUNKS);
+    dpt_loader_destroy(&loader);
+    for (int threads = 0; threads <= 3; threads += 3) stays_within(ds, 0, 6 << 20, threads);
+    dpt_dataset_close(&ds);
+}
+
 /* Over all ranks, threads and epochs. */
 static void decoded_once(void) {
     for (int order = 0; order < 3; order++) { /* exact, lanes, as the file */
@@ -184,6 +214,6 @@ static void bytes_are_counted(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "loader_memory", {"start", start}, {"counts", counts}, {"divides", divides},
-                      {"keeps_to_budget", keeps_to_budget}, {"decoded_once", decoded_once},
+                      {"keeps_to_budget", keeps_to_budget}, {"sequences", sequences}, {"decoded_once", decoded_once},
                       {"bytes_are_counted", bytes_are_counted}, {"stop", stop});
 }

@@ -49,10 +49,10 @@ dpt_status dpt_caller_rows(const dpt_dataset *dataset, int field, uint64_t row, 
 
 /* What one reader needs for rows that are made: readers of the steps of sequences. NULL where there are none. */
 typedef struct dpt_rows_maker dpt_rows_maker;
-/* The part of a cache of so many bytes that steps get. Local. */
+/* The part of a cache of so many bytes that steps get: what their chunks are of all that have to be decoded. Local. */
 uint64_t dpt_rows_maker_bytes(const dpt_dataset *dataset, uint64_t cache_bytes);
-/* first: another reader's, whose caches are shared; NULL: none. Local. */
-dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t bytes, const dpt_rows_maker *first,
+/* cache_bytes: of that whole cache. first: another reader's, whose caches are shared; NULL: none. Local. */
+dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t cache_bytes, const dpt_rows_maker *first,
                                  dpt_rows_maker **maker);
 void dpt_rows_maker_destroy(dpt_rows_maker **maker);
 /* Adds what its readers have done; maker may be NULL. Local. */

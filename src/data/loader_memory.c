@@ -2,7 +2,8 @@
  * round. */
 #include "data/loader_memory.h"
 
-#include "data/dataset_index.h"
+#include "data/block_advice.h"
+#include "data/dataset_private.h"
 #include "data/loader_fill.h"
 
 static const uint64_t MOST = INT64_MAX;
@@ -36,9 +37,12 @@ static largest find_largest(const dpt_index *index, int field) {
     return l;
 }
 
+/* Of a reader for each thread, and of those that it has for the steps of sequences, each with a cache of its own. */
 static void measure_chunks(const dpt_dataset *dataset, uint64_t threads, dpt_loader_need *need) {
     const dpt_index *index = dpt_dataset_index(dataset);
     largest most = {0};
+    for (int i = 0; dataset->sequence && i < dataset->sequences; i++)
+        if (dataset->sequence[i].steps) measure_chunks(dataset->sequence[i].steps, threads, need);
     for (int i = 0; i < index->fields; i++) {
         largest l = find_largest(index, i);
         need->chunk_bytes = add(need->chunk_bytes, l.decoded);
@@ -60,7 +64,7 @@ dpt_status dpt_loader_measure(const dpt_dataset *dataset, const dpt_loader_optio
     dpt_status status = dpt_fill_plan_create(dataset, &o, &plan);
     if (status == DPT_OK) {
         need->batch_bytes = multiply((uint64_t)o.capacity, dpt_fill_plan_row_bytes(&plan));
-        need->thread_bytes = multiply(threads, plan.scratch_bytes);
+        need->thread_bytes = multiply(threads, add(plan.scratch_bytes, plan.in_blocks ? sizeof(dpt_block_advice) : 0));
         measure_chunks(dataset, threads, need);
     }
     dpt_fill_plan_destroy(&plan);

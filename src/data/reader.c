@@ -59,8 +59,8 @@ static void leave_cache(shared_cache *cache) {
 }
 
 /* Takes its part in the cache, also on failure. */
-static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, uint64_t apart, const dpt_reader *first,
-                            dpt_reader **reader) {
+static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, uint64_t cache_bytes,
+                            const dpt_reader *first, dpt_reader **reader) {
     dpt_reader *r = *reader = dpt_alloc_zero(1, sizeof *r);
     if (r == NULL) {
         leave_cache(cache);
@@ -71,7 +71,7 @@ static dpt_status create_on(const dpt_dataset *dataset, shared_cache *cache, uin
     r->cache = cache;
     r->looked_s = dpt_alloc_zero((size_t)r->index->files, sizeof *r->looked_s);
     dpt_status status = r->looked_s ? dpt_decoder_create(&r->decoder) : DPT_ERR_MEMORY;
-    if (status == DPT_OK) status = dpt_rows_maker_create(dataset, apart, first ? first->maker : NULL, &r->maker);
+    if (status == DPT_OK) status = dpt_rows_maker_create(dataset, cache_bytes, first ? first->maker : NULL, &r->maker);
     if (status != DPT_OK) dpt_reader_destroy(reader);
     return status;
 }
@@ -83,7 +83,7 @@ dpt_status dpt_reader_create(const dpt_dataset *dataset, uint64_t cache_bytes, d
     atomic_init(&cache->readers, 1);
     uint64_t apart = dpt_rows_maker_bytes(dataset, cache_bytes);
     dpt_status status = dpt_chunk_cache_create(cache_bytes - apart, dpt_dataset_field_count(dataset), &cache->chunks);
-    if (status == DPT_OK) return create_on(dataset, cache, apart, NULL, reader);
+    if (status == DPT_OK) return create_on(dataset, cache, cache_bytes, NULL, reader);
     dpt_free(cache);
     return status;
 }

@@ -13,6 +13,8 @@ struct dpt_rows_maker {
     dpt_reader *steps[]; /* [field]; NULL: no sequences */
 };
 
+typedef unsigned __int128 wide;
+
 static int count_sequences(const dpt_dataset *dataset) {
     int count = 0;
     for (int i = 0; dataset->sequence && i < dataset->sequences; i++) count += dataset->sequence[i].steps != NULL;
@@ -56,11 +58,25 @@ uint64_t dpt_sequence_chunk_rows(const dpt_dataset *dataset, int file, int field
 
 /* ---- reading ---- */
 
-uint64_t dpt_rows_maker_bytes(const dpt_dataset *dataset, uint64_t cache_bytes) {
-    return cache_bytes / (uint64_t)dataset->index.fields * (uint64_t)count_sequences(dataset);
+static uint64_t steps_need(const dpt_dataset *dataset, int i) {
+    const dpt_dataset *steps = dataset->sequence[i].steps;
+    return steps ? dpt_node_cache_need(steps) : 0;
 }
 
-dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t bytes, const dpt_rows_maker *first,
+/* Steps of field i get of a cache what their chunks are of all that have to be decoded. */
+static uint64_t share_of_cache(const dpt_dataset *dataset, int i, uint64_t cache_bytes) {
+    wide all = dpt_node_cache_need(dataset);
+    for (int k = 0; k < dataset->sequences; k++) all += steps_need(dataset, k);
+    return all > 0 ? (uint64_t)((wide)cache_bytes * steps_need(dataset, i) / all) : 0;
+}
+
+uint64_t dpt_rows_maker_bytes(const dpt_dataset *dataset, uint64_t cache_bytes) {
+    uint64_t bytes = 0;
+    for (int i = 0; dataset->sequence && i < dataset->sequences; i++) bytes += share_of_cache(dataset, i, cache_bytes);
+    return bytes;
+}
+
+dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t cache_bytes, const dpt_rows_maker *first,
                                  dpt_rows_maker **maker) {
     int fields = dataset->index.fields, count = count_sequences(dataset);
     *maker = NULL;
@@ -73,7 +89,7 @@ dpt_status dpt_rows_maker_create(const dpt_dataset *dataset, uint64_t bytes, con
         const dpt_dataset *steps = dataset->sequence[i].steps;
         if (steps == NULL) continue;
         status = first ? dpt_reader_share(first->steps[i], &m->steps[i])
-                       : dpt_reader_create(steps, bytes / (uint64_t)count, &m->steps[i]);
+                       : dpt_reader_create(steps, share_of_cache(dataset, i, cache_bytes), &m->steps[i]);
     }
     *maker = m;
     if (status != DPT_OK) dpt_rows_maker_destroy(maker);
