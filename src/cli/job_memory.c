@@ -109,17 +109,22 @@ static uint64_t chunks_in_use(const dpt_job *job) {
     return job->window > 0 ? 2 * job->mixed_bytes : (uint64_t)256 << 20;
 }
 
-static void warn_of_windows(const dpt_job *job, const wishes *w) {
-    const dpt_job_memory *m = &job->memory;
-    bool all = m->kept[1] && dpt_node_cache_holds_all(m->kept[1]);
-    if (job->window == 0 || w->train_chunks == 0 || all || m->cache_bytes[1] >= 2 * job->mixed_bytes) return;
-    dpt_log(DPT_LOG_WARNING,
-            "order lanes mixes %.0f MiB of samples a rank, of which %.0f MiB can be kept: compressed chunks will be "
-            "decoded more than once; a smaller data.window needs less, data.memory allows more",
-            (double)(2 * job->mixed_bytes) / MIB, (double)m->cache_bytes[1] / MIB);
+/* Bytes of decoded chunks of the training part that can be found again. Those of steps have no place among chunks that
+ * stay (node_cache.h), so that all of those may be kept and yet not all that is decoded. */
+static uint64_t bytes_kept(const dpt_job_memory *m) {
+    return m->cache_bytes[1] + (m->kept[1] ? dpt_node_cache_bytes(m->kept[1]) : 0);
 }
 
-/* "4 batches ahead (1.5 MiB); all 30 MiB of decoded chunks are kept, once a host" */
+static void warn_of_windows(const dpt_job *job) {
+    const dpt_job_memory *m = &job->memory;
+    if (job->window == 0 || bytes_kept(m) >= job->cost.bytes || m->cache_bytes[1] >= 2 * job->mixed_bytes) return;
+    dpt_log(DPT_LOG_WARNING,
+            "the windows of order lanes, two a lane, hold %.3g MiB a rank, of which %.3g MiB can be kept decoded: "
+            "chunks will be decoded more than once an epoch; a smaller data.window needs less, data.memory allows more",
+            2 * (double)job->mixed_bytes / MIB, (double)m->cache_bytes[1] / MIB);
+}
+
+/* "4 batches ahead (1.5 MiB) of at most 512 MiB a rank; all 30 MiB of decoded chunks kept, once a host" */
 static void describe(dpt_job *job, const wishes *w) {
     dpt_job_memory *m = &job->memory;
     const dpt_node_cache *kept = m->kept[1];
@@ -128,16 +133,22 @@ static void describe(dpt_job *job, const wishes *w) {
     n = (size_t)snprintf(m->text, sizeof m->text, "%d batch%s ahead (%.3g MiB) of at most %.4g MiB a rank", slots,
                          slots == 1 ? "" : "es", (double)slots * (double)w->train.batch_bytes / MIB,
                          (double)m->budget / MIB);
-    if (w->train_chunks == 0 || n >= sizeof m->text) return;
+    if (w->train.chunk_bytes == 0 || n >= sizeof m->text) return;
     const char *where = m->together ? "host" : "rank";
     const double all = (double)w->train_chunks / MIB;
-    if (kept && dpt_node_cache_holds_all(kept))
-        snprintf(m->text + n, sizeof m->text - n, "; all %.3g MiB of decoded chunks kept, once a %s", all, where);
+    const bool holds_all = kept && dpt_node_cache_holds_all(kept);
+    if (holds_all)
+        n += (size_t)snprintf(m->text + n, sizeof m->text - n, "; all %.3g MiB of decoded chunks kept, once a %s", all,
+                              where);
     else if (kept)
         n += (size_t)snprintf(m->text + n, sizeof m->text - n, "; %.3g of %.3g MiB of decoded chunks kept, once a %s",
                               (double)dpt_node_cache_bytes(kept) / MIB, all, where);
-    if (n < sizeof m->text && !(kept && dpt_node_cache_holds_all(kept)))
-        snprintf(m->text + n, sizeof m->text - n, "; %.3g MiB of those mixed now", (double)m->cache_bytes[1] / MIB);
+    if (n < sizeof m->text && !(holds_all && bytes_kept(m) >= job->cost.bytes))
+        snprintf(m->text + n, sizeof m->text - n, "; %.3g MiB of %s mixed now",
+                 (double)least_of(m->cache_bytes[1], job->cost.bytes) / MIB,
+                 holds_all ? "others"
+                 : kept    ? "those"
+                           : "decoded chunks");
 }
 
 static void set(dpt_job_memory *m, bool training, const dpt_loader_options *o) {
@@ -166,11 +177,9 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
     if (w.train.chunk_bytes > 0) o.cache_bytes += least_of(left - batches - taken, chunks_in_use(job));
     set(m, true, &o);
     describe(job, &w);
-    dpt_job_tell_reads(job, m->kept[1] && dpt_node_cache_holds_all(m->kept[1])
-                                ? UINT64_MAX
-                                : m->cache_bytes[1] + (m->kept[1] ? dpt_node_cache_bytes(m->kept[1]) : 0));
+    dpt_job_tell_reads(job, bytes_kept(m));
     if (job->cli->control.rank != 0) return DPT_OK;
-    warn_of_windows(job, &w);
+    warn_of_windows(job);
     if (o.slots < 2)
         dpt_log(DPT_LOG_WARNING,
                 "data.memory holds one batch (%.2f MiB) only: nothing is read ahead while a step computes",

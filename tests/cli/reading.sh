@@ -54,7 +54,7 @@ run "$dptrain" train "${job[@]}" data.memory=0.1
 least=$(sed -nE 's/.*at least ([0-9.]+) MiB a rank.*/\1/p' err)
 decodes '([1-9][0-9]{2,} ?){3}' 1 data.order=exact data.cache=off data.memory="$(awk "BEGIN { print $least + 0.2 }")" \
     data.read_ahead=0.3
-says '2 batches ahead \(.*\) of at most .* MiB a rank; 0\.[0-9]* MiB of those mixed now'
+says '2 batches ahead \(.*\) of at most .* MiB a rank; 0\.[0-9]* MiB of decoded chunks mixed now'
 # a part of the chunks has room: fewer, and as many in each epoch
 decodes '([1-9][0-9]{2} ?){3}' 1 data.order=exact data.memory="$(awk "BEGIN { print $least + 0.5 }")" data.read_ahead=0.3
 says '2 batches ahead .*; 0\.[0-9]+ of 0\.45[0-9]* MiB of decoded chunks kept, once a rank; 0\.[0-9]* MiB of those mixed now'
@@ -81,7 +81,7 @@ refused 64 'reading takes at least' train "${small[@]}" data.memory=0.1
 least=$(sed -nE 's/.*at least ([0-9.]+) MiB a rank.*/\1/p' err)
 run "$dptrain" train "${small[@]}" data.memory="$least" data.cache=off
 expect 0
-says "1 batch ahead .* of at most ${least}[0-9]* MiB a rank; 0\\.0[0-9]* MiB of those mixed now"
+says "1 batch ahead .* of at most ${least}[0-9]* MiB a rank; 0\\.0[0-9]* MiB of decoded chunks mixed now"
 
 # storage that fails for a moment, in the middle of the run; for good
 bad_disk=$BUILD/tests/bad_disk.so

@@ -65,6 +65,19 @@ on 2 train "${job[@]}" data.train.offsets=/train/begin data.test.fraction=0.2 ep
 expect 0
 grep -q '480 training samples, 120 test samples' out || failed "480 and 120 samples" "$(grep samples out)"
 
+# chunks of steps are decoded once and kept, in an order that takes samples from anywhere
+run "$dptrain" data pack packed.h5 data.h5 --chunk-rows 100 --deflate 4
+expect 0
+rm -rf run
+on 1 train "${job[@]/data.h5/packed.h5}" "${by[@]}" data.order=exact epochs=2
+expect 0
+grep -q '^order .*; chunks are decoded once and kept' out || failed "chunks decoded once" "$(grep '^order' out)"
+python3 - run/metrics.jsonl <<'END' || failed "chunks decoded in the first pass alone" "$(grep '"pass"' run/metrics.jsonl)"
+import json, sys
+decoded = [m["chunks_decoded"] for m in map(json.loads, open(sys.argv[1])) if m["event"] == "pass"]
+assert len(decoded) == 2 and decoded[0] > 20 and decoded[1] == 0
+END
+
 # how long they are, as an input by itself
 rm -rf run
 cat >count.yaml <<'END'
