@@ -30,6 +30,21 @@ static void says_when(void) {
     CHECK(strstr(text, "at work for 98 % of their time") && strstr(text, "data.threads=4"));
 }
 
+/* No more threads are named than data.threads takes. */
+static void names_threads(void) {
+    const struct {
+        int threads;
+        const char *hint;
+    } plan[] = {{1, "data.threads=2 "}, {32, "data.threads=64 "}, {48, "data.threads=64 "}, {64, NULL}};
+    for (size_t i = 0; i < sizeof plan / sizeof *plan; i++) {
+        dpt_data_wait w;
+        const dpt_loader_work work = {.wait_s = 20, .fill_s = 25};
+        dpt_data_wait_start(&w, 0);
+        CHECK(dpt_data_wait_judge(&w, 31, &work, plan[i].threads, "/proc/self/exe", text, sizeof text));
+        CHECK(plan[i].hint ? strstr(text, plan[i].hint) != NULL : strstr(text, "data.threads") == NULL);
+    }
+}
+
 static void not_for_little(void) {
     dpt_data_wait w;
     dpt_loader_work work = {.wait_s = 3.9, .fill_s = 25, .still_s = 24};
@@ -53,6 +68,6 @@ static void storage(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "data_wait", {"says_when", says_when}, {"not_for_little", not_for_little},
-                      {"storage", storage});
+    return CHECK_MAIN(argc, argv, "data_wait", {"says_when", says_when}, {"names_threads", names_threads},
+                      {"not_for_little", not_for_little}, {"storage", storage});
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_THREADS = 64 }; /* that data.threads takes */
+
 void dpt_data_wait_start(dpt_data_wait *w, double now_s) { *w = (dpt_data_wait){.since_s = now_s}; }
 
 void dpt_data_wait_skip(dpt_data_wait *w, double seconds) { w->since_s += seconds; }
@@ -61,9 +63,12 @@ bool dpt_data_wait_judge(dpt_data_wait *w, double now_s, const dpt_loader_work *
             "the reading threads stood still for %.0f %% of their time: this storage is slow now, or cores are short",
             100 * still);
     else
-        snprintf(text + n, bytes - n,
-                 "the reading threads were at work for %.0f %% of their time: unpacking and converting take it; "
-                 "data.threads=%d shares it out",
-                 100 * (1 - still), 2 * threads);
+        n += (size_t)snprintf(text + n, bytes - n,
+                              "the reading threads were at work for %.0f %% of their time: unpacking and converting "
+                              "take it",
+                              100 * (1 - still));
+    if (still <= 0.5 && threads < MOST_THREADS && n < bytes)
+        snprintf(text + n, bytes - n, "; data.threads=%d shares it out",
+                 2 * threads < MOST_THREADS ? 2 * threads : MOST_THREADS);
     return true;
 }

@@ -27,8 +27,8 @@ void dpt_data_wait_skip(dpt_data_wait *wait, double seconds);
 bool dpt_data_wait_judge(dpt_data_wait *wait, double now_s, const dpt_loader_work *work, int threads, const char *path,
                          char *text, size_t bytes);
 
-/* "nfs4, server:/export on /data": the file system of a path, which exists, as /proc/self/mountinfo names it; "unknown file system".
- */
+/* "nfs4, server:/export on /data": the file system of a path, as /proc/self/mountinfo names it; "unknown file system"
+ * where there is no such path. */
 void dpt_data_wait_storage(const char *path, char *text, size_t bytes);
 
 #endif
