@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,6 +141,25 @@ static void as_much_as_fits(void) {
     }
 }
 
+/* The same datasets of the same file, and those alone. */
+static void serves_the_same(void) {
+    const char *path = file_path("data.h5"), *copy = file_path("copy.h5");
+    const dpt_field_spec y[] = {{.name = "y", .path = "y", .dtype = DPT_I32, .ndim = 0}};
+    dpt_dataset *first = NULL, *again = NULL, *other = NULL;
+    char command[900];
+    snprintf(command, sizeof command, "cp -p '%s' '%s'", path, copy);
+    if (control.rank == 0) CHECK(system(command) == 0);
+    files_ready();
+    CHECK_OK(dpt_dataset_open(&control, &path, 1, y, 1, &first));
+    CHECK_OK(dpt_dataset_open(&control, &path, 1, y, 1, &again));
+    CHECK_OK(dpt_dataset_open(&control, &copy, 1, y, 1, &other));
+    CHECK(dpt_node_cache_serves(first, again) && dpt_node_cache_serves(first, first));
+    CHECK(!dpt_node_cache_serves(first, data) && !dpt_node_cache_serves(first, other));
+    dpt_dataset_close(&first);
+    dpt_dataset_close(&again);
+    dpt_dataset_close(&other);
+}
+
 static void nothing_to_keep(void) {
     dpt_node_cache *kept = (void *)&control;
     CHECK_OK(dpt_node_cache_create(&control, data, 0, &kept));
@@ -245,7 +265,7 @@ static void out_of_memory(void) {
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "node_cache", {"start", start}, {"once_for_all_ranks", once_for_all_ranks},
                       {"whole_chunks_are_kept", whole_chunks_are_kept}, {"as_much_as_fits", as_much_as_fits},
-                      {"nothing_to_keep", nothing_to_keep}, {"dead_ranks_hold_nobody", dead_ranks_hold_nobody},
-                      {"second_waits", second_waits}, {"memory_is_shared", memory_is_shared},
-                      {"out_of_memory", out_of_memory}, {"stop", stop});
+                      {"serves_the_same", serves_the_same}, {"nothing_to_keep", nothing_to_keep},
+                      {"dead_ranks_hold_nobody", dead_ranks_hold_nobody}, {"second_waits", second_waits},
+                      {"memory_is_shared", memory_is_shared}, {"out_of_memory", out_of_memory}, {"stop", stop});
 }

@@ -33,7 +33,8 @@ typedef struct dpt_job_memory {
     uint64_t budget;         /* bytes of a rank, for all of it */
     int slots[2];            /* batches read ahead; 0: nothing was planned */
     uint64_t cache_bytes[2]; /* decoded chunks of a rank's own */
-    dpt_node_cache *kept[2]; /* decoded chunks that stay; NULL: none */
+    dpt_node_cache *kept[2]; /* decoded chunks that stay; NULL: none; one and the same where both parts are of the
+                                same files */
     bool together;           /* one copy for the ranks of a host */
     char text[200];          /* for the header */
 } dpt_job_memory;

@@ -19,8 +19,11 @@ typedef struct wishes {
     uint64_t train_chunks, test_chunks; /* decoded, all of them */
 } wishes;
 
+/* Where a share of the samples is for testing, chunks that stay are those of both parts. */
+static bool share_chunks(const dpt_job *job) { return dpt_node_cache_serves(job->train, job->test); }
+
 static dpt_status measure(const dpt_job *job, bool training, wishes *w) {
-    *w = (wishes){.test_chunks = dpt_node_cache_need(job->test)};
+    *w = (wishes){.test_chunks = training && share_chunks(job) ? 0 : dpt_node_cache_need(job->test)};
     DPT_TRY(dpt_job_loader_need(job, false, &w->test));
     if (!training) return DPT_OK;
     w->train_chunks = dpt_node_cache_need(job->train);
@@ -174,6 +177,7 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
     uint64_t batches = training ? dpt_loader_divide(&w.train, left, ahead, 0, &o) : 0;
     DPT_TRY(keep_chunks(job, &w, left - batches, local_ranks, &taken));
     if (!training) return DPT_OK;
+    if (share_chunks(job)) m->kept[0] = m->kept[1];
     if (w.train.chunk_bytes > 0) o.cache_bytes += least_of(left - batches - taken, chunks_in_use(job));
     set(m, true, &o);
     describe(job, &w);
@@ -188,5 +192,6 @@ dpt_status dpt_job_plan_memory(dpt_job *job, bool training) {
 }
 
 void dpt_job_memory_close(dpt_job *job) {
+    if (job->memory.kept[0] == job->memory.kept[1]) job->memory.kept[0] = NULL;
     for (int i = 0; i < 2; i++) dpt_node_cache_destroy(&job->memory.kept[i]);
 }

@@ -74,6 +74,15 @@ uint64_t dpt_node_cache_need(const dpt_dataset *dataset) {
     return bytes;
 }
 
+/* A digest is of where values lie: other files may have the same. */
+bool dpt_node_cache_serves(const dpt_dataset *dataset, const dpt_dataset *other) {
+    const dpt_index *a = dpt_dataset_index(dataset), *b = dpt_dataset_index(other);
+    bool same = dpt_dataset_digest(dataset) == dpt_dataset_digest(other) && a->files == b->files;
+    for (int f = 0; same && f < a->files; f++)
+        same = strcmp(a->file[f].path, b->file[f].path) == 0 && a->file[f].mtime_ns == b->file[f].mtime_ns;
+    return same;
+}
+
 /* Gives the chunks of a field places within so many bytes, the same share in each file. Returns what they take. */
 static uint64_t place_field(dpt_node_cache *c, const dpt_index *index, int field, uint64_t bytes) {
     uint64_t need = field_need(index, field), taken = 0;

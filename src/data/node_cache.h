@@ -25,6 +25,9 @@ bool dpt_chunks_are_decoded(const struct dpt_index_field *field, const struct dp
  * UINT64_MAX: more than can be counted. Local. */
 uint64_t dpt_node_cache_need(const dpt_dataset *dataset);
 
+/* Whether chunks kept of one dataset are those of the other: the same datasets of the same files. Local. */
+bool dpt_node_cache_serves(const dpt_dataset *dataset, const dpt_dataset *other);
+
 /* Of at most so many bytes. control: over all ranks, which share it host by host; dataset and bytes are the same on
  * all. NULL: this process's own. *cache is NULL where nothing can be kept. Collective where control is given, with the
  * same result on all ranks. DPT_ERR_MEMORY, DPT_ERR_UNSUPPORTED: as dpt_node_memory_open. */

@@ -74,6 +74,17 @@ rm -rf run
 run "$dptrain" train "${job[@]}" data.memory="$(awk "BEGIN { print $least - 0.011 }")"
 expect_refusal 64 "at least $least MiB"
 
+# test samples from the files of the training samples: their chunks are kept once for both
+split=("${job[@]}" data.test.fraction=0.1 data.test.x=/train/x data.test.y=/train/y data.order=exact)
+rm -rf run
+run "$dptrain" train "${split[@]}" data.memory=0.1
+half=$(sed -nE 's/.*at least ([0-9.]+) MiB a rank.*/\1/p' err)
+rm -rf run
+run "$dptrain" train "${split[@]}" data.memory="$(awk "BEGIN { print $half + 0.75 }")" data.read_ahead=0.01
+expect 0
+says '.*; all 0\.45[0-9]* MiB of decoded chunks kept, once a rank'
+[ "$(passes chunks_decoded)" = "$chunks 0 0" ] || failed "chunks decoded: $chunks 0 0" "$(passes chunks_decoded)"
+
 # where evaluation wants next to nothing, it takes nothing of what training needs
 small=(data.files='[data.h5]' model=mlp 'model.hidden=[8]' batch=1024 eval_batch=1 steps=2 eval_every=0 run.dir=run)
 rank_counts=1
