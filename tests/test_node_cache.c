@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "data/chunk_cache.h"
 #include "data/reader.h"
 #include "data_files.h"
 
@@ -229,6 +231,32 @@ static void second_waits(void) {
     }
 }
 
+/* A chunk that another does not come to the end of is kept beside: nobody waits for it again. 10 seconds. */
+static void waits_once(void) {
+    const dpt_chunk_key key = {.field = 1, .part = 1, .chunk = 2};
+    dpt_node_cache *kept;
+    dpt_node_chunk stuck;
+    dpt_chunk_cache *cache;
+    double took_s[2] = {0};
+    if (control.world > 1) return;
+    CHECK_OK(dpt_node_cache_create(NULL, data, UINT64_MAX, &kept));
+    CHECK(dpt_node_cache_take(kept, 1, 2, &stuck) == DPT_NODE_CHUNK_EMPTY);
+    CHECK_OK(dpt_chunk_cache_create(0, 3, &cache));
+    dpt_chunk_cache_keep(cache, kept);
+    for (int again = 0; again < 2; again++) {
+        dpt_cached_chunk *chunk;
+        const double start_s = dpt_clock_s();
+        if (!CHECK_OK(dpt_chunk_cache_take(cache, key, 28, &chunk))) break;
+        took_s[again] = dpt_clock_s() - start_s;
+        CHECK(chunk->kept == NULL && chunk->ready == (again == 1));
+        if (!chunk->ready) dpt_chunk_cache_filled(cache, chunk, true);
+        dpt_chunk_cache_give(cache, chunk);
+    }
+    CHECK(took_s[0] > 9 && took_s[1] < 5);
+    dpt_chunk_cache_destroy(&cache);
+    dpt_node_cache_destroy(&kept);
+}
+
 /* The memory is one for all ranks, with no name that could be left behind. */
 static void memory_is_shared(void) {
     dpt_node_memory memory;
@@ -267,5 +295,6 @@ int main(int argc, char **argv) {
                       {"whole_chunks_are_kept", whole_chunks_are_kept}, {"as_much_as_fits", as_much_as_fits},
                       {"serves_the_same", serves_the_same}, {"nothing_to_keep", nothing_to_keep},
                       {"dead_ranks_hold_nobody", dead_ranks_hold_nobody}, {"second_waits", second_waits},
-                      {"memory_is_shared", memory_is_shared}, {"out_of_memory", out_of_memory}, {"stop", stop});
+                      {"waits_once", waits_once}, {"memory_is_shared", memory_is_shared},
+                      {"out_of_memory", out_of_memory}, {"stop", stop});
 }

@@ -182,8 +182,9 @@ static dpt_status take_kept(dpt_chunk_cache *c, dpt_chunk_key key, dpt_cached_ch
 }
 
 dpt_status dpt_chunk_cache_take(dpt_chunk_cache *c, dpt_chunk_key key, uint64_t bytes, dpt_cached_chunk **chunk) {
-    *chunk = NULL;
-    if (c->kept) DPT_TRY(take_kept(c, key, chunk));
+    /* what could not be had there, after a wait or for want of pages, is here already and not tried for again */
+    *chunk = c->kept ? dpt_chunk_cache_find(c, key) : NULL;
+    if (c->kept && *chunk == NULL) DPT_TRY(take_kept(c, key, chunk));
     if (*chunk) return DPT_OK;
     pthread_mutex_lock(&c->lock);
     dpt_cached_chunk *found;
