@@ -465,7 +465,8 @@ void dpt_config_fields_reference(FILE *out) {
         "with `:` between the numbers of a list and single quotes around what has blanks. Layers take inputs by\n"
         "their names (`from: [u, kind]`). With several targets, metrics are named `<target>_<metric>`, as\n"
         "`early_stop.metric` takes them, and the confusion matrix is that of the first target of classes. What\n"
-        "`auto` finds stands as numbers in the run's `config.yaml` and in `params.h5`, so evaluation takes the same.\n"
+        "`auto` finds stands as numbers in the run's `config.yaml` and in `params.h5`. Evaluation takes those, with a\n"
+        "config that says `auto` and with other files too.\n"
         "\n"
         "| key | type | default | meaning |\n"
         "|---|---|---|---|\n",
