@@ -90,14 +90,12 @@ static dpt_status apply_list(const part *p, const char *path, bool include) {
 
 /* Both parts read the same files: their samples have the same numbers where each file holds as many. */
 static dpt_status check_numbers(const char *key, const dpt_dataset *train, const dpt_dataset *test) {
-    uint64_t first = 0;
     for (int f = 0; f < dpt_dataset_file_count(train); f++) {
         uint64_t rows = dpt_dataset_file_rows(train, f), test_rows = dpt_dataset_file_rows(test, f);
         DPT_CHECK(rows == test_rows, DPT_ERR_DATA,
                   "%s: data.test.%s splits samples that both parts number alike, but %s has %llu and %s has %llu",
-                  dpt_dataset_locate(train, first, NULL), key, dpt_dataset_field(train, 0)->path,
-                  (unsigned long long)rows, dpt_dataset_field(test, 0)->path, (unsigned long long)test_rows);
-        first += rows;
+                  dpt_dataset_file_path(train, f), key, dpt_dataset_field(train, 0)->path, (unsigned long long)rows,
+                  dpt_dataset_field(test, 0)->path, (unsigned long long)test_rows);
     }
     return DPT_OK;
 }
