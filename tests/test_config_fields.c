@@ -127,6 +127,35 @@ static void kept(void) {
     dpt_config_destroy(&c);
 }
 
+/* Beside a split a test dataset that is not named is that of training: one that is named must stay named. */
+static void kept_beside_split(void) {
+    static const char *const test[] = {"", ", test: /test/u", ", test: /train/u", ", test: /v"};
+    static const char *const wanted[] = {"/train/u", "/test/u", "/train/u", "/v"};
+    for (int i = 0; i < 4; i++) {
+        dpt_config *c = NULL, *again = NULL;
+        dpt_config_fields f, g;
+        char *text = NULL, yaml[200];
+        snprintf(
+            yaml, sizeof yaml,
+            "model: {file: net.yaml}\ndata: {files: [a.h5, b.h5], test: {files: b.h5}, inputs: [{name: u, mean: auto"
+            "%s}]}\n",
+            test[i]);
+        if (!CHECK_OK(parse(yaml, NULL, 0, &c)) || !CHECK_OK(dpt_config_fields_read(c, &f))) return;
+        CHECK_OK(dpt_config_fields_keep(c, &f, 0, 1, (double[]){7}, (double[]){8}));
+        CHECK_OK(dpt_config_text(c, &text));
+        if (CHECK_OK(parse(text, NULL, 0, &again)) && CHECK_OK(dpt_config_fields_read(again, &g))) {
+            CHECK_EQ_TEXT(g.item[0].train, "/train/u");
+            CHECK_EQ_TEXT(g.item[0].test, wanted[i]);
+            CHECK(same_floats(&g.item[0].mean, 1, (double[]){7}));
+            dpt_config_fields_free(&g);
+        }
+        dpt_free(text);
+        dpt_config_destroy(&again);
+        dpt_config_fields_free(&f);
+        dpt_config_destroy(&c);
+    }
+}
+
 #define LIST "model: {file: n.yaml}\n"
 #define INPUTS(entries) LIST "data: {inputs: [" entries "]}\n"
 #define TARGETS(entries) LIST "data: {targets: [" entries "]}\n"
@@ -194,5 +223,5 @@ static void no_memory(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "config_fields", {"short_form", short_form}, {"entries", entries}, {"kept", kept},
-                      {"bad_entries", bad_entries}, {"no_memory", no_memory});
+                      {"kept_beside_split", kept_beside_split}, {"bad_entries", bad_entries}, {"no_memory", no_memory});
 }

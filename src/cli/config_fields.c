@@ -387,19 +387,20 @@ static void write_value(FILE *out, const dpt_config_field *field, const dpt_conf
 }
 
 /* Whether leaving a key out would say another thing. */
-static bool is_said(const dpt_config_field *field, const dpt_config_key *key) {
+static bool is_said(const dpt_config *config, const dpt_config_field *field, const dpt_config_key *key) {
     char path[DPT_CONFIG_LONGEST_NAME + 16];
-    bool is_train = strcmp(key->name, "train") == 0;
+    bool is_train = strcmp(key->name, "train") == 0, is_test = strcmp(key->name, "test") == 0;
     if (strcmp(key->name, "loss") == 0) return true;
     if (strcmp(key->name, "type") == 0) return field->type != DPT_CONFIG_TYPE_F32;
     if (strcmp(key->name, "weight") == 0) return field->weight != 1;
     if (key->kind == DPT_CONFIG_BOOL) return *(const bool *)dpt_config_member(field, key);
+    if (is_test && dpt_config_splits(config)) return strcmp(field->test, field->train) != 0;
     snprintf(path, sizeof path, "/%s/%s", key->name, field->name);
-    if (is_train || strcmp(key->name, "test") == 0) return strcmp(is_train ? field->train : field->test, path) != 0;
+    if (is_train || is_test) return strcmp(is_train ? field->train : field->test, path) != 0;
     return dpt_config_is_set(field, key);
 }
 
-static dpt_status write_entry(const dpt_config_field *field, const char *list, char **text) {
+static dpt_status write_entry(const dpt_config *config, const dpt_config_field *field, const char *list, char **text) {
     char *buffer = NULL;
     size_t bytes = 0;
     *text = NULL;
@@ -408,7 +409,7 @@ static dpt_status write_entry(const dpt_config_field *field, const char *list, c
     fputs(field->name, out);
     for (int k = 0; k < DPT_CONFIG_FIELD_KEY_COUNT; k++) {
         const dpt_config_key *key = &dpt_config_field_keys[k];
-        if (!is_for(key, list) || !is_said(field, key)) continue;
+        if (!is_for(key, list) || !is_said(config, field, key)) continue;
         fprintf(out, " %s=", key->name);
         write_value(out, field, key);
     }
@@ -435,7 +436,7 @@ dpt_status dpt_config_fields_keep(dpt_config *config, dpt_config_fields *fields,
         return replace(&config->data.std, count, std);
     }
     char *text;
-    DPT_TRY(write_entry(field, is_target ? "targets" : "inputs", &text));
+    DPT_TRY(write_entry(config, field, is_target ? "targets" : "inputs", &text));
     char **entry = &entries->item[is_target ? i - fields->inputs : i];
     dpt_free(*entry);
     *entry = text;
@@ -464,7 +465,8 @@ void dpt_config_fields_reference(FILE *out) {
         "with `:` between the numbers of a list and single quotes around what has blanks. Layers take inputs by\n"
         "their names (`from: [u, kind]`). With several targets, metrics are named `<target>_<metric>`, as\n"
         "`early_stop.metric` takes them, and the confusion matrix is that of the first target of classes. What\n"
-        "`auto` finds stands as numbers in the run's `config.yaml` and in `params.h5`, so evaluation takes the same.\n"
+        "`auto` finds stands as numbers in the run's `config.yaml` and in `params.h5`. Evaluation takes those, with a\n"
+        "config that says `auto` and with other files too.\n"
         "\n"
         "| key | type | default | meaning |\n"
         "|---|---|---|---|\n",

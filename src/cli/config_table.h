@@ -54,8 +54,9 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.train.x, "/train/x", NULL, "data.inputs=", "dataset of the training inputs, samples along its first axis") \
     X(data.train.y, "/train/y", NULL, "data.targets=", "dataset of the training targets") \
     X(data.train.offsets, NULL, NULL, "data.inputs=", "where samples have different lengths: dataset of the places in data.train.x where each of them begins, and last the total; then they are padded to one length") \
-    X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number (from 0, over all files) or " \
-      "range (100-199) a line; not set: all that are not for testing") \
+    X(data.train.include, NULL, NULL, NULL, "text file of the samples to train on, one number or range (100-199) a " \
+      "line, from 0 on over data.files in their order, without those that are data.test.files; not set: all that are not " \
+      "for testing") \
     X(data.train.exclude, NULL, NULL, NULL, "text file of samples that are not trained on") \
     X(data.test.x, "/test/x", NULL, "data.inputs=", "dataset of the test inputs; not set beside data.test.fraction, " \
       "count or files: as data.train.x") \
@@ -66,7 +67,7 @@ _Static_assert(DPT_LOG_DEBUG == 0 && DPT_LOG_INFO == 1 && DPT_LOG_WARNING == 2 &
     X(data.test.fraction, NULL, "(0, 1)", NULL, "so much of the samples is for testing and not trained on, spread evenly " \
       "over the files and drawn at random") \
     X(data.test.count, NULL, "[1, inf)", NULL, "so many samples are, instead of a fraction") \
-    X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on") \
+    X(data.test.include, NULL, NULL, NULL, "text file of the samples to test on, from 0 on over data.test.files, else data.files") \
     X(data.test.exclude, NULL, NULL, NULL, "text file of samples that are not tested on") \
     X(data.split_seed, NULL, "[0, inf)", NULL, "of the draw of data.test.fraction or count; not set: as seed") \
     X(data.length, NULL, "[1, 2147483647]", "data.train.offsets!=", "length that samples are padded to; not set: that of the longest training sample") \

@@ -82,7 +82,8 @@ void dpt_job_close(dpt_job *job);
 dpt_status dpt_job_data_open(dpt_job *job, bool plan);
 void dpt_job_data_close(dpt_job *job);
 /* job_split.c: takes the files that hold the test samples out of those of training, where both parts read the same
- * datasets of them. Local, on rank 0. DPT_ERR_DATA: none is left. */
+ * datasets of them; out of a manifest too, in whose place the files stand then that are left of it. Local, on rank 0.
+ * DPT_ERR_DATA: none is left. Errors of dpt_file_list_make. */
 dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files);
 /* Which samples of the two open datasets are in the parts: by split and lists. Collective. DPT_ERR_DATA: a list has an
  * error, names what is not there or leaves nothing; a split cannot be made. DPT_ERR_IO: a list cannot be read. */

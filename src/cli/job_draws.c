@@ -93,13 +93,11 @@ static const char *path_of_numbers(const dpt_config *c) {
 
 /* File by file: numbers that only make the same sum would be those of other samples. */
 static dpt_status check_rows(const dpt_job *job) {
-    uint64_t first = 0;
     for (int f = 0; f < dpt_dataset_file_count(job->train); f++) {
         uint64_t numbers = dpt_dataset_file_rows(job->numbers, f), samples = dpt_dataset_file_rows(job->train, f);
         DPT_CHECK(numbers == samples, DPT_ERR_DATA, "%s: %s has %llu rows, but %s has %llu: one for each sample",
-                  dpt_dataset_locate(job->train, first, NULL), path_of_numbers(job->config),
-                  (unsigned long long)numbers, dpt_dataset_field(job->train, 0)->path, (unsigned long long)samples);
-        first += samples;
+                  dpt_dataset_file_path(job->train, f), path_of_numbers(job->config), (unsigned long long)numbers,
+                  dpt_dataset_field(job->train, 0)->path, (unsigned long long)samples);
     }
     return DPT_OK;
 }

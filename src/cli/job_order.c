@@ -12,14 +12,10 @@
 
 enum { FEW_LANES = 8, LEAST_BLOCKS_A_LANE = 8 }; /* with fewer blocks there are few lanes whatever the batch is */
 
-static uint64_t row_bytes(const dpt_field *field) { return (uint64_t)field->elements * field->stored.bytes; }
-
-/* The field with the longest rows, whose chunks are the blocks of lanes (loader.h). */
+/* The field whose chunks are the blocks of lanes. */
 static bool is_chunked(const dpt_dataset *dataset) {
     bool chunked = false;
-    int longest = 0;
-    for (int i = 1; i < dpt_dataset_field_count(dataset); i++)
-        if (row_bytes(dpt_dataset_field(dataset, i)) > row_bytes(dpt_dataset_field(dataset, longest))) longest = i;
+    const int longest = dpt_dataset_longest_field(dataset);
     for (int f = 0; f < dpt_dataset_file_count(dataset); f++)
         chunked |= dpt_dataset_chunk_rows(dataset, f, longest) > 0;
     return chunked;
@@ -83,7 +79,10 @@ int64_t dpt_job_epoch_steps(const dpt_job *job) {
 /* Bytes of a sample, of all fields. */
 static uint64_t sample_bytes(const dpt_dataset *dataset) {
     uint64_t bytes = 0;
-    for (int i = 0; i < dpt_dataset_field_count(dataset); i++) bytes += row_bytes(dpt_dataset_field(dataset, i));
+    for (int i = 0; i < dpt_dataset_field_count(dataset); i++) {
+        const dpt_field *field = dpt_dataset_field(dataset, i);
+        bytes += (uint64_t)field->elements * field->stored.bytes;
+    }
     return bytes;
 }
 

@@ -2,12 +2,12 @@
  * of each part. Rank 0 makes both selections, for it alone reads the lists; the others take them from it. A part that
  * has all samples has no selection. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/job.h"
+#include "data/file_list.h"
 #include "data/sample_list.h"
 #include "data/split.h"
 
@@ -18,48 +18,51 @@ static bool same_paths(const dpt_job *job) {
     return same;
 }
 
-/* What stays the same where a file is reached by another name; a file that is not there is named when it is opened. */
-typedef struct identity {
-    dev_t device;
-    ino_t number;
-    bool exists;
-} identity;
-
-static identity identify(const char *path) {
-    struct stat s;
-    bool exists = stat(path, &s) == 0;
-    return exists ? (identity){s.st_dev, s.st_ino, true} : (identity){0};
-}
-
-static bool is_among(identity file, const identity *others, int64_t count) {
+/* The same file, by whatever name. */
+static bool is_among(const dpt_listed_file *file, const dpt_file_list *others) {
     bool found = false;
-    for (int64_t i = 0; file.exists && i < count && !found; i++)
-        found = others[i].exists && others[i].device == file.device && others[i].number == file.number;
+    for (int64_t i = 0; i < others->count && !found; i++)
+        found =
+            others->file[i].about.st_dev == file->about.st_dev && others->file[i].about.st_ino == file->about.st_ino;
     return found;
 }
 
-dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files) {
-    int64_t left = 0, all = files->count;
-    if (test_files->count == 0 || !same_paths(job)) return DPT_OK;
-    identity *of_test = dpt_alloc_zero((size_t)test_files->count, sizeof *of_test);
-    DPT_CHECK_ALLOC(of_test);
-    for (int64_t i = 0; i < test_files->count; i++) of_test[i] = identify(test_files->item[i]);
-    for (int64_t i = 0; i < all; i++) {
-        char *file = files->item[i];
-        files->item[i] = NULL;
-        if (is_among(identify(file), of_test, test_files->count))
-            dpt_free(file);
-        else
-            files->item[left++] = file;
+/* Those of `all` that are not of the test part, in `left` [all->count]. */
+static dpt_status leave_out(const dpt_file_list *all, const dpt_file_list *of_test, dpt_config_texts *left) {
+    for (int64_t i = 0; i < all->count; i++) {
+        if (is_among(&all->file[i], of_test)) continue;
+        left->item[left->count] = dpt_strdup(all->file[i].path);
+        DPT_CHECK_ALLOC(left->item[left->count]);
+        left->count++;
     }
-    files->count = left;
-    dpt_free(of_test);
-    DPT_CHECK(left > 0, DPT_ERR_DATA, "data.test.files holds all %lld files of data.files: none is left for training",
-              (long long)all);
-    if (left < all)
-        dpt_log(DPT_LOG_INFO, "%lld of the %lld files of data.files are for training, the others for testing",
-                (long long)left, (long long)all);
+    DPT_CHECK(left->count > 0, DPT_ERR_DATA,
+              "data.test.files holds all %lld files of data.files: none is left for training", (long long)all->count);
     return DPT_OK;
+}
+
+/* A manifest whose files are not all for training gives way to those that are. */
+dpt_status dpt_job_split_files(const dpt_job *job, dpt_config_texts *files, const dpt_config_texts *test_files) {
+    dpt_file_list all = {0}, of_test = {0};
+    dpt_config_texts left = {0};
+    dpt_status status;
+    if (test_files->count == 0 || !same_paths(job)) return DPT_OK;
+    DPT_TRY_GOTO(dpt_file_list_make((const char *const *)files->item, files->count, &all), fail);
+    DPT_TRY_GOTO(dpt_file_list_make((const char *const *)test_files->item, test_files->count, &of_test), fail);
+    left.item = dpt_alloc_zero((size_t)all.count, sizeof *left.item);
+    DPT_CHECK_ALLOC_GOTO(left.item, fail);
+    DPT_TRY_GOTO(leave_out(&all, &of_test, &left), fail);
+    if (left.count < all.count) {
+        dpt_log(DPT_LOG_INFO, "%lld of the %lld files of data.files are for training, the others for testing",
+                (long long)left.count, (long long)all.count);
+        dpt_config_texts before = *files;
+        *files = left;
+        left = before;
+    }
+fail:
+    dpt_config_files_free(&left);
+    dpt_file_list_free(&all);
+    dpt_file_list_free(&of_test);
+    return status;
 }
 
 static bool draws_split(const dpt_config *c) { return c->data.test.fraction > 0 || c->data.test.count > 0; }
@@ -85,15 +88,24 @@ static dpt_status apply_list(const part *p, const char *path, bool include) {
     return DPT_OK;
 }
 
+/* Both parts read the same files: their samples have the same numbers where each file holds as many. */
+static dpt_status check_numbers(const char *key, const dpt_dataset *train, const dpt_dataset *test) {
+    for (int f = 0; f < dpt_dataset_file_count(train); f++) {
+        uint64_t rows = dpt_dataset_file_rows(train, f), test_rows = dpt_dataset_file_rows(test, f);
+        DPT_CHECK(rows == test_rows, DPT_ERR_DATA,
+                  "%s: data.test.%s splits samples that both parts number alike, but %s has %llu and %s has %llu",
+                  dpt_dataset_file_path(train, f), key, dpt_dataset_field(train, 0)->path, (unsigned long long)rows,
+                  dpt_dataset_field(test, 0)->path, (unsigned long long)test_rows);
+    }
+    return DPT_OK;
+}
+
 /* Takes the samples of a split off training. */
 static dpt_status draw_split(const dpt_config *c, int threads, const part parts[2]) {
     uint64_t samples = dpt_dataset_rows(parts[0].dataset), count = (uint64_t)c->data.test.count;
     const int64_t *seed = c->data.split_seed.count > 0 ? c->data.split_seed.item : &c->seed;
     dpt_selection *taken = NULL;
-    DPT_CHECK(dpt_dataset_rows(parts[1].dataset) == samples, DPT_ERR_DATA,
-              "data.test.%s splits samples that both parts number alike, but %s has %llu and %s has %llu",
-              count ? "count" : "fraction", dpt_dataset_field(parts[0].dataset, 0)->path, (unsigned long long)samples,
-              dpt_dataset_field(parts[1].dataset, 0)->path, (unsigned long long)dpt_dataset_rows(parts[1].dataset));
+    DPT_TRY(check_numbers(count ? "count" : "fraction", parts[0].dataset, parts[1].dataset));
     dpt_status status = count ? DPT_OK : dpt_split_count(samples, c->data.test.fraction, &count);
     if (status == DPT_OK) status = dpt_split_take(samples, count, (uint64_t)*seed, threads, &taken);
     if (status != DPT_OK) return dpt_error_prefix(status, "data.test.%s: ", c->data.test.count ? "count" : "fraction");

@@ -121,6 +121,18 @@ int dpt_dataset_file_count(const dpt_dataset *dataset) { return dataset->index.f
 
 uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file) { return dataset->index.file[file].rows; }
 
+const char *dpt_dataset_file_path(const dpt_dataset *dataset, int file) { return dataset->index.file[file].path; }
+
+static uint64_t stored_row_bytes(const dpt_field *field) { return (uint64_t)field->elements * field->stored.bytes; }
+
+int dpt_dataset_longest_field(const dpt_dataset *dataset) {
+    int longest = 0;
+    for (int i = 1; i < dpt_dataset_field_count(dataset); i++)
+        if (stored_row_bytes(dpt_dataset_field(dataset, i)) > stored_row_bytes(dpt_dataset_field(dataset, longest)))
+            longest = i;
+    return longest;
+}
+
 uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field) {
     const dpt_index_part *part = &dataset->index.part[file * dataset->index.fields + field];
     if (part->storage == DPT_STORAGE_ELSEWHERE) return dpt_sequence_chunk_rows(dataset, file, field);

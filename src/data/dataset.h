@@ -84,6 +84,11 @@ dpt_status dpt_dataset_read(const dpt_dataset *dataset, int field, uint64_t row,
 /* Files in their order, and the rows of each. Local. */
 int dpt_dataset_file_count(const dpt_dataset *dataset);
 uint64_t dpt_dataset_file_rows(const dpt_dataset *dataset, int file);
+/* Borrowed until the dataset is closed. Local. */
+const char *dpt_dataset_file_path(const dpt_dataset *dataset, int file);
+/* The field whose samples take the most bytes as they are stored, of equal ones the first: its chunks are the blocks of
+ * order `lanes`. Local. */
+int dpt_dataset_longest_field(const dpt_dataset *dataset);
 /* Rows of a chunk of a field in a file (of sequences: about so many); 0: not chunked. Local. */
 uint64_t dpt_dataset_chunk_rows(const dpt_dataset *dataset, int file, int field);
 

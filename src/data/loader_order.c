@@ -64,11 +64,9 @@ static void begin_blocks(const dpt_selection *selection, dpt_lanes_shape *shape,
 dpt_status dpt_loader_lanes(const dpt_dataset *dataset, const dpt_loader_options *options, dpt_lanes_file **file,
                             dpt_lanes_shape *shape) {
     const dpt_selection *selection = options->selection;
-    int files = dpt_dataset_file_count(dataset), longest = 0;
+    int files = dpt_dataset_file_count(dataset), longest = dpt_dataset_longest_field(dataset);
     *file = dpt_alloc_zero((size_t)files, sizeof **file);
     DPT_CHECK_ALLOC(*file);
-    for (int i = 1; i < dpt_dataset_field_count(dataset); i++)
-        if (stored_row_bytes(dataset, i) > stored_row_bytes(dataset, longest)) longest = i;
     for (int f = 0; f < files; f++)
         (*file)[f] = (dpt_lanes_file){
             .rows = dpt_dataset_file_rows(dataset, f),

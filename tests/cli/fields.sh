@@ -70,6 +70,18 @@ grep -q '^test regime_accuracy 1' out || failed "the accuracy of training" "$(ca
 loss=$(sed -n 's/^test loss //p' out)
 measured "abs(2 * m['loss'] - ${loss:-0}) < 1e-5"
 
+# the config that training was given says auto: that is what training found, not what other samples would give
+run "$dptrain" eval run/params.h5
+expect 0
+grep '^test ' out >by_params
+cp run/params.h5 trained.h5 # refused() removes the run
+echo 0-9 >few.txt
+run "$dptrain" eval run/params.h5 two.yaml data.train.include=few.txt
+expect 0
+diff by_params <(grep '^test ' out) >difference || failed "the evaluation by params.h5" "$(cat difference)"
+refused 64 'the mean of target "flux" is auto, which evaluation takes from trained.h5' eval trained.h5 two.yaml \
+    'data.targets=[flux loss=mse layer=head mean=auto, regime loss=cross_entropy classes=3 layer=top]'
+
 # the program shows what it takes
 run "$dptrain" explain lower two.yaml
 expect 0

@@ -9,6 +9,9 @@ set -euo pipefail
 "$make_data" b.h5 train=800 side=32
 job=(model=mlp model.hidden=8 run.dir=run batch=100 threads=1 data.files='[a.h5, b.h5]')
 limited=(steps=1 eval_every=0)
+cat >job.yaml <<'END'
+{model: {name: mlp, hidden: 8}, run: {dir: run}, batch: 100, threads: 1, data: {files: [a.h5, b.h5]}}
+END
 
 # expected SAMPLES COUNT SEED KEEP...: a line "count digest" of pass 1 for what a split leaves training of, and the
 # ranges and numbers of KEEP (all where none are given).
@@ -35,7 +38,7 @@ trains() {
     local ranks=$1 wanted=$2 test=$3 line
     shift 3
     rm -rf run
-    on "$ranks" train "${job[@]}" epochs=1 "$@"
+    on "$ranks" train job.yaml epochs=1 "$@"
     expect 0
     line=$(delivered 2>&1) || true
     [ "$line" = "$wanted" ] || failed "a pass of (count, digest) $wanted" "$line"
@@ -66,6 +69,11 @@ grep -q '90 samples are in training and test both' err || failed "90 samples of 
 # by file: what is named twice is not trained on
 trains 2 "$(expected 4500 0 0)" 800 data.test.files=./b.h5
 [ "$(grep -c 'test samples' out)" -eq 1 ] || failed "one header" "$(cat out)"
+# a manifest stands for its files, on both sides
+run "$dptrain" data manifest both.manifest a.h5 b.h5
+run "$dptrain" data manifest one.manifest b.h5
+trains 2 "$(expected 4500 0 0)" 800 data.files=both.manifest data.test.files=b.h5
+trains 1 "$(expected 4500 0 0)" 800 data.test.files=one.manifest
 rm -rf run
 on 1 train "${job[@]}" "${limited[@]}" data.test.files='[b.h5]' data.test.x=/test/x data.test.y=/test/y
 expect 0
@@ -83,9 +91,10 @@ rank_counts=1
 bad() { refused 65 "$1" train "${job[@]}" "${limited[@]}" "${@:2}"; }
 bad 'data.test.count: 5300 of 5300 samples for the test part: each part needs at least 1' data.test.count=5300
 bad 'data.test.fraction: 0 of 5300 samples for the test part' data.test.fraction=0.00001
-bad '/train/x has 5300 and /test/x has 400' data.test.count=10 data.test.x=/test/x data.test.y=/test/y
+bad 'a.h5: data.test.count splits .* /train/x has 4500 and /test/x has 200' data.test.count=10 data.test.x=/test/x data.test.y=/test/y
 bad 'data.test.files: no file matches "c\*.h5"' data.test.files='c*.h5'
 bad 'data.test.files holds all 2 files of data.files' data.test.files='*.h5'
+bad 'data.test.files holds all 2 files of data.files' data.test.files=both.manifest
 echo 5300 >wrong.txt
 rank_counts=3
 bad 'data.train.include: wrong.txt, line 1: sample 5300: the dataset has 5300' data.train.include=wrong.txt
