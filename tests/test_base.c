@@ -245,6 +245,11 @@ static void files_that_fail(void) {
     CHECK_FAILS(dpt_file_commit(temporary, path), DPT_ERR_IO, "kept cannot be written: No such file");
     check_content(path, "old", 3);
     CHECK(bytes_of(temporary) == -1);
+    CHECK(symlink(path, temporary) == 0 && symlink(path, path_of("other.tmp")) == 0);
+    CHECK_FAILS(dpt_file_write(path, "new", 3), DPT_ERR_IO, "kept cannot be written: Too many levels of symbolic");
+    CHECK_FAILS(dpt_file_write(path_of("other"), "new", 3), DPT_ERR_IO, "other cannot be written");
+    check_content(path, "old", 3);
+    CHECK_OK(dpt_file_write(path, "old", 3)); /* the link is gone */
     CHECK_FAILS(dpt_file_write(path_of("none/x"), "new", 3), DPT_ERR_IO, "none/x cannot be written: No such file");
     CHECK(mkdir(path_of("folder"), 0777) == 0);
     CHECK_FAILS(dpt_file_write(path_of("folder"), "new", 3), DPT_ERR_IO, "folder cannot be written: Is a directory");

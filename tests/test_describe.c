@@ -78,6 +78,47 @@ static void everything(void) {
     check_nothing_open();
 }
 
+/* The class of a dataset's type becomes one that HDF5 does not know. Headers of version 1 are 16 bytes, then messages:
+ * type and size of 2 bytes each, 4 bytes more, the content. */
+static void damage_type(const char *name, haddr_t address) {
+    enum { TYPE_MESSAGE = 3 };
+    unsigned char b[9];
+    FILE *f = fopen(name, "r+");
+    long at = (long)address + 16;
+    do {
+        fseek(f, at, SEEK_SET);
+        if (!CHECK(fread(b, 1, sizeof b, f) == sizeof b)) break;
+        at += 8 + (b[2] | b[3] << 8);
+    } while ((b[0] | b[1] << 8) != TYPE_MESSAGE);
+    fseek(f, -1, SEEK_CUR);
+    fputc((b[8] & 0xf0) | 0xd, f);
+    fclose(f);
+}
+
+/* What cannot be opened is not passed by. */
+static void damaged(void) {
+    dpt_description *all;
+    int64_t count;
+    const hsize_t rows = 5;
+    hid_t file = file_create("damaged.h5"), space = H5Screate_simple(1, &rows, NULL);
+    H5O_info_t about;
+    add(file, "/a", H5T_STD_I32LE, space, H5P_DEFAULT);
+    add(file, "/b", H5T_STD_I32LE, space, H5P_DEFAULT);
+    CHECK(H5Oget_info_by_name2(file, "/b", &about, H5O_INFO_BASIC, H5P_DEFAULT) >= 0);
+    H5Sclose(space);
+    H5Fclose(file);
+    damage_type(file_path("damaged.h5"), about.addr);
+    if (!CHECK_OK(dpt_describe(file_path("damaged.h5"), &all, &count))) return;
+    if (CHECK_EQ_I64(count, 2)) {
+        CHECK_EQ_TEXT(all[0].path, "/a");
+        CHECK_EQ_I64(all[0].rows, 5);
+        CHECK_EQ_TEXT(all[1].path, "/b");
+        CHECK_EQ_I64(all[1].rows, -1);
+    }
+    dpt_describe_free(all, count);
+    check_nothing_open();
+}
+
 static void no_files(void) {
     dpt_description *all;
     int64_t count;
@@ -96,5 +137,5 @@ static void no_files(void) {
 }
 
 int main(int argc, char **argv) {
-    return CHECK_MAIN(argc, argv, "describe", {"everything", everything}, {"no_files", no_files});
+    return CHECK_MAIN(argc, argv, "describe", {"everything", everything}, {"damaged", damaged}, {"no_files", no_files});
 }

@@ -216,6 +216,29 @@ static void damaged(void) {
     }
 }
 
+/* What others wrote, or may have written, says where values are: it is made anew. */
+static void of_others(void) {
+    char name[600];
+    struct stat about;
+    const mode_t before = umask(0);
+    write_files();
+    while (kept_files(name, sizeof name) > 0) unlink(name);
+    expect_opened("nothing kept", FILES);
+    umask(before);
+    expect_opened("a folder that all may write to", 0);
+    CHECK_EQ_I64(kept_files(name, sizeof name), 1);
+    CHECK(stat(name, &about) == 0 && (about.st_mode & 0777) == 0644);
+    for (int i = 0; i < 2; i++) {
+        CHECK(chmod(name, i ? 0664 : 0646) == 0);
+        expect_opened("one that others may write to", FILES);
+        expect_opened("and again", 0);
+    }
+    if (geteuid() != 0) return;
+    CHECK(chown(name, 12345, (gid_t)-1) == 0);
+    expect_opened("another user's", FILES);
+    expect_opened("and again", 0);
+}
+
 /* Extents against a map of single bytes; the end of the file cuts them off. */
 static void extents(void) {
     enum { BYTES = 5000, NOTES = 20000 };
@@ -279,6 +302,6 @@ static void stop(void) {
 
 int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "index_cache", {"start", start}, {"used_again", used_again}, {"changed", changed},
-                      {"damaged", damaged}, {"extents", extents}, {"no_folder", no_folder},
+                      {"damaged", damaged}, {"of_others", of_others}, {"extents", extents}, {"no_folder", no_folder},
                       {"out_of_memory", out_of_memory}, {"stop", stop});
 }

@@ -1,16 +1,30 @@
 /* Samples of different lengths: steps and offsets in every stored type and storage, over files and ranks, as the loader
  * delivers them for every thread count and restart; and each way in which offsets can lie. What a step holds is a
  * formula of sample and step. */
+#include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "data/loader.h"
+#include "data/manifest.h"
 #include "data_files.h"
 
 enum { FILES = 3, ROWS = 61, WIDTH = 2, MOST = 9, LONGEST_AT = 33 };
 
 static dpt_control control;
 static const int file_rows[FILES] = {20, 0, 41};
+
+/* The next time that HDF5 opens a file, `from` becomes `to`. */
+static const char *from, *to;
+
+hid_t H5Fopen(const char *path, unsigned flags, hid_t access) {
+    static hid_t (*real)(const char *, unsigned, hid_t);
+    if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, "H5Fopen");
+    if (from) CHECK(rename(from, to) == 0);
+    from = NULL;
+    return real(path, flags, access);
+}
 
 static int64_t length_at(uint64_t sample) { return sample == LONGEST_AT ? MOST : (int64_t)(sample * 5 % 7); }
 
@@ -343,6 +357,26 @@ static void lying_pairs(void) {
                 "large: offset 1: the value 9223372036854775808 does not fit i64");
 }
 
+/* Fields are opened one after another: a manifest that becomes shorter, or longer, in between is noticed. */
+static void changed_manifest(void) {
+    const char *files[] = {file_path("part0.h5"), file_path("part1.h5"), file_path("part2.h5")};
+    const char *now = file_path("now.manifest"), *next = file_path("next.manifest");
+    const dpt_field_spec pairs[][2] = {{x_spec, y_spec}, {x_spec, n_spec}};
+    write_files(H5T_STD_I32LE, H5T_STD_I64LE, STORE_PLAIN);
+    for (int i = 0; i < 4; i++) {
+        dpt_dataset *ds;
+        const bool shorter = i % 2;
+        const char *text = shorter ? "1 files, 3 a moment ago" : "3 files, 1 a moment ago";
+        if (check_rank() == 0) {
+            CHECK_OK(dpt_manifest_write(now, files, shorter ? FILES : 1));
+            CHECK_OK(dpt_manifest_write(next, files, shorter ? 1 : FILES));
+            from = next, to = now;
+        }
+        CHECK_FAILS(dpt_dataset_open(&control, &now, 1, pairs[i / 2], 2, &ds), DPT_ERR_DATA, text);
+        CHECK(ds == NULL);
+    }
+}
+
 static void out_of_memory(void) {
     write_files(H5T_STD_I32LE, H5T_STD_I64LE, STORE_CHUNKS);
     int failures = 0;
@@ -365,5 +399,5 @@ int main(int argc, char **argv) {
     return CHECK_MAIN(argc, argv, "sequence", {"start", start}, {"types_and_storage", types_and_storage},
                       {"lengths", lengths}, {"transforms", transforms}, {"restarts", restarts},
                       {"wrong_wishes", wrong_wishes}, {"lying_offsets", lying_offsets}, {"lying_pairs", lying_pairs},
-                      {"out_of_memory", out_of_memory}, {"stop", stop});
+                      {"changed_manifest", changed_manifest}, {"out_of_memory", out_of_memory}, {"stop", stop});
 }

@@ -65,7 +65,7 @@ DPT_API void dpt_source_init(dpt_source *source);
 DPT_API dpt_status dpt_source_fail(dpt_status status, const char *reason);
 
 /* Copies the source; borrows values and user until the dataset is closed. Where all ranks hold the same rows, up to 64
- * of them, evenly spread, are compared. Collective.
+ * of each field that lies in memory, evenly spread, are compared; read is not called. Collective.
  * DPT_ERR_ARG: no fields, no rows on any rank, a field without a name, a shape, or values and read, two fields of one
  * name. DPT_ERR_UNSUPPORTED: bf16. DPT_ERR_CONFIG: fields, rows or values differ between ranks (which). */
 DPT_API dpt_status dpt_dataset_create(dpt_context *context, const dpt_source *source, dpt_dataset **dataset);

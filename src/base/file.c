@@ -44,8 +44,9 @@ static int write_all(int file, const char *content, size_t bytes) {
     return 0;
 }
 
+/* In a folder of several users a temporary name may be a link that another one has made, to any file. */
 static int create_file(const char *path, const char *content, size_t bytes) {
-    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (file < 0) return errno;
     int failed = write_all(file, content, bytes);
     if (close(file) != 0 && !failed) failed = errno;

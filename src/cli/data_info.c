@@ -88,7 +88,7 @@ static void print_histogram(const dpt_statistics *s) {
 
 /* ---- datasets ---- */
 
-static void print_values(const dpt_scan *scan, uint64_t rows, const dpt_statistics *s) {
+static void print_values(const dpt_cli_scan *scan, uint64_t rows, const dpt_statistics *s) {
     if (rows < scan->rows)
         printf("    the first %" PRIu64 " of %" PRIu64 " rows: ", rows, scan->rows);
     else
@@ -104,21 +104,21 @@ static void print_values(const dpt_scan *scan, uint64_t rows, const dpt_statisti
 }
 
 static dpt_status show_values(info *in, const char *file, const char *path) {
-    dpt_scan scan;
-    dpt_scan_result result;
+    dpt_cli_scan scan;
+    dpt_cli_scan_result result;
     uint64_t rows = in->rows;
-    DPT_TRY(dpt_scan_open(file, path, &scan));
+    DPT_TRY(dpt_cli_scan_open(file, path, &scan));
     if (rows == 0) rows = MOMENT_BYTES / scan.row_bytes + 1;
     if (rows > scan.rows) rows = scan.rows;
     printf("    stored as %s\n", dpt_stored_text(scan.field->stored));
     scan.threads = in->threads;
-    dpt_status status = dpt_scan_rows(&scan, rows, &result);
+    dpt_status status = dpt_cli_scan_rows(&scan, rows, &result);
     if (status == DPT_OK) {
         print_values(&scan, rows, &result.statistics);
         if (in->picture && result.statistics.count > 0) status = add_panel(in, file, path, rows, &result.statistics);
-        dpt_scan_result_free(&result);
+        dpt_cli_scan_result_free(&result);
     }
-    dpt_scan_close(&scan);
+    dpt_cli_scan_close(&scan);
     return status;
 }
 
@@ -126,8 +126,8 @@ static dpt_status show_values(info *in, const char *file, const char *path) {
 static dpt_status show_dataset(info *in, const char *file, dpt_description *d) {
     char *path = dpt_strdup(d->path);
     DPT_CHECK_ALLOC(path);
-    dpt_scan_printable(path);
-    dpt_scan_printable(d->storage);
+    dpt_cli_scan_printable(path);
+    dpt_cli_scan_printable(d->storage);
     printf("  %s %s\n", path, d->shape);
     dpt_free(path);
     printf("    %s: %" PRIu64 " bytes", d->storage, d->stored_bytes);
@@ -145,7 +145,7 @@ static dpt_status show_dataset(info *in, const char *file, dpt_description *d) {
     if (status == DPT_OK || status == DPT_ERR_MEMORY) return status;
     char *said = dpt_strdup(dpt_last_error());
     DPT_CHECK_ALLOC(said);
-    dpt_scan_printable(said);
+    dpt_cli_scan_printable(said);
     const bool usable = status == DPT_ERR_UNSUPPORTED || status == DPT_ERR_SHAPE;
     printf("    %s: %s\n", usable ? "not for training" : "bad", said);
     dpt_free(said);
@@ -168,7 +168,7 @@ static dpt_status show_file(info *in, const char *file) {
         message = dpt_strdup(dpt_last_error());
     }
     dpt_describe_free(all, count);
-    if (message) dpt_scan_printable(message);
+    if (message) dpt_cli_scan_printable(message);
     if (first != DPT_OK) dpt_error(first, "%s", message ? message : "out of memory");
     dpt_free(message);
     return first;

@@ -14,10 +14,10 @@
 
 enum { BLOCK_BYTES = 4 << 20, CACHE_BYTES = 64 << 20, MOST_THREADS = 64 };
 
-dpt_status dpt_scan_open(const char *file, const char *path, dpt_scan *scan) {
+dpt_status dpt_cli_scan_open(const char *file, const char *path, dpt_cli_scan *scan) {
     const dpt_control alone = {.comm = MPI_COMM_NULL, .world = 1, .local_world = 1};
     const dpt_field_spec spec = {.name = "values", .path = path, .dtype = DPT_F64, .ndim = DPT_ANY_NDIM};
-    *scan = (dpt_scan){.threads = 1, .low = -HUGE_VAL, .high = HUGE_VAL};
+    *scan = (dpt_cli_scan){.threads = 1, .low = -HUGE_VAL, .high = HUGE_VAL};
     DPT_TRY(dpt_dataset_open(&alone, &file, 1, &spec, 1, &scan->dataset));
     scan->field = dpt_dataset_field(scan->dataset, 0);
     scan->rows = dpt_dataset_rows(scan->dataset);
@@ -28,20 +28,20 @@ dpt_status dpt_scan_open(const char *file, const char *path, dpt_scan *scan) {
         scan->rows_at_once -= scan->rows_at_once % scan->chunk_rows;
     if (scan->rows_at_once > scan->rows) scan->rows_at_once = scan->rows;
     dpt_status status = dpt_reader_create(scan->dataset, CACHE_BYTES, &scan->reader);
-    if (status != DPT_OK) dpt_scan_close(scan);
+    if (status != DPT_OK) dpt_cli_scan_close(scan);
     return status;
 }
 
-void dpt_scan_close(dpt_scan *scan) {
+void dpt_cli_scan_close(dpt_cli_scan *scan) {
     dpt_reader_destroy(&scan->reader);
     dpt_dataset_close(&scan->dataset);
-    *scan = (dpt_scan){.dataset = NULL};
+    *scan = (dpt_cli_scan){.dataset = NULL};
 }
 
 /* ---- blocks ---- */
 
 typedef struct scan_job {
-    const dpt_scan *scan;
+    const dpt_cli_scan *scan;
     uint64_t rows, blocks;
     pthread_mutex_t lock;
     pthread_cond_t turned;
@@ -49,7 +49,7 @@ typedef struct scan_job {
     dpt_status status;   /* of the first block that ended the scan */
     char *message;
     dpt_checksum sum;
-    dpt_scan_result *result;
+    dpt_cli_scan_result *result;
 } scan_job;
 
 /* One block, and what was found in it. */
@@ -66,7 +66,8 @@ static void keep_first(found *f, uint64_t rows) {
 }
 
 /* Rows [row, end), of which at least one cannot be read. Of a chunk all can be read or none. */
-static void add_readable(const dpt_scan *scan, dpt_reader *reader, uint64_t row, uint64_t end, char *buffer, found *f) {
+static void add_readable(const dpt_cli_scan *scan, dpt_reader *reader, uint64_t row, uint64_t end, char *buffer,
+                         found *f) {
     const uint64_t elements = (uint64_t)scan->field->elements;
     for (uint64_t n; row < end; row += n, buffer += n * scan->row_bytes) {
         n = scan->chunk_rows > 0 ? scan->chunk_rows - row % scan->chunk_rows : 1;
@@ -81,7 +82,7 @@ static void add_readable(const dpt_scan *scan, dpt_reader *reader, uint64_t row,
 }
 
 static void look_at(const scan_job *job, dpt_reader *reader, uint64_t block, char *buffer, found *f) {
-    const dpt_scan *scan = job->scan;
+    const dpt_cli_scan *scan = job->scan;
     const uint64_t row = block * scan->rows_at_once, left = job->rows - row;
     const uint64_t n = left < scan->rows_at_once ? left : scan->rows_at_once;
     *f = (found){.statistics = dpt_statistics_begin(scan->field->stored)};
@@ -97,7 +98,7 @@ static void look_at(const scan_job *job, dpt_reader *reader, uint64_t block, cha
 }
 
 static void join(scan_job *job, uint64_t block, const char *buffer, found *f) {
-    dpt_scan_result *all = job->result;
+    dpt_cli_scan_result *all = job->result;
     const uint64_t row = block * job->scan->rows_at_once, left = job->rows - row;
     const uint64_t n = left < job->scan->rows_at_once ? left : job->scan->rows_at_once;
     dpt_statistics_merge(&all->statistics, &f->statistics);
@@ -169,14 +170,14 @@ static void run(scan_job *job) {
     for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
 }
 
-dpt_status dpt_scan_rows(const dpt_scan *scan, uint64_t rows, dpt_scan_result *result) {
+dpt_status dpt_cli_scan_rows(const dpt_cli_scan *scan, uint64_t rows, dpt_cli_scan_result *result) {
     scan_job job = {.scan = scan,
                     .rows = rows,
                     .blocks = rows / scan->rows_at_once + (rows % scan->rows_at_once != 0),
                     .lock = PTHREAD_MUTEX_INITIALIZER,
                     .turned = PTHREAD_COND_INITIALIZER,
                     .result = result};
-    *result = (dpt_scan_result){.statistics = dpt_statistics_begin(scan->field->stored)};
+    *result = (dpt_cli_scan_result){.statistics = dpt_statistics_begin(scan->field->stored)};
     result->statistics.low = scan->low;
     result->statistics.high = scan->high;
     dpt_checksum_begin(&job.sum);
@@ -190,13 +191,13 @@ dpt_status dpt_scan_rows(const dpt_scan *scan, uint64_t rows, dpt_scan_result *r
     dpt_free(job.message);
     pthread_mutex_destroy(&job.lock);
     pthread_cond_destroy(&job.turned);
-    if (status != DPT_OK) dpt_scan_result_free(result);
+    if (status != DPT_OK) dpt_cli_scan_result_free(result);
     return status;
 }
 
-void dpt_scan_result_free(dpt_scan_result *result) {
+void dpt_cli_scan_result_free(dpt_cli_scan_result *result) {
     dpt_free(result->first_message);
-    *result = (dpt_scan_result){.unreadable = 0};
+    *result = (dpt_cli_scan_result){.unreadable = 0};
 }
 
 /* ---- one value ---- */
@@ -211,7 +212,7 @@ static void place_text(const dpt_field *field, uint64_t element, char *text, siz
     dpt_append(text, bytes, n, "]");
 }
 
-dpt_status dpt_scan_value(const dpt_scan *scan, uint64_t place, double *value, char *where, size_t bytes) {
+dpt_status dpt_cli_scan_value(const dpt_cli_scan *scan, uint64_t place, double *value, char *where, size_t bytes) {
     const uint64_t elements = (uint64_t)scan->field->elements, row = place / elements, element = place % elements;
     dpt_statistics one = dpt_statistics_begin(scan->field->stored);
     char *values = dpt_alloc(scan->row_bytes);
@@ -226,7 +227,7 @@ dpt_status dpt_scan_value(const dpt_scan *scan, uint64_t place, double *value, c
     return DPT_OK;
 }
 
-void dpt_scan_printable(char *text) {
+void dpt_cli_scan_printable(char *text) {
     for (; *text; text++)
         if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
 }

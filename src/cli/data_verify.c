@@ -80,23 +80,24 @@ static void complain(complaint *c, const char *format, ...) {
     c->length = dpt_append(c->text, sizeof c->text, c->length, "%s", what);
 }
 
-static dpt_status judge_values(const dpt_scan *scan, const dpt_statistics *s, complaint *c) {
+static dpt_status judge_values(const dpt_cli_scan *scan, const dpt_statistics *s, complaint *c) {
     char where[200];
     double value;
     if (s->nans + s->infinities > 0) {
-        DPT_TRY(dpt_scan_value(scan, s->first_bad, &value, where, sizeof where));
+        DPT_TRY(dpt_cli_scan_value(scan, s->first_bad, &value, where, sizeof where));
         complain(c, "%svalues that are NaN: %" PRIu64 ", infinite: %" PRIu64 "; the first, %s, in %s",
                  c->length ? "; " : "", s->nans, s->infinities, isnan(value) ? "NaN" : "infinite", where);
     }
     if (s->outside > 0) {
-        DPT_TRY(dpt_scan_value(scan, s->first_outside, &value, where, sizeof where));
+        DPT_TRY(dpt_cli_scan_value(scan, s->first_outside, &value, where, sizeof where));
         complain(c, "%svalues outside of %.15g to %.15g: %" PRIu64 "; the first, %.15g, in %s", c->length ? "; " : "",
                  s->low, s->high, s->outside, value, where);
     }
     return DPT_OK;
 }
 
-static dpt_status judge(const dpt_scan *scan, const dpt_scan_result *r, const dpt_description *about, complaint *c) {
+static dpt_status judge(const dpt_cli_scan *scan, const dpt_cli_scan_result *r, const dpt_description *about,
+                        complaint *c) {
     if (r->unreadable > 0)
         c->length =
             dpt_append(c->text, sizeof c->text, 0, "%" PRIu64 " of %" PRIu64 " rows cannot be read; the first: %s",
@@ -121,10 +122,11 @@ static void print_missing(const dpt_statistics *s) {
     }
 }
 
-static void print_good(const dpt_scan *scan, const char *file, const dpt_description *about, const dpt_statistics *s) {
+static void print_good(const dpt_cli_scan *scan, const char *file, const dpt_description *about,
+                       const dpt_statistics *s) {
     char name[1100];
     snprintf(name, sizeof name, "%s", about->path);
-    dpt_scan_printable(name);
+    dpt_cli_scan_printable(name);
     printf("%s: %s: good: %" PRIu64 " rows of %" PRId64 " %s, %.10g to %.10g%s", file, name, scan->rows,
            scan->field->elements, dpt_stored_text(s->stored), s->min, s->max,
            about->has_checksum ? ", checksum right" : "");
@@ -135,16 +137,16 @@ static void print_good(const dpt_scan *scan, const char *file, const dpt_descrip
 static void note_bad(verification *v, dpt_status status, const char *message) {
     char text[sizeof v->first];
     snprintf(text, sizeof text, "%s", message);
-    dpt_scan_printable(text);
+    dpt_cli_scan_printable(text);
     printf("%s\n", text);
     if (v->bad++ > 0) return;
     memcpy(v->first, text, sizeof text);
     v->status = status;
 }
 
-static dpt_status verify_values(verification *v, dpt_scan *scan, const char *file, const dpt_description *about) {
+static dpt_status verify_values(verification *v, dpt_cli_scan *scan, const char *file, const dpt_description *about) {
     complaint c = {.file = file, .path = about->path};
-    dpt_scan_result result;
+    dpt_cli_scan_result result;
     range *wanted = range_of(v, about->path);
     if (wanted != NULL) {
         wanted->used = true;
@@ -153,27 +155,27 @@ static dpt_status verify_values(verification *v, dpt_scan *scan, const char *fil
     }
     scan->threads = v->threads;
     scan->goes_on = true;
-    DPT_TRY(dpt_scan_rows(scan, scan->rows, &result));
+    DPT_TRY(dpt_cli_scan_rows(scan, scan->rows, &result));
     dpt_status status = judge(scan, &result, about, &c);
     if (status == DPT_OK && c.length > 0) note_bad(v, DPT_ERR_DATA, c.text);
     if (status == DPT_OK && c.length == 0) {
         print_good(scan, file, about, &result.statistics);
         v->good++;
     }
-    dpt_scan_result_free(&result);
+    dpt_cli_scan_result_free(&result);
     return status;
 }
 
 static void print_beside(const char *text, const char *what) {
     char line[900];
     snprintf(line, sizeof line, "%s", text);
-    dpt_scan_printable(line);
+    dpt_cli_scan_printable(line);
     printf("%s: %s\n", line, what);
 }
 
 /* Text, pictures of other programs, single numbers: a file may hold more than what is trained on. */
 static dpt_status verify_dataset(verification *v, const char *file, const dpt_description *about) {
-    dpt_scan scan;
+    dpt_cli_scan scan;
     range *wanted = range_of(v, about->path);
     if (about->rows == 0) { /* nothing can be wrong with its values */
         if (wanted != NULL) wanted->used = true;
@@ -182,7 +184,7 @@ static dpt_status verify_dataset(verification *v, const char *file, const dpt_de
         v->good++;
         return DPT_OK;
     }
-    dpt_status status = dpt_scan_open(file, about->path, &scan);
+    dpt_status status = dpt_cli_scan_open(file, about->path, &scan);
     if (status == DPT_ERR_MEMORY) return status;
     if (status == DPT_ERR_UNSUPPORTED || status == DPT_ERR_SHAPE) {
         print_beside(dpt_last_error(), "not checked");
@@ -193,7 +195,7 @@ static dpt_status verify_dataset(verification *v, const char *file, const dpt_de
         return DPT_OK;
     }
     status = verify_values(v, &scan, file, about);
-    dpt_scan_close(&scan);
+    dpt_cli_scan_close(&scan);
     return status;
 }
 

@@ -65,7 +65,7 @@ static dpt_status open_dataset(hid_t file, const char *path, hid_t *dataset) {
     DPT_TRY(check_links(file, path));
     DPT_TRY(dpt_layout_check(file, path));
     hid_t object = H5Oopen(file, path, H5P_DEFAULT);
-    DPT_TRY(DPT_H5(object));
+    DPT_TRY(dpt_h5_status(object, "cannot be opened"));
     if (H5Iget_type(object) == H5I_DATASET) {
         *dataset = object;
         return DPT_OK;

@@ -113,9 +113,12 @@ static dpt_status open_rows(opening *o) {
     return status;
 }
 
-/* Parts are opened one after another: a file that was written to between two of them is found here. */
+/* Parts are opened one after another: a file, or a manifest, that was written to between two of them is found here. */
 static dpt_status check_same_files(const opening *o, const dpt_dataset *part) {
     const dpt_dataset *first = o->rows ? o->rows : o->offsets;
+    DPT_CHECK(first == NULL || part->index.files == first->index.files, DPT_ERR_DATA,
+              "%s: %d files, %d a moment ago: a manifest was changed while the index was made",
+              part->index.file[0].path, part->index.files, first ? first->index.files : 0);
     for (int f = 0; first && f < part->index.files; f++) {
         const dpt_index_file *a = &first->index.file[f], *b = &part->index.file[f];
         DPT_CHECK(a->bytes == b->bytes && a->mtime_ns == b->mtime_ns, DPT_ERR_DATA,
@@ -139,6 +142,7 @@ static dpt_status open_steps(opening *o, int i) {
 static dpt_status open_offsets(opening *o, int i, dpt_dataset **offsets) {
     dpt_field_spec spec = {.name = o->plan[i].name, .path = o->plan[i].path, .dtype = DPT_F64, .ndim = 0};
     DPT_TRY(dpt_dataset_open_rows(o->control, o->files, o->file_count, &spec, 1, o->index_folder, offsets));
+    DPT_TRY(dpt_control_agree(o->control, check_same_files(o, *offsets)));
     const dpt_index *index = &(*offsets)->index;
     for (int f = 0; f < index->files; f++) {
         const dpt_index_file *file = &index->file[f];
@@ -158,15 +162,15 @@ static dpt_status open_offsets(opening *o, int i, dpt_dataset **offsets) {
 /* ---- offsets ---- */
 
 /* One file's offsets, added to what the files before it hold. */
-static dpt_status read_file_offsets(const dpt_dataset *offsets, int f, const dpt_convert *convert, uint64_t before,
-                                    uint64_t *begin) {
+static dpt_status read_file_offsets(const dpt_dataset *offsets, int f, dpt_reader *reader, const dpt_convert *convert,
+                                    uint64_t before, uint64_t *begin) {
     const dpt_index_file *file = &offsets->index.file[f];
     const char *path = offsets->index.field[0].path;
     unsigned char stored[PIECE * 8];
     int64_t value[PIECE], last = 0, bad = 0;
     for (uint64_t at = 0, n; at < file->rows; at += n) {
         n = file->rows - at < PIECE ? file->rows - at : PIECE;
-        DPT_TRY(dpt_dataset_read(offsets, 0, file->first_row + at, n, stored));
+        DPT_TRY(dpt_reader_rows(reader, 0, file->first_row + at, n, stored));
         if (dpt_convert_rows(convert, stored, (int64_t)n, value, &bad) != DPT_OK)
             return dpt_error_prefix(DPT_ERR_DATA, "%s: %s: offset %llu: ", file->path, path,
                                     (unsigned long long)at + (unsigned long long)bad);
@@ -190,13 +194,15 @@ static dpt_status read_offsets(const dpt_dataset *offsets, uint64_t *begin) {
               index->file[0].path, about.path, dpt_stored_text(about.stored));
     about.dtype = DPT_I64;
     dpt_convert *convert;
+    dpt_reader *reader = NULL;
     DPT_TRY(dpt_convert_create(&about, NULL, &convert));
-    dpt_status status = DPT_OK;
+    dpt_status status = dpt_reader_create(offsets, 0, &reader);
     begin[0] = 0;
     for (int f = 0; f < index->files && status == DPT_OK; f++) {
-        status = read_file_offsets(offsets, f, convert, *begin, begin);
+        status = read_file_offsets(offsets, f, reader, convert, *begin, begin);
         begin += index->file[f].rows - 1; /* the last of a file is where the next one begins */
     }
+    dpt_reader_destroy(&reader);
     dpt_convert_destroy(&convert);
     return status;
 }
@@ -207,7 +213,6 @@ static dpt_status take_offsets(opening *o, int i) {
     uint64_t *begin = NULL, bytes;
     dpt_status status;
     DPT_TRY_GOTO(open_offsets(o, i, &offsets), fail);
-    DPT_TRY_GOTO(dpt_control_agree(o->control, check_same_files(o, offsets)), fail);
     bytes = offsets->index.rows - (uint64_t)offsets->index.files + 1;
     begin = __builtin_mul_overflow(bytes, sizeof *begin, &bytes) ? NULL : dpt_alloc(bytes);
     o->ds->sequence[i].begin = begin;

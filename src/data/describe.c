@@ -32,10 +32,8 @@ static dpt_status add(listing *list, const char *name) {
 static herr_t visit(hid_t group, const char *name, const H5L_info_t *link, void *user) {
     listing *list = user;
     if (link->type != H5L_TYPE_HARD) return 0;
-    bool is_dataset = dpt_layout_check(group, name) != DPT_OK; /* a bad one; opening it by its path says how */
-    hid_t object = is_dataset ? -1 : H5Oopen(group, name, H5P_DEFAULT);
-    if (!is_dataset && object < 0) return 0;
-    if (object >= 0) is_dataset = H5Iget_type(object) == H5I_DATASET;
+    hid_t object = dpt_layout_check(group, name) == DPT_OK ? H5Oopen(group, name, H5P_DEFAULT) : -1;
+    bool is_dataset = object < 0 || H5Iget_type(object) == H5I_DATASET; /* a bad one: opening it by its path says how */
     if (object >= 0) H5Oclose(object);
     if (is_dataset) list->status = add(list, name);
     return list->status == DPT_OK ? 0 : 1;

@@ -19,7 +19,7 @@ typedef struct dpt_description {
     uint64_t declared_bytes; /* that they take in memory; UINT64_MAX: more than can be said */
 } dpt_description;
 
-/* In the order of their paths; the caller owns *datasets: dpt_describe_free. Local.
+/* In the order of their paths, and with them what is damaged so that it cannot be opened; the caller owns *datasets: dpt_describe_free. Local.
  * DPT_ERR_IO: the file cannot be opened (the system's reason). DPT_ERR_DATA: not an HDF5 file, truncated, damaged. */
 dpt_status dpt_describe(const char *file, dpt_description **datasets, int64_t *count);
 /* Takes NULL. */

@@ -4,8 +4,8 @@
  *   XXH64 of all that follows, 8 bytes, little-endian
  *   the index (dataset_pack.c)
  *
- * Invariant: nothing of such a file is believed that dpt_index_unpack and fits() have not checked; a change of what an
- * index holds changes the version. */
+ * Invariant: only what this user or root wrote is looked at, and nothing of it is believed that dpt_index_unpack and
+ * fits() have not checked; a change of what an index holds changes the version. */
 #include "data/index_cache.h"
 
 #include <errno.h>
@@ -65,6 +65,11 @@ static dpt_status unpack_checked(const unsigned char *bytes, size_t size, dpt_in
     return dpt_index_unpack(bytes + HEAD, size - HEAD, index);
 }
 
+/* Bytes can be checked, but not whether they say where the values are: whoever writes an index says what is read. */
+static bool is_trusted(const struct stat *about) {
+    return (about->st_uid == geteuid() || about->st_uid == 0) && (about->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 static dpt_status load(const char *path, dpt_index *index) {
     struct stat about;
     unsigned char *bytes = NULL;
@@ -72,6 +77,7 @@ static dpt_status load(const char *path, dpt_index *index) {
     DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s", strerror(errno));
     dpt_status status = DPT_OK;
     bool regular = fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode);
+    DPT_CHECK_GOTO(!regular || is_trusted(&about), fail, DPT_ERR_DATA, "another user owns it or may write to it");
     DPT_CHECK_GOTO(regular && about.st_size >= HEAD && about.st_size <= MOST_BYTES, fail, DPT_ERR_DATA,
                    "no file of an index's size");
     bytes = dpt_alloc((size_t)about.st_size);
@@ -146,7 +152,9 @@ static dpt_status write_named(const char *path, const void *bytes, size_t size) 
     gethostname(host, sizeof host - 1);
     char *mine = dpt_format("%s.%s-%ld", path, host, (long)getpid()); /* other processes may write there too */
     DPT_CHECK_ALLOC(mine);
+    struct stat about;
     dpt_status status = dpt_file_write(mine, bytes, size);
+    if (status == DPT_OK && stat(mine, &about) == 0) chmod(mine, about.st_mode & 0644); /* see is_trusted */
     if (status == DPT_OK) status = dpt_file_commit(mine, path);
     dpt_free(mine);
     return status;

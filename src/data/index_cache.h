@@ -1,7 +1,7 @@
 /* index_cache.h: an index kept in a file from one run to the next. It is used again only if it was made of the same
  * files for the same fields, each file has the size and time of change that it had, and the bytes that the index was
- * made of (all but the values) have the same digest. Whatever else is found there, damaged or forged, is made anew and
- * replaced: a message of level debug says why. */
+ * made of (all but the values) have the same digest. Whatever else is found there, damaged, or a file that belongs to
+ * another user (but root) or that others may write to, is made anew and replaced: a message of level debug says why. */
 #ifndef DPT_DATA_INDEX_CACHE_H
 #define DPT_DATA_INDEX_CACHE_H
 

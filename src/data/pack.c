@@ -13,8 +13,9 @@
 #include "data/file_list.h"
 #include "data/hdf5_util.h"
 #include "data/layout_check.h"
+#include "data/reader.h"
 
-enum { MAX_DATASETS = 4096, AUTO_CHUNK_BYTES = 1 << 20, BUFFER_BYTES = 4 << 20 };
+enum { MAX_DATASETS = 4096, AUTO_CHUNK_BYTES = 1 << 20, BUFFER_BYTES = 4 << 20, CACHE_BYTES = 64 << 20 };
 static const int64_t max_chunk_bytes = 64 << 20; /* larger ones are not read */
 
 /* ---- which datasets there are ---- */
@@ -208,7 +209,7 @@ static uint64_t first_row(uint64_t rows, int part, int parts) {
     return each * at + (at < left ? at : left);
 }
 
-/* Whole chunks at a time, so that none is packed twice. */
+/* Whole chunks at a time, so that none is packed twice; one reader, so that none is decoded for every piece of it. */
 static dpt_status copy_field(const packer *p, const dpt_dataset *group, int i, dpt_hdf5_output *out) {
     const dpt_field *field = dpt_dataset_field(group, i);
     int parts = p->options->files ? p->options->files : 1;
@@ -225,12 +226,14 @@ static dpt_status copy_field(const packer *p, const dpt_dataset *group, int i, d
     if (at_once > rows) at_once = rows;
     char *buffer = dpt_alloc((size_t)(at_once * row_bytes(field)));
     DPT_CHECK_ALLOC(buffer);
-    dpt_status status = DPT_OK;
+    dpt_reader *reader;
+    dpt_status status = dpt_reader_create(group, CACHE_BYTES, &reader);
     for (int64_t at = 0; at < rows && status == DPT_OK; at += at_once) {
         int64_t n = rows - at < at_once ? rows - at : at_once;
-        status = dpt_dataset_read(group, i, row + (uint64_t)at, (uint64_t)n, buffer);
+        status = dpt_reader_rows(reader, i, row + (uint64_t)at, (uint64_t)n, buffer);
         if (status == DPT_OK) status = dpt_hdf5_output_rows(out, at, n, buffer);
     }
+    dpt_reader_destroy(&reader);
     dpt_free(buffer);
     return status;
 }

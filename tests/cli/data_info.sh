@@ -48,6 +48,15 @@ head -c 20000 floats.h5 >short.h5
 refused 65 'short.h5: truncated' data verify short.h5
 refused 74 'absent.h5: No such file' data verify absent.h5
 
+# a dataset of bytes whose type is damaged: class 0 (integers), version 1, 1 byte, bits 0 to 7
+python3 - <<'END'
+data = open("good.h5", "rb").read()
+at = data.index(bytes([0x10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0]))
+open("type.h5", "wb").write(data[:at] + b"\x1d" + data[at + 1:])
+END
+refused 74 '1 of 6 are bad: type.h5: /[a-z/]+: cannot be opened: ' data verify type.h5
+refused 74 'type.h5: /[a-z/]+: cannot be opened: ' data info type.h5
+
 # a chunk of rows whose bytes have changed
 if command -v h5repack >/dev/null && command -v h5ls >/dev/null; then
     h5repack -f /train/x:SHUF -f /train/x:GZIP=6 -f /train/x:FLET -l /train/x:CHUNK=50x1x6x6 good.h5 packed.h5
