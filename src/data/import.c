@@ -403,7 +403,7 @@ static void close_job(import_job *job, int rank, dpt_status status) {
         unlink(job->partial);
         unlink(job->journal_path);
     }
-    if (job->lock >= 0) close(job->lock);
+    dpt_hdf5_output_unlock(job->target, &job->lock);
     dpt_free(job->partial);
     dpt_free(job->journal_path);
     dpt_free(job->marks);
