@@ -205,6 +205,11 @@ static void bad_sources(void) {
     refuse("axes.idx", DPT_ERR_DATA, "9 axes; 1 to 8 are possible");
     write_head("huge.idx", "\0\0\x08\4\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 20);
     refuse("huge.idx", DPT_ERR_DATA, "declares more than 2^63 bytes");
+    const int beyond_disks[] = {1 << 30, 1 << 20, 1 << 9};
+    write_idx("beyond.idx", 3, beyond_disks, 100);
+    refuse("beyond.idx", DPT_ERR_DATA, "truncated: 100 bytes of values, its header says 576460752303423488");
+    write_idx("beyond.idx.gz", 3, beyond_disks, 100);
+    refuse("beyond.idx.gz", DPT_ERR_DATA, "declares 576460752303423488 bytes of values, which its ");
     write_idx("zero.idx", 2, (int[]){3, 0}, 0);
     refuse("zero.idx", DPT_ERR_DATA, "axis 1 has size 0");
     write_idx("short.idx", 2, (int[]){10, 6}, 59);
