@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "data/content.h"
 #include "data/hdf5_output.h"
+#include "data/image.h"
 #include "data/image_folder.h"
 #include "data/import_input.h"
 #include "data/import_work.h"
@@ -73,6 +74,19 @@ static bool has_ending(const char *path, const char *endings) {
     return false;
 }
 
+/* Of files that a user may well hand over. */
+static dpt_status refuse_format(const char *path, const char *head, size_t bytes) {
+    const bool is_hdf5 = bytes >= 8 && memcmp(head, "\x89HDF\r\n\x1a\n", 8) == 0;
+    DPT_CHECK(!is_hdf5, DPT_ERR_DATA, "%s: is HDF5 already, which needs no import (dptrain data pack joins such files)",
+              path);
+    DPT_CHECK(!dpt_image_is((const uint8_t *)head, bytes), DPT_ERR_DATA,
+              "%s: an image; images are imported by the folder that they lie in", path);
+    return dpt_error(DPT_ERR_DATA,
+                     "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
+                     ".csv, .tsv, .tab, .txt or .dat",
+                     path);
+}
+
 static dpt_status find_format(const char *path, int *format) {
     struct stat about;
     char head[HEAD_BYTES];
@@ -88,10 +102,7 @@ static dpt_status find_format(const char *path, int *format) {
     }
     for (*format = 0; *format < FORMATS; ++*format)
         if (has_ending(path, formats[*format].endings)) return DPT_OK;
-    return dpt_error(DPT_ERR_DATA,
-                     "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
-                     ".csv, .tsv, .tab, .txt or .dat",
-                     path);
+    return refuse_format(path, head, (size_t)got);
 }
 
 dpt_status dpt_import_reopen(const dpt_import_work *work, int64_t item, dpt_import_stream *stream) {

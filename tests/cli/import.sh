@@ -108,6 +108,8 @@ bad_import 65 'short: truncated: 4 bytes of values, its header says 12' short
 bad_import 65 'long: goes on after the 12 bytes' long
 printf 'not IDX at all' >text
 bad_import 65 'text: of no known format' text
+bad_import 65 'plain.h5: is HDF5 already, which needs no import' plain.h5
+bad_import 65 'photos/cat/1.png: an image; images are imported by the folder' photos/cat/1.png
 mkfifo pipe
 bad_import 74 'pipe: neither a file nor a folder' pipe
 { head -c 40 images.gz | head -c 30 && printf '\377\377\377\377\377\377' && tail -c +37 images.gz; } >damaged.gz
