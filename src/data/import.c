@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include "data/image.h"
 #include "data/image_folder.h"
 #include "data/import_input.h"
+#include "data/import_names.h"
 #include "data/import_work.h"
 
 enum { HEAD_BYTES = 8 };
@@ -137,88 +137,6 @@ typedef struct import_job {
     uint64_t request; /* of all, and of the program */
     dpt_import_journal journal;
 } import_job;
-
-/* ---- what is asked for ---- */
-
-/* "x", "/train/x": HDF5 would take more, and give it another name. */
-static bool is_dataset_name(const char *name) {
-    name += *name == '/';
-    for (const char *end;; name = end + 1) {
-        end = strchrnul(name, '/');
-        const size_t bytes = (size_t)(end - name);
-        const bool dots = (bytes == 1 || bytes == 2) && strncmp(name, "..", bytes) == 0;
-        if (bytes == 0 || dots) return false;
-        if (*end == 0) return true;
-    }
-}
-
-/* Whether `name` is `other`, or would lie in it as if that were a group. */
-static bool lies_in_dataset(const char *name, const char *other) {
-    name += *name == '/';
-    other += *other == '/';
-    const size_t bytes = strlen(other);
-    return strncmp(name, other, bytes) == 0 && (name[bytes] == 0 || name[bytes] == '/');
-}
-
-/* Only names, so that all ranks find the same. */
-static dpt_status check_datasets(const import_job *job) {
-    for (int i = 0; i < job->count; i++) {
-        const char *name = job->source[i].dataset;
-        DPT_CHECK(is_dataset_name(name), DPT_ERR_CONFIG, "\"%s\" is no name of a dataset: such are x, /x and /train/x",
-                  name);
-        for (int k = 0; k < job->count; k++) {
-            const char *other = job->source[k].dataset;
-            if (k == i || !lies_in_dataset(name, other)) continue;
-            DPT_CHECK(lies_in_dataset(other, name), DPT_ERR_CONFIG, "%s: cannot lie in %s, which is a dataset", name,
-                      other);
-            return dpt_error(DPT_ERR_CONFIG, "%s: asked for twice; a dataset is made from one source", name);
-        }
-    }
-    return DPT_OK;
-}
-
-/* The folder of a file, or that part of the way to it which is there already; release with free. NULL: not known. */
-static dpt_status find_real_folder(const char *path, char **real) {
-    char *folder = dpt_strdup(path), *slash = folder;
-    DPT_CHECK_ALLOC(folder);
-    for (*real = NULL; slash && *real == NULL;) {
-        slash = strrchr(folder, '/');
-        if (slash == folder) slash = NULL; /* of the root: "/" stays */
-        if (slash) *slash = 0;
-        *real = realpath(slash ? folder : *folder == '/' ? "/" : ".", NULL);
-    }
-    dpt_free(folder);
-    return DPT_OK;
-}
-
-/* Whether real path `folder` is `other` or below it, where an import of `other` sees it. */
-static bool is_seen_in(const char *folder, const char *other) {
-    const size_t bytes = strcmp(other, "/") == 0 ? 0 : strlen(other);
-    return strncmp(folder, other, bytes) == 0 && (folder[bytes] == 0 || folder[bytes] == '/') &&
-           strstr(folder + bytes, "/.") == NULL;
-}
-
-/* A target that is made inside of what it is made from would change it. */
-static dpt_status check_target(const import_job *job) {
-    struct stat about;
-    const size_t length = strlen(job->target);
-    const bool is_folder = stat(job->target, &about) == 0 && S_ISDIR(about.st_mode);
-    DPT_CHECK(!is_folder && length > 0 && job->target[length - 1] != '/', DPT_ERR_CONFIG,
-              "\"%s\": a folder; the target of an import is a file, as data.h5", job->target);
-    char *folder;
-    DPT_TRY(find_real_folder(job->target, &folder));
-    dpt_status status = DPT_OK;
-    for (int i = 0; folder && i < job->count && status == DPT_OK; i++) {
-        const char *file = job->source[i].file;
-        char *source = stat(file, &about) == 0 && S_ISDIR(about.st_mode) ? realpath(file, NULL) : NULL;
-        if (source && is_seen_in(folder, source))
-            status = dpt_error(DPT_ERR_CONFIG, "%s lies in %s, which is imported: make it outside of that folder",
-                               job->target, file);
-        free(source);
-    }
-    free(folder);
-    return status;
-}
 
 /* What a source is now: another number once it has changed. */
 static dpt_status digest_file(const char *path, uint64_t *value) {
@@ -402,7 +320,7 @@ static dpt_status name_files(import_job *job) {
 
 static dpt_status begin_as_first(import_job *job, bool *there) {
     bool found;
-    DPT_TRY(check_target(job));
+    DPT_TRY(dpt_import_check_target(job->source, job->count, job->target));
     *there = access(job->target, F_OK) == 0;
     if (*there) return DPT_OK;
     DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
@@ -518,7 +436,7 @@ dpt_status dpt_import_files_with(const dpt_import_options *options, const dpt_im
                       .file = -1,
                       .lock = -1,
                       .journal.file = -1};
-    DPT_TRY(check_datasets(&job));
+    DPT_TRY(dpt_import_check_datasets(sources, count));
     dpt_status status = import_together(&job, control);
     close_job(&job, control->rank, status);
     return status;
