@@ -205,6 +205,11 @@ static void bad_sources(void) {
     refuse("axes.idx", DPT_ERR_DATA, "9 axes; 1 to 8 are possible");
     write_head("huge.idx", "\0\0\x08\4\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 20);
     refuse("huge.idx", DPT_ERR_DATA, "declares more than 2^63 bytes");
+    const int beyond_disks[] = {1 << 30, 1 << 20, 1 << 9};
+    write_idx("beyond.idx", 3, beyond_disks, 100);
+    refuse("beyond.idx", DPT_ERR_DATA, "truncated: 100 bytes of values, its header says 576460752303423488");
+    write_idx("beyond.idx.gz", 3, beyond_disks, 100);
+    refuse("beyond.idx.gz", DPT_ERR_DATA, "declares 576460752303423488 bytes of values, which its ");
     write_idx("zero.idx", 2, (int[]){3, 0}, 0);
     refuse("zero.idx", DPT_ERR_DATA, "axis 1 has size 0");
     write_idx("short.idx", 2, (int[]){10, 6}, 59);
@@ -237,7 +242,19 @@ static void bad_targets(void) {
     CHECK_FAILS(dpt_import_files(&source, 1, file_path("labels/x.h5")), DPT_ERR_IO,
                 "labels/x.h5.lock: Not a directory");
     CHECK_FAILS(dpt_import_files(&source, 1, "/proc/none/x.h5"), DPT_ERR_IO, "/proc/none: No such file or directory");
-    CHECK_FAILS(dpt_import_files(twice, 2, file_path("twice.h5")), DPT_ERR_IO, "/y: ");
+    CHECK_FAILS(dpt_import_files(twice, 2, file_path("twice.h5")), DPT_ERR_CONFIG, "/y: asked for twice");
+    twice[1].dataset = "y"; /* the same to HDF5 */
+    CHECK_FAILS(dpt_import_files(twice, 2, file_path("twice.h5")), DPT_ERR_CONFIG, "/y: asked for twice");
+    twice[1].dataset = "/y/z";
+    CHECK_FAILS(dpt_import_files(twice, 2, file_path("twice.h5")), DPT_ERR_CONFIG,
+                "/y/z: cannot lie in /y, which is a dataset");
+    static const char *const no_names[] = {"", "/", "/x/", "//x", "a//b", "./x", "/a/../x", ".."};
+    for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++) {
+        const dpt_import_source unnamed = {no_names[i], file_path("labels"), NULL};
+        CHECK_FAILS(dpt_import_files(&unnamed, 1, file_path("named.h5")), DPT_ERR_CONFIG, "is no name of a dataset");
+    }
+    CHECK_FAILS(dpt_import_files(&source, 1, check_tmpdir()), DPT_ERR_CONFIG, "a folder; the target");
+    CHECK_FAILS(dpt_import_files(&source, 1, file_path("new/")), DPT_ERR_CONFIG, "a folder; the target");
     CHECK_FAILS(dpt_import_files(&source, 0, file_path("none.h5")), DPT_ERR_ARG, "an import of no files");
     dpt_import_source second[] = {{"/long", file_path("long_rows.idx"), NULL}, {"/x", file_path("none.idx"), NULL}};
     seen_rows seen = {.dataset = "/long"};
@@ -249,7 +266,7 @@ static void bad_targets(void) {
 
 static void out_of_memory(void) {
     int failures = 0;
-    for (int64_t n = 1; n < 100; n++) {
+    for (int64_t n = 1; n < 200; n++) {
         dpt_alloc_fail_at(n);
         dpt_status status = import_pair("", "memory.h5");
         dpt_alloc_fail_at(0);
@@ -257,7 +274,7 @@ static void out_of_memory(void) {
         CHECK(status == DPT_ERR_MEMORY && access(file_path("memory.h5"), F_OK) != 0 && partial_files() == 0);
         failures++;
     }
-    CHECK(failures > 8 && failures < 99);
+    CHECK(failures > 8 && failures < 199);
 }
 
 static void output_of_every_type(void) {

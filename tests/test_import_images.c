@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "check.h"
 #include "data/image.h"
-#include "data/import_stream.h"
+#include "data/import.h"
 #include "image_files.h"
 
 enum { H = 13, W = 11 };
@@ -241,6 +241,24 @@ static void broken(void) {
     CHECK_FAILS(open_part("many", "images:skip=yes", &x), DPT_ERR_DATA, "many: no unbroken images");
 }
 
+/* A target inside of the folder would be one of its files. */
+static void target_inside(void) {
+    folder("own");
+    folder("own/a");
+    folder("own/.hidden");
+    add_png("own/a/1.png", 1, H, W, 3);
+    char source[400];
+    snprintf(source, sizeof source, "%s", path_of("own"));
+    const dpt_import_source x = {"/x", source, "images"};
+    static const char *const inside[] = {"own/x.h5", "own/a/x.h5", "own/new/x.h5", "own/a/../x.h5"};
+    for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+        CHECK_FAILS(dpt_import_files(&x, 1, path_of(inside[i])), DPT_ERR_CONFIG, "which is imported: make it outside");
+        CHECK(access(path_of("own/new"), F_OK) != 0);
+    }
+    CHECK_OK(dpt_import_files(&x, 1, path_of("own/.hidden/x.h5")));
+    CHECK_OK(dpt_import_files(&x, 1, path_of("own.h5")));
+}
+
 /* What stands before the size can be longer than what opening looks at. */
 static void long_head(void) {
     folder("long");
@@ -335,6 +353,7 @@ static void out_of_memory(void) {
 int main(int argc, char **argv) {
     dpt_log_set(listen, NULL);
     return CHECK_MAIN(argc, argv, "import_images", {"classes", classes}, {"flat", flat}, {"parts", parts},
-                      {"one_size", one_size}, {"broken", broken}, {"long_head", long_head},
-                      {"labels_of_images", labels_of_images}, {"out_of_memory", out_of_memory});
+                      {"one_size", one_size}, {"broken", broken}, {"target_inside", target_inside},
+                      {"long_head", long_head}, {"labels_of_images", labels_of_images},
+                      {"out_of_memory", out_of_memory});
 }

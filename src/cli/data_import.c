@@ -92,10 +92,12 @@ static dpt_status import_watched(dpt_cli *cli, const char *target, char **word, 
     if (line.terminal) line.shown_s += quiet_s - terminal_interval_s;
     const dpt_import_options options = {
         .control = cli->control.world > 1 ? &cli->control : NULL, .watch = show_progress, .user = &line};
-    dpt_status status = count == 1 && strcmp(word[0], "fashion-mnist") == 0
-                            ? dpt_import_fashion_mnist_with(&options, NULL, target)
-                            : import_words(&options, target, word, count);
+    const bool is_fashion = count == 1 && strcmp(word[0], "fashion-mnist") == 0;
+    const dpt_status status = is_fashion ? dpt_import_fashion_mnist_with(&options, NULL, target)
+                                         : import_words(&options, target, word, count);
     if (line.width > 0) fprintf(stderr, "\r%*s\r", line.width, "");
+    if (status == DPT_ERR_IO && is_fashion && !dpt_import_fashion_mnist_available(NULL))
+        dpt_error_prefix(status, "Debian's package dataset-fashion-mnist is not installed: ");
     return status;
 }
 

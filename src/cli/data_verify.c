@@ -29,7 +29,7 @@ size_t dpt_cli_data_verify_usage(char *text, size_t bytes, size_t length) {
 typedef struct range {
     const char *path;
     double low, high;
-    bool used;
+    bool named, used; /* in a file; by a dataset that was read */
 } range;
 
 typedef struct verification {
@@ -255,7 +255,52 @@ static dpt_status verify_manifest(verification *v, const char *path) {
     return status;
 }
 
+/* ---- names before values ---- */
+
+/* *all false: a file that cannot be looked at may hold what is missing; reading it will say why. */
+static dpt_status name_ranges(verification *v, const char *file, bool *all) {
+    dpt_description *about;
+    int64_t count;
+    dpt_status status = dpt_describe(file, &about, &count);
+    if (status != DPT_OK) *all = false;
+    if (status != DPT_OK) return status == DPT_ERR_MEMORY ? status : DPT_OK;
+    for (int64_t i = 0; i < count; i++) {
+        range *wanted = range_of(v, about[i].path);
+        if (wanted != NULL) wanted->named = true;
+    }
+    dpt_describe_free(about, count);
+    return DPT_OK;
+}
+
+static const range *first_unnamed(const verification *v) {
+    for (int i = 0; i < v->count; i++)
+        if (!v->ranges[i].named) return &v->ranges[i];
+    return NULL;
+}
+
+static dpt_status name_ranges_of_list(verification *v, const char *path, bool *all) {
+    dpt_manifest m;
+    DPT_TRY(dpt_manifest_read(path, &m));
+    dpt_status status = DPT_OK;
+    for (int64_t i = 0; i < m.count && status == DPT_OK && first_unnamed(v); i++)
+        status = name_ranges(v, m.file[i].path, all);
+    dpt_manifest_free(&m);
+    return status;
+}
+
+/* A misspelt name is said before a terabyte is read; most often the first file has all of them. */
+static dpt_status check_names(verification *v, char **files, int count) {
+    bool all = true;
+    for (int i = 0; i < count && first_unnamed(v); i++)
+        DPT_TRY(dpt_manifest_is(files[i]) ? name_ranges_of_list(v, files[i], &all) : name_ranges(v, files[i], &all));
+    const range *missing = first_unnamed(v);
+    DPT_CHECK(missing == NULL || !all, DPT_ERR_CONFIG,
+              "%s: no such dataset in these files (dptrain data info lists them)", missing->path);
+    return DPT_OK;
+}
+
 static dpt_status verify_files(verification *v, char **files, int count) {
+    DPT_TRY(check_names(v, files, count));
     for (int i = 0; i < count; i++)
         DPT_TRY(dpt_manifest_is(files[i]) ? verify_manifest(v, files[i]) : verify_file(v, files[i]));
     DPT_CHECK(v->bad == 0, v->status, "%" PRId64 " of %" PRId64 " are bad: %s", v->bad, v->bad + v->good, v->first);

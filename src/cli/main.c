@@ -199,6 +199,8 @@ static int run_with_mpi(dpt_cli *cli, const command *c) {
     return code;
 }
 
+static bool asks_for_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
 /* What needs no ranks is said by the first of them. */
 static bool is_first_rank(void) {
     const char *rank = getenv("OMPI_COMM_WORLD_RANK");
@@ -219,7 +221,7 @@ int main(int argc, char **argv) {
     dpt_cli cli = {.control = {.comm = MPI_COMM_NULL, .world = 1, .local_world = 1},
                    .report = {.started = started, .step = -1, .epoch = -1}};
     const char *word = argc > 1 ? argv[1] : NULL;
-    if (word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
+    if (word && asks_for_help(word)) {
         if (is_first_rank()) print_help();
         return 0;
     }
@@ -238,7 +240,7 @@ int main(int argc, char **argv) {
     cli.argc = argc - 1 - named;
     cli.argv = argv + 1 + named;
     for (int i = 0; i < cli.argc; i++)
-        if (strcmp(cli.argv[i], "--help") == 0) {
+        if (asks_for_help(cli.argv[i])) {
             if (is_first_rank()) print_command_help(c);
             return 0;
         }

@@ -403,31 +403,51 @@ static dpt_status make_folders(const char *path) {
     return status;
 }
 
+/* Who is done with the lock removes its file, so one who waited may hold a file that nobody else will find. */
+static bool is_current(int descriptor, const char *name) {
+    struct stat held, named;
+    return fstat(descriptor, &held) == 0 && stat(name, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
 /* *lock -1: a file system without locks. */
-static dpt_status take_lock(const char *path, int *lock) {
-    *lock = -1;
-    char *name = dpt_format("%s.lock", path);
-    DPT_CHECK_ALLOC(name);
-    dpt_status status = DPT_OK;
-    int descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666), failed = 0;
-    DPT_CHECK_GOTO(descriptor >= 0, fail, DPT_ERR_IO, "%s: %s", name, strerror(errno));
-    do failed = flock(descriptor, LOCK_EX) != 0 ? errno : 0;
-    while (failed == EINTR);
-    if (failed)
+static dpt_status wait_for_lock(const char *name, int *lock) {
+    for (;;) {
+        int failed;
+        const int descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        DPT_CHECK(descriptor >= 0, DPT_ERR_IO, "%s: %s", name, strerror(errno));
+        do failed = flock(descriptor, LOCK_EX) != 0 ? errno : 0;
+        while (failed == EINTR);
+        if (failed == 0 && is_current(descriptor, name)) {
+            *lock = descriptor;
+            return DPT_OK;
+        }
         close(descriptor);
-    else
-        *lock = descriptor;
-    bool no_locks = failed == ENOLCK || failed == ENOSYS || failed == EOPNOTSUPP;
-    DPT_CHECK_GOTO(failed == 0 || no_locks, fail, DPT_ERR_IO, "%s: %s", name, strerror(failed));
-fail:
-    dpt_free(name);
-    return status;
+        if (failed == 0) continue;
+        const bool no_locks = failed == ENOLCK || failed == ENOSYS || failed == EOPNOTSUPP;
+        DPT_CHECK(no_locks, DPT_ERR_IO, "%s: %s", name, strerror(failed));
+        unlink(name);
+        return DPT_OK;
+    }
 }
 
 dpt_status dpt_hdf5_output_lock(const char *path, int *lock) {
     *lock = -1;
     DPT_TRY(make_folders(path));
-    return take_lock(path, lock);
+    char *name = dpt_format("%s.lock", path);
+    DPT_CHECK_ALLOC(name);
+    const dpt_status status = wait_for_lock(name, lock);
+    dpt_free(name);
+    return status == DPT_OK ? DPT_OK : dpt_error_prefix(status, "%s cannot be written: ", path);
+}
+
+void dpt_hdf5_output_unlock(const char *path, int *lock) {
+    if (*lock < 0) return;
+    char *name = dpt_format("%s.lock", path);
+    if (name) unlink(name); /* before others can have it */
+    dpt_free(name);
+    close(*lock);
+    *lock = -1;
 }
 
 char *dpt_hdf5_output_own_name(const char *path) {
@@ -455,6 +475,6 @@ dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void
     if (access(path, F_OK) == 0) return DPT_OK;
     DPT_TRY(dpt_hdf5_output_lock(path, &lock));
     dpt_status status = access(path, F_OK) == 0 ? DPT_OK : write_whole(path, fill, what);
-    if (lock >= 0) close(lock);
+    dpt_hdf5_output_unlock(path, &lock);
     return status;
 }

@@ -82,12 +82,13 @@ void dpt_hdf5_output_close(dpt_hdf5_output *output);
 /* Writes the content of a file. */
 typedef dpt_status (*dpt_hdf5_fill)(dpt_hdf5_output *output, const void *what);
 /* Makes a file that is not there, and the folder that it lies in. Of several processes that call at once one makes it
- * and the others wait, for a lock on "<path>.lock", which stays; on file systems without locks each makes it.
- * DPT_ERR_IO also for the folder and the lock, with their names; all of fill's. */
+ * and the others wait, for a lock on "<path>.lock", which goes with the last of them; on file systems without locks
+ * each makes it. DPT_ERR_IO also for the folder and the lock, with their names; all of fill's. */
 dpt_status dpt_hdf5_output_once(const char *path, dpt_hdf5_fill fill, const void *what);
-/* The first step of that: makes the folder and waits for the lock. *lock: to be closed; -1: a file system without
- * locks. */
+/* The first step of that: makes the folder and waits for the lock. *lock: -1: a file system without locks. */
 dpt_status dpt_hdf5_output_lock(const char *path, int *lock);
+/* Removes the lock's file and lets others have it; *lock becomes -1. Takes -1. */
+void dpt_hdf5_output_unlock(const char *path, int *lock);
 /* A temporary name of this process alone, for where the lock does not hold. Release with dpt_free. NULL: no memory. */
 char *dpt_hdf5_output_own_name(const char *path);
 

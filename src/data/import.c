@@ -18,8 +18,10 @@
 #include "base/memory.h"
 #include "data/content.h"
 #include "data/hdf5_output.h"
+#include "data/image.h"
 #include "data/image_folder.h"
 #include "data/import_input.h"
+#include "data/import_names.h"
 #include "data/import_work.h"
 
 enum { HEAD_BYTES = 8 };
@@ -72,6 +74,19 @@ static bool has_ending(const char *path, const char *endings) {
     return false;
 }
 
+/* Of files that a user may well hand over. */
+static dpt_status refuse_format(const char *path, const char *head, size_t bytes) {
+    const bool is_hdf5 = bytes >= 8 && memcmp(head, "\x89HDF\r\n\x1a\n", 8) == 0;
+    DPT_CHECK(!is_hdf5, DPT_ERR_DATA, "%s: is HDF5 already, which needs no import (dptrain data pack joins such files)",
+              path);
+    DPT_CHECK(!dpt_image_is((const uint8_t *)head, bytes), DPT_ERR_DATA,
+              "%s: an image; images are imported by the folder that they lie in", path);
+    return dpt_error(DPT_ERR_DATA,
+                     "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
+                     ".csv, .tsv, .tab, .txt or .dat",
+                     path);
+}
+
 static dpt_status find_format(const char *path, int *format) {
     struct stat about;
     char head[HEAD_BYTES];
@@ -87,10 +102,7 @@ static dpt_status find_format(const char *path, int *format) {
     }
     for (*format = 0; *format < FORMATS; ++*format)
         if (has_ending(path, formats[*format].endings)) return DPT_OK;
-    return dpt_error(DPT_ERR_DATA,
-                     "%s: of no known format: neither the first bytes of IDX, NPY or NPZ, nor a name that ends in "
-                     ".csv, .tsv, .tab, .txt or .dat",
-                     path);
+    return refuse_format(path, head, (size_t)got);
 }
 
 dpt_status dpt_import_reopen(const dpt_import_work *work, int64_t item, dpt_import_stream *stream) {
@@ -308,6 +320,7 @@ static dpt_status name_files(import_job *job) {
 
 static dpt_status begin_as_first(import_job *job, bool *there) {
     bool found;
+    DPT_TRY(dpt_import_check_target(job->source, job->count, job->target));
     *there = access(job->target, F_OK) == 0;
     if (*there) return DPT_OK;
     DPT_TRY(dpt_hdf5_output_lock(job->target, &job->lock));
@@ -403,7 +416,7 @@ static void close_job(import_job *job, int rank, dpt_status status) {
         unlink(job->partial);
         unlink(job->journal_path);
     }
-    if (job->lock >= 0) close(job->lock);
+    dpt_hdf5_output_unlock(job->target, &job->lock);
     dpt_free(job->partial);
     dpt_free(job->journal_path);
     dpt_free(job->marks);
@@ -423,6 +436,7 @@ dpt_status dpt_import_files_with(const dpt_import_options *options, const dpt_im
                       .file = -1,
                       .lock = -1,
                       .journal.file = -1};
+    DPT_TRY(dpt_import_check_datasets(sources, count));
     dpt_status status = import_together(&job, control);
     close_job(&job, control->rank, status);
     return status;

@@ -36,8 +36,9 @@ typedef struct dpt_import_options {
  * images have the attribute "classes", their names. The same result on all ranks. Collective over the ranks of
  * options->control.
  * DPT_ERR_IO: a file cannot be read or written (the system's reason). DPT_ERR_DATA: of no known format, damaged,
- * of no rows, with more or fewer than it declares, or changed meanwhile. DPT_ERR_UNSUPPORTED, DPT_ERR_CONFIG: as
- * data/import_stream.h. */
+ * of no rows, with more or fewer than it declares, or changed meanwhile. DPT_ERR_CONFIG: a dataset without a proper
+ * name, named twice or inside of another; a target that is a folder or lies in one that is imported.
+ * DPT_ERR_UNSUPPORTED, DPT_ERR_CONFIG: also as data/import_stream.h. */
 dpt_status dpt_import_files_with(const dpt_import_options *options, const dpt_import_source *sources, int count,
                                  const char *target);
 /* The same by this process alone, nobody told. Local. */

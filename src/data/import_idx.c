@@ -1,7 +1,10 @@
 /* import_idx.c: IDX (http://yann.lecun.com/exdb/mnist) as a stream: two zero bytes, a type, the number of axes, their
  * sizes as 32-bit big-endian numbers, the values. Everything in a header is checked before it is used, and the stream
  * must end where the header says: not a byte earlier, not a byte later. */
+#include <errno.h>
 #include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "data/import_input.h"
@@ -59,13 +62,40 @@ static dpt_status read_header(idx_file *idx, int64_t *row_bytes) {
     return read_sizes(idx, row_bytes);
 }
 
+static dpt_status refuse_long(const idx_file *idx, int64_t declared) {
+    return dpt_error(DPT_ERR_DATA, "%s: goes on after the %lld bytes of values that its header says", idx->input.path,
+                     (long long)declared);
+}
+
 static dpt_status check_end(idx_file *idx, int64_t row_bytes) {
     char next;
     int64_t got;
     DPT_TRY(dpt_import_input_read(&idx->input, &next, 1, &got));
-    DPT_CHECK(got == 0, DPT_ERR_DATA, "%s: goes on after the %lld bytes of values that its header says",
-              idx->input.path, (long long)(idx->dim[0] * row_bytes));
-    return DPT_OK;
+    return got == 0 ? DPT_OK : refuse_long(idx, idx->dim[0] * row_bytes);
+}
+
+static dpt_status refuse_short(const idx_file *idx, int64_t bytes, int64_t declared) {
+    return dpt_error(DPT_ERR_DATA, "%s: truncated: %lld bytes of values, its header says %lld", idx->input.path,
+                     (long long)bytes, (long long)declared);
+}
+
+/* What the file's size tells without reading it: a damaged header must not ask for a target that no disk has. */
+static dpt_status check_size(idx_file *idx, int64_t row_bytes) {
+    enum { DEFLATE_MOST = 1032 /* bytes from one */ };
+    const char *path = idx->input.path;
+    const int64_t declared = idx->dim[0] * row_bytes;
+    struct stat about;
+    DPT_CHECK(stat(path, &about) == 0, DPT_ERR_IO, "%s: %s", path, strerror(errno));
+    const int64_t bytes = about.st_size;
+    if (dpt_import_input_is_packed(&idx->input)) {
+        DPT_CHECK(declared / DEFLATE_MOST <= bytes, DPT_ERR_DATA,
+                  "%s: declares %lld bytes of values, which its %lld packed bytes cannot hold", path,
+                  (long long)declared, (long long)bytes);
+        return DPT_OK;
+    }
+    const int64_t values = bytes - (4 + 4 * idx->ndim);
+    if (values < declared) return refuse_short(idx, values, declared);
+    return values == declared ? DPT_OK : refuse_long(idx, declared);
 }
 
 static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, int64_t *got) {
@@ -75,9 +105,8 @@ static dpt_status read_rows(dpt_import_stream *stream, int64_t rows, void *out, 
     if (left == 0) return DPT_OK;
     if (rows > left) rows = left;
     DPT_TRY(dpt_import_input_read(&idx->input, out, rows * stream->row_bytes, &bytes));
-    DPT_CHECK(bytes == rows * stream->row_bytes, DPT_ERR_DATA,
-              "%s: truncated: %lld bytes of values, its header says %lld", idx->input.path,
-              (long long)(idx->row * stream->row_bytes + bytes), (long long)(idx->dim[0] * stream->row_bytes));
+    if (bytes < rows * stream->row_bytes)
+        return refuse_short(idx, idx->row * stream->row_bytes + bytes, idx->dim[0] * stream->row_bytes);
     idx->row += rows;
     if (idx->row == idx->dim[0]) DPT_TRY(check_end(idx, stream->row_bytes));
     *got = rows;
@@ -117,6 +146,7 @@ dpt_status dpt_import_open_idx(const dpt_import_source *source, dpt_import_strea
     dpt_status status;
     DPT_TRY_GOTO(dpt_import_input_open(&idx->input, source->file), fail);
     DPT_TRY_GOTO(read_header(idx, &stream->row_bytes), fail);
+    DPT_TRY_GOTO(check_size(idx, stream->row_bytes), fail);
     describe(idx, stream);
     stream->in_order = dpt_import_input_is_packed(&idx->input);
     return DPT_OK;

@@ -93,7 +93,11 @@ static dpt_status read_slowly(const table *t, int64_t column, const char *p, cha
     bool special = dpt_table_field_is_special(field);
     if (special && !c->allows_nan) return refuse_value(t, column, field, "is not finite (the suffix :nan allows it)");
     if (field->bytes == 0 && !c->allows_nan) return refuse_field(t, column, "empty (the suffix :nan makes it a NaN)");
-    if (field->bytes > 0 && !special) return refuse_value(t, column, field, "is not a number");
+    if (field->bytes > 0 && !special)
+        return refuse_value(t, column, field,
+                            c->count > 1 && c->chosen == c->count
+                                ? "is not a number; FILE#1,3-5 takes some columns, and this takes all"
+                                : "is not a number");
     char first = special ? field->text[*field->text == '+' || *field->text == '-'] : 'n';
     double value = first == 'i' || first == 'I' ? INFINITY : NAN;
     store_float(c->dtype, field->bytes > 0 && *field->text == '-' ? -value : value, out, c->place[column]);

@@ -9,6 +9,7 @@ accepted "^dptrain $version\$" --version
 accepted '^  bench ' --help
 accepted '^  bench ' -h
 accepted 'optimizer\.lr' train --help
+accepted '^usage: dptrain data import' data -h
 accepted '^dptrain eval PARAMS.h5' eval --help
 accepted '^dptrain bench NAME' bench --help
 accepted '^mpi +' info

@@ -34,6 +34,7 @@ accepted '^good.h5: /train/y: good: 600 rows of 1 u8, 0 to 9$' data verify good.
 says '^floats.h5: /train/x: good: 600 rows of 36 f32, 0 to 1$'
 accepted '^good.h5: /train/y: good: 600 rows of 1 u8, 0 to 9; no sample of -2, -1, 10, 11$' data verify good.h5 /train/y=-2:11
 refused 64 '/train/z: no such dataset' data verify good.h5 /train/z=0:9
+! grep -q 'good:' out || failed "nothing read for a name that is wrong" "$(cat out)"
 refused 65 '1 of 6 are bad: good.h5: /train/y: values outside of 0 to 7: 120; the first, 8, in row 8$' \
     data verify good.h5 /train/y=0:7
 "$make_data" nan.h5 type=f32 value=17:nan
