@@ -173,7 +173,7 @@ static void check_ranks(const small *s, const dpt_lanes *lanes, int64_t global_b
 static void exactly_once(void) {
     static small s;
     drawn = 11;
-    for (int n = 0; n < (CHECK_IS_SLOW ? 40 : 400); n++) {
+    for (int n = 0; n < (CHECK_IS_SLOW ? 16 : 400); n++) {
         draw_shape(&s);
         dpt_lanes *lanes = make(&s.shape, (uint64_t)n % 3);
         if (lanes == NULL) return;
@@ -191,7 +191,7 @@ static void blocks_one_by_one(void) {
     static uint64_t begin[MOST_BLOCKS + 1];
     static dpt_lanes_file of_one[MOST_BLOCKS];
     drawn = 23;
-    for (int n = 0; n < (CHECK_IS_SLOW ? 20 : 150); n++) {
+    for (int n = 0; n < (CHECK_IS_SLOW ? 8 : 150); n++) {
         s = (small){.shape = {.lanes = (int)draw(1, 9), .window = draw(1, 5), .seed = draw(0, 1000), .begin = begin}};
         for (s.blocks = draw(1, 60); s.shape.blocks < s.blocks; s.shape.blocks++) {
             uint64_t rows = draw(1, n % 2 ? 6 : 2), b = s.shape.blocks;
@@ -297,7 +297,7 @@ static void capacity_is_tight(void) {
 
 /* Samples stand anywhere in an epoch, and anywhere in their window, equally often over epochs: chi-square. */
 static void uniform(void) {
-    enum { ROWS = 640, BINS = 32, SAMPLES = 3, EPOCHS = CHECK_IS_SLOW ? 600 : 3000, WINDOW_ROWS = 40 };
+    enum { ROWS = 640, BINS = 32, SAMPLES = 3, EPOCHS = CHECK_IS_SLOW ? 320 : 3000, WINDOW_ROWS = 40 };
     static const uint64_t watched[SAMPLES] = {0, 333, ROWS - 1};
     static int at[SAMPLES][BINS], in_window[SAMPLES][WINDOW_ROWS], in_lane[SAMPLES][4];
     dpt_lanes_file file = {ROWS, 10};

@@ -37,7 +37,8 @@ static void bijection(void) {
             check_that(is_permutation(rows, 42 + epoch, epoch, seen), __FILE__, __LINE__, "%d rows", (int)rows);
     const uint64_t more[] = {1023, 1024, 1025, 4095, 4097, 16385, 60000, 65536, 65537, MOST};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
-        check_that(is_permutation(more[i], 1, 1ull << 40, seen), __FILE__, __LINE__, "%d rows", (int)more[i]);
+        if (!CHECK_IS_SLOW || more[i] < 5000)
+            check_that(is_permutation(more[i], 1, 1ull << 40, seen), __FILE__, __LINE__, "%d rows", (int)more[i]);
     free(seen);
 }
 

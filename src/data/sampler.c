@@ -4,7 +4,7 @@
 #include "backend/parallel.h"
 #include "base/random.h"
 
-enum { ROUNDS = 8, LEAST_BITS = 6, TOGETHER = 64, STRIDE = 16 };
+enum { ROUNDS = 8, LEAST_BITS = 6, TOGETHER = 64, STRIDE = 16, FEW = 8 };
 
 dpt_order dpt_order_keyed(uint64_t rows, uint64_t key) {
     int bits = rows > 1 ? 64 - __builtin_clzll(rows - 1) : 0;
@@ -81,9 +81,13 @@ DPT_MULTIVERSION static void permute(crowd *c, uint64_t epoch, int n) {
     }
 }
 
-/* Those that are back in [0, N) make room for the next ones. */
+/* Those that are back in [0, N) make room for the next ones. A few alone are done sooner one by one. */
 void dpt_order_each(const dpt_order *const *order, uint64_t epoch, const uint64_t *position, uint64_t count,
                     uint64_t *sample) {
+    if (count < FEW) {
+        for (uint64_t i = 0; i < count; i++) sample[i] = dpt_order_exact(order[i], epoch, position[i]);
+        return;
+    }
     crowd c = {0};
     uint64_t next = 0;
     for (int under_way = 0, left; next < count || under_way > 0; under_way = left) {
