@@ -45,11 +45,11 @@ page() {
 Made by \`launch/bench-data.sh --rounds $rounds${*:+ $*}\` on $(date -u +%Y-%m-%d). Machine: $(machine).
 
 All files lie in the page cache. Both sides read the same extents of the same file in the same order, with as many
-threads and buffers: batches of 256 rows of 12 kB (3072 values of f32), or of 16 images, 4 buffers, order \`lanes\` with windows of 16
-blocks. A round is four epochs of each side, one after the other; the ratio is the loader's rate over the other's, the
-median of $rounds rounds with its quartiles. "By processor time" compares the processor time of all threads instead of
-the clock's: less disturbed by what else runs. The loader also chooses samples, checks every value for NaN and infinity,
-and hands batches to another thread; the plain program only reads.
+threads and buffers: batches of 256 rows of 12 kB (3072 values of f32), or of 16 images, 4 buffers, order \`lanes\` with
+windows of 16 blocks. A round is four epochs of each side, one after the other; the ratio is the loader's rate over
+the other's, the median of $rounds rounds with its quartiles. "By processor time" compares the processor time of all
+threads instead of the clock's: less disturbed by what else runs. The loader also chooses samples, checks every value
+for NaN and infinity, and hands batches to another thread; the plain program only reads.
 
 GB/s are of delivered values. Chunks hold 32 rows; D4's figure is output by processor time, its images are 3 x 224 x 224.
 
