@@ -2,9 +2,11 @@
 #ifndef DPT_TESTS_DATA_FILES_H
 #define DPT_TESTS_DATA_FILES_H
 
+#include <dirent.h>
 #include <mpi.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/control.h"
 #include "check.h"
@@ -55,6 +57,15 @@ static inline void file_add(hid_t file, const char *path, hid_t disk, dpt_dtype 
 
 /* What rank 0 wrote is there for all. */
 static inline void files_ready(void) { MPI_Barrier(MPI_COMM_WORLD); }
+
+/* Files in the test's folder that were not committed. */
+static inline int partial_files(void) {
+    DIR *folder = opendir(check_tmpdir());
+    int n = 0;
+    for (struct dirent *e; (e = readdir(folder)) != NULL;) n += strstr(e->d_name, ".partial") != NULL;
+    closedir(folder);
+    return n;
+}
 
 /* No HDF5 file, group or dataset is left open. */
 static inline void check_nothing_open(void) { CHECK_EQ_I64(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL), 0); }

@@ -80,15 +80,6 @@ static bool same_bytes(const char *a, const char *b) {
     return same;
 }
 
-/* Files in the test's folder that were not committed. */
-static int partial_files(void) {
-    DIR *folder = opendir(check_tmpdir());
-    int n = 0;
-    for (struct dirent *e; (e = readdir(folder)) != NULL;) n += strstr(e->d_name, ".partial") != NULL;
-    closedir(folder);
-    return n;
-}
-
 static dpt_dataset *open_pair(const char *target, const char *x, const char *y) {
     const char *path = file_path(target);
     dpt_field_spec fields[] = {{.name = "x", .path = x, .dtype = DPT_F32, .ndim = DPT_ANY_NDIM},

@@ -8,6 +8,7 @@
 #include "data/image.h"
 #include "data/import.h"
 #include "image_files.h"
+#include "log_heard.h"
 
 enum { H = 13, W = 11 };
 
@@ -36,17 +37,6 @@ static void add_png(const char *name, int seed, int height, int width, int chann
     png_write(&file, (png_kind){.type = channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, .depth = 8}, height,
               width, pixel);
     write_bytes(name, file.at, file.size);
-}
-
-static char said[4000];
-static void listen(void *user, dpt_log_level level, const char *text) {
-    (void)user;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s%s\n", level == DPT_LOG_WARNING ? "warning: " : "", text);
-}
-static bool heard(const char *text) {
-    const bool found = strstr(said, text) != NULL;
-    return check_that(found, __FILE__, __LINE__, "not said: %s; but: %s", text, said);
 }
 
 static dpt_status open_part(const char *name, const char *part, dpt_import_stream *stream) {

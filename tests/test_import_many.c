@@ -9,23 +9,13 @@
 #include "data/import.h"
 #include "data_files.h"
 #include "image_files.h"
+#include "log_heard.h"
 
 static dpt_control control;
 static void start(void) { CHECK_OK(dpt_control_open(&control, MPI_COMM_WORLD)); }
 static void stop(void) {
     check_nothing_open();
     dpt_control_close(&control);
-}
-
-static char said[4000];
-static void listen(void *user, dpt_log_level level, const char *text) {
-    (void)user;
-    (void)level;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s\n", text);
-}
-static bool heard(const char *text) {
-    return check_that(strstr(said, text) != NULL, __FILE__, __LINE__, "not said: %s; but: %s", text, said);
 }
 
 enum { IMAGES = 10000, CLASSES = 4, SIDE = 24, PICTURES = 7 };

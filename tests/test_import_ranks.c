@@ -6,14 +6,6 @@
 #include "data/digits.h"
 #include "data_files.h"
 
-static int partial_files(void) {
-    DIR *folder = opendir(check_tmpdir());
-    int n = 0;
-    for (struct dirent *e; (e = readdir(folder)) != NULL;) n += strstr(e->d_name, ".partial") != NULL;
-    closedir(folder);
-    return n;
-}
-
 /* An import allocates much, waiting for another's next to nothing. */
 static void one_imports(void) {
     enum { ALLOCATIONS_TO_WAIT = 3 };

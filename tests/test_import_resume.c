@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "data/import.h"
 #include "data_files.h"
+#include "log_heard.h"
 
 /* Some pieces of 4 MiB of each kind. */
 enum { CSV_ROWS = 400000, NPY_ROWS = 2200, IDX_ROWS = 9000, COLUMNS = 1000, SOURCES = 5 };
@@ -22,17 +23,6 @@ static void start(void) { CHECK_OK(dpt_control_open(&control, MPI_COMM_WORLD)); 
 static void stop(void) {
     check_nothing_open();
     dpt_control_close(&control);
-}
-
-static char said[4000];
-static void listen(void *user, dpt_log_level level, const char *text) {
-    (void)user;
-    (void)level;
-    const size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s\n", text);
-}
-static bool heard(const char *text) {
-    return check_that(strstr(said, text) != NULL, __FILE__, __LINE__, "not said: %s; but: %s", text, said);
 }
 
 /* ---- sources ---- */
@@ -110,15 +100,6 @@ static bool same_bytes(const char *a, const char *b) {
     if (x) fclose(x);
     if (y) fclose(y);
     return same;
-}
-
-/* Files in the test's folder that were not committed. */
-static int partial_files(void) {
-    DIR *folder = opendir(check_tmpdir());
-    int n = 0;
-    for (struct dirent *e; (e = readdir(folder)) != NULL;) n += strstr(e->d_name, ".partial") != NULL;
-    closedir(folder);
-    return n;
 }
 
 static void check_values(const char *target) {

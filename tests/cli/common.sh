@@ -155,3 +155,14 @@ launch_job() {
     # shellcheck disable=SC2034 # for the scripts
     read -r launcher <"/proc/$job/task/$job/children" || true
 }
+
+# split_metrics LOSSES LEDGERS: of the run in `run`, two files: losses of steps and evaluations, ledgers of passes.
+split_metrics() {
+    python3 -c 'import json, sys
+losses, ledgers = open(sys.argv[1], "w"), open(sys.argv[2], "w")
+for line in open("run/metrics.jsonl"):
+    m = json.loads(line)
+    if m["event"] == "pass": print(m["pass"], m["samples"], m["digest"], file=ledgers)
+    elif m["event"] == "train": print(m["step"], m["loss"], file=losses)
+    else: print(m["epoch"], m["loss"], file=losses)' "$1" "$2"
+}

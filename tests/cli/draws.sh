@@ -8,17 +8,6 @@ set -euo pipefail
 "$make_data" d.h5 train=1230 side=8 numbers=1230
 job=(model=mlp model.hidden=16 run.dir=run batch=60 log.every=1 threads=1)
 
-# Losses to $1, ledgers to $2.
-read_metrics() {
-    python3 -c 'import json, sys
-losses, ledgers = open(sys.argv[1], "w"), open(sys.argv[2], "w")
-for line in open("run/metrics.jsonl"):
-    m = json.loads(line)
-    if m["event"] == "pass": print(m["pass"], m["samples"], m["digest"], file=ledgers)
-    elif m["event"] == "train": print(m["step"], m["loss"], file=losses)
-    else: print(m["epoch"], m["loss"], file=losses)' "$1" "$2"
-}
-
 # A pass over the samples has 21 steps, the last one of 30 samples; three epochs of 15 are two passes and 3 steps more.
 # as_one NAME RANKS HEADER WORD...: the same at 1 rank and at RANKS.
 as_one() {
@@ -31,7 +20,7 @@ as_one() {
         grep -Eq "^order +$header\$" out || failed "order $header in the header" "$(head -n 8 out)"
         report_says step 45
         report_says epoch 3
-        read_metrics "losses.$ranks" "ledgers.$ranks"
+        split_metrics "losses.$ranks" "ledgers.$ranks"
         [ "$(wc -l <"losses.$ranks")" -eq 48 ] || failed "45 steps and 3 evaluations" "$(wc -l <"losses.$ranks")"
     done
     same_bytes ledgers.1 "ledgers.${most:-1}"

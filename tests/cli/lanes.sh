@@ -8,17 +8,6 @@ set -euo pipefail
 "$make_data" plain.h5
 job=(model=mlp model.hidden=16 run.dir=run batch=60 log.every=1 threads=1)
 
-# Losses to $1, ledgers to $2.
-read_metrics() {
-    python3 -c 'import json, sys
-losses, ledgers = open(sys.argv[1], "w"), open(sys.argv[2], "w")
-for line in open("run/metrics.jsonl"):
-    m = json.loads(line)
-    if m["event"] == "pass": print(m["pass"], m["samples"], m["digest"], file=ledgers)
-    elif m["event"] == "train": print(m["step"], m["loss"], file=losses)
-    else: print(m["epoch"], m["loss"], file=losses)' "$1" "$2"
-}
-
 # as_one WORD...: the same at 1, 2 and 3 ranks.
 as_one() {
     local ranks
@@ -28,7 +17,7 @@ as_one() {
         expect 0
         grep -Eq '^order +5 lanes; a rank mixes [0-9]+ blocks at a time \([0-9.]+ MiB\); blocks are read 1.00 times' out ||
             failed "order lanes in the header" "$(head -n 8 out)"
-        read_metrics losses.$ranks ledgers.$ranks
+        split_metrics losses.$ranks ledgers.$ranks
         [ "$(wc -l <losses.$ranks)" -eq 102 ] || failed "100 steps and 2 evaluations" "$(wc -l <losses.$ranks)"
         same_bytes ledgers.1 ledgers.$ranks
         paste losses.1 losses.$ranks |
@@ -47,7 +36,7 @@ rm -rf run
 on 2 train data.files=chunked.h5 "${job[@]}" epochs=2 data.order=exact
 expect 0
 grep -Eq '^order +exact$' out || failed "order exact in the header" "$(head -n 8 out)"
-read_metrics losses.exact ledgers.exact
+split_metrics losses.exact ledgers.exact
 same_bytes ledgers.lanes ledgers.exact
 if cmp -s losses.1 losses.exact; then failed "other batches in order exact" "the same losses"; fi
 
@@ -66,7 +55,7 @@ grep -Eq '^order +1 lane; a rank mixes 1 block .* blocks are read 3.00 times' ou
 rm -rf run
 on 2 train data.files=chunked.h5 "${job[@]}" epochs=3 epoch.steps=40
 expect 0
-read_metrics losses.steps ledgers.steps
+split_metrics losses.steps ledgers.steps
 same_bytes ledgers.lanes ledgers.steps
 [ "$(wc -l <losses.steps)" -eq 123 ] || failed "120 steps and 3 evaluations" "$(wc -l <losses.steps)"
 report_says step 120
